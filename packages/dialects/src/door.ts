@@ -1,0 +1,59 @@
+/**
+ * What a registry or a sidecar gives to a door, and what a door is to them. A door speaks a registry protocol that applications
+ * already speak. It touches no socket: its host hands it bytes, so that a connection and its session can be moved or simulated.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import type { Log } from "@dualmesh/base/log";
+import type { Random } from "@dualmesh/base/random";
+import type { Journal } from "@dualmesh/base/state/journal";
+import type { Directory } from "@dualmesh/model/directory";
+
+export interface DoorContext {
+  /** Where the door stands: at the registry it shows real addresses, at a sidecar what the sidecar's directory hands out. */
+  readonly place: "registry" | "sidecar";
+  readonly directory: Directory;
+  /** The door's own, for the sessions and what they own. */
+  readonly journal: Journal;
+  /** Grows at every start of the process (1, 2, …); the upper half of whatever the dialect orders by. */
+  readonly epoch: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The host's side of one connection. */
+export interface DoorPeer {
+  /** `address:port` of the client, to show. */
+  readonly remote: string;
+  /** Takes the bytes over. */
+  send(bytes: Buffer): void;
+  /** Bytes that the client has not taken yet; a door cuts a client that never reads. */
+  readonly queuedBytes: number;
+  /** Closes the connection once what was sent has left; `DoorConnection.closed` follows. */
+  close(): void;
+}
+
+/** The door's side of one connection. */
+export interface DoorConnection {
+  /** `bytes` is valid during the call only. */
+  receive(bytes: Buffer): void;
+  /** The connection is gone; its session lives on until its own timeout. */
+  closed(): void;
+}
+
+export interface DoorSession {
+  readonly id: string;
+  readonly remote: string;
+  readonly application: string;
+  readonly publishes: readonly string[];
+  readonly watches: readonly string[];
+  /** Registrations that are carried nowhere, with the reason (`application-level only`). */
+  readonly bypassed: readonly { readonly registration: string; readonly reason: string }[];
+}
+
+export interface Door extends AsyncDisposable {
+  readonly dialect: string;
+  connect(peer: DoorPeer): DoorConnection;
+  /** What `dualmesh status` shows. */
+  sessions(): readonly DoorSession[];
+}
