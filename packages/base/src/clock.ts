@@ -101,7 +101,8 @@ export class FakeClock implements Clock {
       let next: FakeTimer | undefined;
       for (const timer of this.#timers) {
         if (timer.at > end) continue;
-        if (next === undefined || timer.at < next.at || (timer.at === next.at && timer.order < next.order)) next = timer;
+        if (next === undefined || timer.at < next.at || (timer.at === next.at && timer.order < next.order))
+          next = timer;
       }
       if (next === undefined) break;
       this.#now = Math.max(this.#now, next.at);

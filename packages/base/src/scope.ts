@@ -30,7 +30,9 @@ export class Scope implements AsyncDisposable {
 
   /** Keeps `thing` until the scope ends, then disposes of it. */
   use<T extends AsyncDisposable | Disposable>(thing: T): T {
-    this.defer(() => (Symbol.asyncDispose in thing ? thing[Symbol.asyncDispose]() : thing[Symbol.dispose]()) as Promise<void>);
+    this.defer(
+      () => (Symbol.asyncDispose in thing ? thing[Symbol.asyncDispose]() : thing[Symbol.dispose]()) as Promise<void>,
+    );
     return thing;
   }
 

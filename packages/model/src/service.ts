@@ -29,7 +29,12 @@ export function parseServiceText(text: string): ServiceName | undefined {
   const match = /^([^/:]+)\/([^/:]+):([^/:]*):([^/:]*)$/.exec(text);
   if (match === null) return undefined;
   try {
-    const [protocol, name, version, group] = match.slice(1).map((part) => decodeURIComponent(part)) as [string, string, string, string];
+    const [protocol, name, version, group] = match.slice(1).map((part) => decodeURIComponent(part)) as [
+      string,
+      string,
+      string,
+      string,
+    ];
     const service = { protocol, name, version, group };
     return serviceText(service) === text ? service : undefined;
   } catch {

@@ -1,0 +1,70 @@
+/**
+ * A listening port. It counts its connections and stops accepting at its limit, so that descriptors are left for upstream
+ * connections and for the admin port; what the kernel cannot give (EMFILE) is waited for, never crashed on.
+ */
+import net from "node:net";
+import { MeshError } from "@dualmesh/base/errors";
+import { acceptTransport } from "./tcp.ts";
+import type { Transport } from "./transport.ts";
+
+export interface ListenOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly maxConnections: number;
+  /** The connection is paused until it is opened. */
+  readonly accept: (transport: Transport) => void;
+  /** A connection was turned away because the limit is reached. */
+  readonly dropped: () => void;
+}
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** Stops accepting; open connections go on. */
+  close(): Promise<void>;
+}
+
+/** Listens. Rejects with `listen.port-taken`, `listen.denied` or `listen.failed`. */
+export function listen(options: ListenOptions): Promise<Listener> {
+  const server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true });
+  server.maxConnections = options.maxConnections;
+  server.on("connection", (socket) => options.accept(acceptTransport(socket)));
+  server.on("drop", () => options.dropped());
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
+    server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
+      server.removeAllListeners("error");
+      server.on("error", () => options.dropped()); // accepting failed for one connection (no descriptor left); the next may succeed
+      const address = server.address() as net.AddressInfo;
+      resolve({ host: options.host, port: address.port, close: () => closeServer(server) });
+    });
+  });
+}
+
+function closeServer(server: net.Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => {});
+    resolve();
+  });
+}
+
+function listenError(options: ListenOptions, error: NodeJS.ErrnoException): MeshError {
+  const where = `${options.host}:${options.port}`;
+  if (error.code === "EADDRINUSE")
+    return new MeshError(
+      "listen.port-taken",
+      `${where} is in use by another process; choose another port or end that process`,
+      { where },
+    );
+  if (error.code === "EACCES")
+    return new MeshError(
+      "listen.denied",
+      `${where} needs a privilege that this process lacks; choose a port above 1023`,
+      { where },
+    );
+  if (error.code === "EADDRNOTAVAIL")
+    return new MeshError("listen.failed", `${options.host} is not an address of this machine; correct the host`, {
+      where,
+    });
+  return new MeshError("listen.failed", `cannot listen on ${where}: ${error.message}`, { where }, { cause: error });
+}

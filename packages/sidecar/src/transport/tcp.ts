@@ -1,0 +1,231 @@
+/**
+ * A plain TCP connection behind `Transport`. It reads into one buffer that all connections share (Node's `onread`), writes through
+ * a stage (stage.ts), and knows what the kernel has not taken yet.
+ */
+import net from "node:net";
+import { enroll, type Flushable, returnStage, stageBytes, takeStage } from "./stage.ts";
+import type { Detached, Transport, TransportEvents } from "./transport.ts";
+
+/** One read buffer for the process: what is read is decoded and copied before the callback returns. */
+const readBuffer = Buffer.allocUnsafeSlow(256 * 1024);
+
+/** The part of Node's internal socket that is used here; pinned by the Node version in package.json. */
+interface SocketHandle {
+  readonly fd: number;
+  readStop(): void;
+}
+type SocketWithHandle = net.Socket & { _handle: SocketHandle | null };
+
+export class TcpTransport implements Transport, Flushable {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly #socket: net.Socket;
+  #events: TransportEvents | undefined;
+  #stage: Buffer | undefined;
+  #staged = 0;
+  #enrolled = false;
+  #ending = false;
+  #closed = false;
+  #reason = "closed by the peer";
+
+  /** `socket` is connected, reads into `readBuffer` and calls `transport.received`. */
+  constructor(socket: net.Socket) {
+    this.#socket = socket;
+    this.remoteAddress = plainAddress(socket.remoteAddress);
+    this.remotePort = socket.remotePort ?? 0;
+    this.localAddress = plainAddress(socket.localAddress);
+    this.localPort = socket.localPort ?? 0;
+    socket.setNoDelay(true);
+    socket.on("error", (error: NodeJS.ErrnoException) => {
+      if (!this.#closed) this.#reason = error.code ?? error.message;
+    });
+    socket.on("close", () => this.#finish());
+    socket.on("end", () => {
+      this.#events?.onPeerEnd();
+      this.end();
+    });
+    socket.on("drain", () => this.#events?.onDrain());
+  }
+
+  open(events: TransportEvents): void {
+    this.#events = events;
+    if (this.#socket.destroyed) queueMicrotask(() => this.#finish());
+    else this.#socket.resume();
+  }
+
+  /** Called by `onread` of the socket. */
+  received(size: number): boolean {
+    if (!this.#closed) this.#events?.onBytes(readBuffer, size);
+    return true;
+  }
+
+  get queuedBytes(): number {
+    return this.#staged + this.#socket.writableLength;
+  }
+
+  write(bytes: Buffer, start: number, end: number): void {
+    if (this.#closed || this.#ending) return;
+    const size = end - start;
+    if (this.#staged + size > stageBytes) {
+      this.flush();
+      if (size > stageBytes) {
+        this.#socket.write(Buffer.from(bytes.subarray(start, end)));
+        return;
+      }
+    }
+    this.#stage ??= takeStage();
+    bytes.copy(this.#stage, this.#staged, start, end);
+    this.#staged += size;
+    if (!this.#enrolled) {
+      this.#enrolled = true;
+      enroll(this);
+    }
+  }
+
+  flush(): void {
+    this.#enrolled = false;
+    const stage = this.#stage;
+    const size = this.#staged;
+    if (stage === undefined || size === 0 || this.#closed) return;
+    const socket = this.#socket;
+    this.#stage = undefined;
+    this.#staged = 0;
+    socket.write(size === stageBytes ? stage : stage.subarray(0, size));
+    // Taken whole by the kernel: the stage is free again. Otherwise it stays with the socket until it has been written.
+    if (socket.writableLength === 0) returnStage(stage);
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    if (this.#closed || this.#ending) return;
+    this.flush();
+    this.#ending = true;
+    this.#socket.end();
+    // A peer that never reads or never closes its side does not keep the connection: the owner's sweep destroys it.
+    this.#socket.setTimeout(endTimeoutMs, () => this.destroy("did not close in time"));
+  }
+
+  destroy(reason: string): void {
+    if (this.#closed) return;
+    this.#reason = reason;
+    this.#socket.destroy();
+    this.#finish();
+  }
+
+  detach(): Detached {
+    const socket = this.#socket as SocketWithHandle;
+    const handle = socket._handle;
+    if (handle === null || this.queuedBytes > 0)
+      throw new Error("a connection can be detached only while open and drained");
+    handle.readStop();
+    this.#closed = true;
+    this.#events = undefined;
+    return { descriptor: handle.fd };
+  }
+
+  #finish(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#stage !== undefined) returnStage(this.#stage);
+    this.#stage = undefined;
+    this.#staged = 0;
+    const events = this.#events;
+    this.#events = undefined;
+    events?.onClose(this.#reason);
+  }
+}
+
+const endTimeoutMs = 5_000;
+
+/** IPv4 addresses that arrive on a dual-stack socket are written as IPv4. */
+function plainAddress(address: string | undefined): string {
+  if (address === undefined) return "";
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}
+
+/** Wraps a socket that was accepted with `pauseOnConnect`: its handle gets a new socket that reads into the shared buffer. */
+export function acceptTransport(accepted: net.Socket): TcpTransport {
+  const outer = accepted as SocketWithHandle;
+  const handle = outer._handle;
+  outer._handle = null;
+  const onread: net.OnReadOpts = { buffer: readBuffer, callback: (size) => transport.received(size) };
+  // `handle` and `onread` are options of the constructor that the type declarations leave out.
+  const socket = new net.Socket({ handle, onread, allowHalfOpen: true } as unknown as net.SocketConstructorOpts);
+  const transport = new TcpTransport(socket);
+  return transport;
+}
+
+export interface DialOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly timeoutMs: number;
+}
+
+/** Connects; calls back once, with the connection or with the reason why there is none. Returns a way to give up silently. */
+export function dialTransport(
+  options: DialOptions,
+  done: (transport: TcpTransport | undefined, reason: string) => void,
+): () => void {
+  let transport: TcpTransport | undefined;
+  let over = false;
+  const socket = net.connect({
+    host: options.host,
+    port: options.port,
+    noDelay: true,
+    allowHalfOpen: true,
+    onread: { buffer: readBuffer, callback: (size) => transport?.received(size) ?? false },
+  });
+  const fail = (reason: string): void => {
+    if (over) return;
+    over = true;
+    socket.destroy();
+    done(undefined, reason);
+  };
+  const onError = (error: NodeJS.ErrnoException): void => fail(error.code ?? error.message);
+  socket.setTimeout(options.timeoutMs, () => fail("connect timeout"));
+  socket.once("error", onError);
+  socket.once("connect", () => {
+    if (over) return;
+    over = true;
+    socket.setTimeout(0);
+    socket.removeListener("error", onError);
+    socket.pause();
+    transport = new TcpTransport(socket);
+    done(transport, "");
+  });
+  return () => {
+    over = true;
+    if (transport === undefined) {
+      socket.once("error", () => {}); // a late refusal interests nobody
+      socket.destroy();
+    }
+  };
+}
+
+/** Whether a port accepts: connects and closes in order. */
+export function probe(host: string, port: number, timeoutMs: number): Promise<"accepted" | "refused" | "timeout"> {
+  return new Promise((resolve) => {
+    const socket = net.connect({ host, port, allowHalfOpen: false });
+    const finish = (result: "accepted" | "refused" | "timeout"): void => {
+      resolve(result);
+      if (result === "accepted") socket.end();
+      else socket.destroy();
+    };
+    socket.setTimeout(timeoutMs, () => finish("timeout"));
+    socket.once("error", () => finish("refused"));
+    socket.once("connect", () => {
+      socket.setTimeout(1_000, () => socket.destroy());
+      socket.resume(); // what a greeting server sends is read and forgotten, so that our end is a FIN and no reset
+      finish("accepted");
+    });
+  });
+}

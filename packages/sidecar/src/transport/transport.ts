@@ -1,0 +1,48 @@
+/**
+ * What the data plane knows of a connection. Plain TCP stands behind it now; TLS will stand behind the same interface. Only this
+ * folder touches a socket.
+ */
+
+/** What the owner of a connection is told. All calls are synchronous, from the event loop. */
+export interface TransportEvents {
+  /** Bytes `[0, size)` of `bytes`, which is shared by all connections: valid during the call only, and may be written to. */
+  onBytes(bytes: Buffer, size: number): void;
+  /** Everything that was written has been taken by the kernel, after a time when it had not. */
+  onDrain(): void;
+  /** The peer sends nothing more; the connection closes once what was written has left. */
+  onPeerEnd(): void;
+  /** The connection is gone, once; `reason` is for logs and counters. */
+  onClose(reason: string): void;
+}
+
+export interface Detached {
+  /** The file descriptor, still open; its owner must close it or hand it on. */
+  readonly descriptor: number;
+}
+
+export interface Transport {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  /** Names the owner and begins to read. Called once. */
+  open(events: TransportEvents): void;
+  /** Copies `bytes[start, end)` to the stage, which is flushed at the end of this turn of the event loop. Never blocks, never fails. */
+  write(bytes: Buffer, start: number, end: number): void;
+  /** Bytes that were written and that the kernel has not taken. */
+  readonly queuedBytes: number;
+  /** Offers the stage to the kernel now. */
+  flush(): void;
+  /** Stops reading, synchronously. */
+  pause(): void;
+  resume(): void;
+  /** Flushes, then closes. */
+  end(): void;
+  /** Closes at once; what is staged is lost. `onClose` follows with `reason`. */
+  destroy(reason: string): void;
+  /**
+   * Gives the connection away: reading stops, nothing is closed, no event follows. Only when `queuedBytes` is 0; the owner
+   * adds the bytes of the partial frame it holds.
+   */
+  detach(): Detached;
+}

@@ -1,0 +1,204 @@
+/**
+ * The connections to one endpoint, keyed by (source identity, endpoint, security) and protocol: a shared one, and a few of their own for
+ * large frames, so that a small request never waits behind a megabyte. A pool lives as long as a route refers to it.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import type { RpcCodec, RpcFrame } from "@dualmesh/wire/rpc";
+import type { DataMetrics } from "../metrics.ts";
+import type { Exchange } from "../request/exchange.ts";
+import type { Endpoint } from "../snapshot.ts";
+import type { PartialFrames } from "../transport/frame-reader.ts";
+import { UpstreamConnection } from "./connection.ts";
+
+export interface UpstreamLimits {
+  /** Requests in flight on one connection. */
+  readonly inFlightPerConnection: number;
+  /** Bytes that an endpoint may leave unread before further requests are refused. */
+  readonly upstreamQueueBytes: number;
+  /** Frames above this many bytes take a connection of their own. */
+  readonly largeFrameBytes: number;
+  readonly largeConnections: number;
+  readonly connectMs: number;
+  readonly heartbeatMs: number;
+  readonly deadMs: number;
+  /** How long an endpoint that sent a read-only event is passed over. */
+  readonly readOnlyMs: number;
+}
+
+/** What becomes of the exchanges on upstream connections. */
+export interface ExchangeOwner {
+  /** `frame` is the reply; valid during the call only. */
+  answered(exchange: Exchange, frame: RpcFrame): void;
+  /** A oneway has been written. */
+  sent(exchange: Exchange): void;
+  /** The connection broke with the request on it. */
+  lost(exchange: Exchange, reason: string): void;
+  /** The connection was never made: nothing was sent, another endpoint may be tried. */
+  notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
+  refused(exchange: Exchange, why: "overload"): void;
+}
+
+export interface UpstreamContext {
+  readonly clock: Clock;
+  readonly metrics: DataMetrics;
+  readonly limits: UpstreamLimits;
+  readonly partialFrames: PartialFrames;
+  /** The budget of requests that wait. */
+  readonly held: PartialFrames;
+  readonly owner: ExchangeOwner;
+  readonly codecOf: (protocol: string) => RpcCodec;
+  /** The first id of a new connection. */
+  readonly firstId: () => number;
+}
+
+const backoffMs = [200, 500, 1_000, 2_000, 5_000];
+
+export class EndpointPool {
+  readonly key: string;
+  readonly endpoint: Endpoint;
+  readonly #codec: RpcCodec;
+  readonly #context: UpstreamContext;
+  #shared: UpstreamConnection | undefined;
+  readonly #large: UpstreamConnection[] = [];
+  readonly #draining = new Set<UpstreamConnection>();
+  #failures = 0;
+  /** Until when (clock) other endpoints are preferred; 0 for no reason to. */
+  #avoidUntilMs = 0;
+  /** How many routes refer to this pool. */
+  users = 0;
+
+  constructor(key: string, endpoint: Endpoint, protocol: string, context: UpstreamContext) {
+    this.key = key;
+    this.endpoint = endpoint;
+    this.#codec = context.codecOf(protocol);
+    this.#context = context;
+  }
+
+  /** False while a connect failure or a read-only event is recent: taken only if nothing else is there. */
+  get usable(): boolean {
+    return this.#avoidUntilMs === 0 || this.#context.clock.now() >= this.#avoidUntilMs;
+  }
+
+  get connectionCount(): number {
+    return (this.#shared === undefined ? 0 : 1) + this.#large.length + this.#draining.size;
+  }
+
+  /** The connection that a request of this many bytes should take. */
+  connectionFor(size: number): UpstreamConnection {
+    if (size > this.#context.limits.largeFrameBytes) return this.#largeConnection();
+    this.#shared ??= this.#connect();
+    return this.#shared;
+  }
+
+  connected(): void {
+    this.#failures = 0;
+    this.#avoidUntilMs = 0;
+  }
+
+  /** The server closed its side: the next request takes another connection. */
+  ended(connection: UpstreamConnection): void {
+    this.#remove(connection);
+    this.#draining.add(connection);
+  }
+
+  /** A connection of this pool is gone; `connected` says whether it had ever been there. */
+  lost(connection: UpstreamConnection, connected: boolean): void {
+    this.#remove(connection);
+    this.#draining.delete(connection);
+    if (connected) return;
+    this.#context.metrics.event("connect_failed");
+    const wait = backoffMs[Math.min(this.#failures, backoffMs.length - 1)] as number;
+    this.#failures++;
+    this.#avoidUntilMs = this.#context.clock.now() + wait;
+  }
+
+  /** The server said that it is going to stop: its connections take nothing new, and others are preferred for a while. */
+  drainFor(ms: number): void {
+    this.#avoidUntilMs = this.#context.clock.now() + ms;
+    this.retire();
+  }
+
+  /** Lets every connection end with its last reply. */
+  retire(): void {
+    const all = [...(this.#shared === undefined ? [] : [this.#shared]), ...this.#large];
+    this.#shared = undefined;
+    this.#large.length = 0;
+    for (const connection of all) {
+      this.#draining.add(connection);
+      connection.drain();
+    }
+  }
+
+  connections(): readonly UpstreamConnection[] {
+    return [...(this.#shared === undefined ? [] : [this.#shared]), ...this.#large, ...this.#draining];
+  }
+
+  #largeConnection(): UpstreamConnection {
+    let least: UpstreamConnection | undefined;
+    for (const connection of this.#large) if (least === undefined || connection.load < least.load) least = connection;
+    if (least !== undefined && (least.load === 0 || this.#large.length >= this.#context.limits.largeConnections))
+      return least;
+    const connection = this.#connect();
+    this.#large.push(connection);
+    return connection;
+  }
+
+  #connect(): UpstreamConnection {
+    return new UpstreamConnection(this, this.#codec, this.#context);
+  }
+
+  #remove(connection: UpstreamConnection): void {
+    if (this.#shared === connection) this.#shared = undefined;
+    const at = this.#large.indexOf(connection);
+    if (at >= 0) this.#large.splice(at, 1);
+  }
+}
+
+/** Every pool of the process. */
+export class Pools {
+  readonly #pools = new Map<string, EndpointPool>();
+  /** Pools that no route refers to any more, until their last connection has ended. */
+  readonly #retired = new Set<EndpointPool>();
+  readonly #context: UpstreamContext;
+
+  constructor(context: UpstreamContext) {
+    this.#context = context;
+  }
+
+  get connectionCount(): number {
+    return this.#all().reduce((sum, pool) => sum + pool.connectionCount, 0);
+  }
+
+  /** The pool of an endpoint; each `take` needs its `release`. */
+  take(sourceIdentity: string, protocol: string, endpoint: Endpoint): EndpointPool {
+    const key = `${sourceIdentity}|${protocol}|${endpoint.address}|${endpoint.port}|${endpoint.security}`;
+    let pool = this.#pools.get(key);
+    if (pool === undefined) {
+      pool = new EndpointPool(key, endpoint, protocol, this.#context);
+      this.#pools.set(key, pool);
+    }
+    pool.users++;
+    return pool;
+  }
+
+  release(pool: EndpointPool): void {
+    pool.users--;
+    if (pool.users > 0) return;
+    this.#pools.delete(pool.key);
+    pool.retire();
+    if (pool.connectionCount > 0) this.#retired.add(pool);
+  }
+
+  sweep(nowMs: number): void {
+    for (const pool of this.#all()) for (const connection of pool.connections()) connection.sweep(nowMs);
+    for (const pool of this.#retired) if (pool.connectionCount === 0) this.#retired.delete(pool);
+  }
+
+  close(reason: string): void {
+    for (const pool of this.#all()) for (const connection of pool.connections()) connection.destroy(reason);
+  }
+
+  #all(): EndpointPool[] {
+    return [...this.#pools.values(), ...this.#retired];
+  }
+}
