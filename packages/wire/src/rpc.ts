@@ -4,7 +4,15 @@
  */
 import type { FrameCodec } from "./codec.ts";
 
-export const frameKind = { request: 0, oneway: 1, response: 2, heartbeat: 3, heartbeatReply: 4, readOnly: 5, event: 6 } as const;
+export const frameKind = {
+  request: 0,
+  oneway: 1,
+  response: 2,
+  heartbeat: 3,
+  heartbeatReply: 4,
+  readOnly: 5,
+  event: 6,
+} as const;
 export type FrameKind = (typeof frameKind)[keyof typeof frameKind];
 
 /** A decoded frame: numbers that refer to `bytes`, filled anew by each `decode`. */

@@ -1,9 +1,11 @@
 /**
  * Why this exists: what the sidecar says on its own account in Bolt: errors and heartbeats.
  *
- * A SOFA-RPC client gets status SUCCESS with a `SofaResponse` whose `isError` is true and whose `errorMsg` is our text: that becomes a
- * SofaRpcException with this text. A Bolt status of failure would be told to the application without any text of ours (for
- * TIMEOUT and the like the client makes its own). A plain Bolt client knows no SofaResponse, so it gets the status.
+ * What an application gets to see was tried with real clients. SOFA-RPC (Java, and npm's sofa-rpc-node) drops the text that comes with a
+ * Bolt status and makes its own; a `SofaResponse` with `isError` under status SUCCESS becomes an exception with exactly our text,
+ * so that is the answer to a `SofaRequest`, whatever the reason. A plain Bolt client knows no `SofaResponse`; it shows the text of a
+ * `RpcServerException` under status SERVER_EXCEPTION. TIMEOUT and SERVER_THREADPOOL_BUSY it turns into exceptions of their own that programs
+ * catch, and these come without a text, so there the status counts for more than the words.
  */
 import { crc32 } from "node:zlib";
 import { putInt32 } from "../bytes.ts";
@@ -12,6 +14,8 @@ import type { PendingHead, ReplyReason } from "../rpc.ts";
 import { type BoltFrame, boltCommand, boltSerialization, boltStatus, boltType, crcSwitch } from "./frame.ts";
 
 const sofaRequestClass: Buffer = Buffer.from("com.alipay.sofa.rpc.core.request.SofaRequest");
+const nothing: Buffer = Buffer.alloc(0);
+const serverExceptionClass = "com.alipay.remoting.rpc.exception.RpcServerException";
 const sofaResponseClass = "com.alipay.sofa.rpc.core.response.SofaResponse";
 
 /** What a reply must know of its request: bit 0 a CRC is expected, bit 1 revision 2 of v2, bit 2 it was a SofaRequest. */
@@ -20,20 +24,13 @@ export function replyFlags(frame: BoltFrame): number {
   return (frame.crcAt >= 0 ? 1 : 0) | (frame.revision === 2 ? 2 : 0) | (isSofa ? 4 : 0);
 }
 
-const statusOf: Readonly<Record<ReplyReason, number>> = {
-  "no-provider": boltStatus.noProcessor,
-  unreadable: boltStatus.codecException,
-  timeout: boltStatus.timeout,
-  unavailable: boltStatus.connectionClosed,
-  overload: boltStatus.threadPoolBusy,
-  denied: boltStatus.error,
-};
-
 export function errorReplyTo(request: PendingHead, reason: ReplyReason, text: string): Buffer {
   if ((request.flags & 4) !== 0 && request.serialization === boltSerialization.hessian2) {
     return response(request, boltStatus.success, sofaResponseClass, sofaError(text));
   }
-  return response(request, statusOf[reason], "", Buffer.alloc(0));
+  if (reason === "timeout") return response(request, boltStatus.timeout, "", nothing);
+  if (reason === "overload") return response(request, boltStatus.threadPoolBusy, "", nothing);
+  return response(request, boltStatus.serverException, serverExceptionClass, serverException(text));
 }
 
 function response(request: PendingHead, status: number, className: string, content: Buffer): Buffer {
@@ -51,7 +48,7 @@ function response(request: PendingHead, status: number, className: string, conte
   out.writeUInt16BE(boltCommand.response, 2 + shift);
   out[4 + shift] = 1;
   putInt32(out, 5 + shift, request.id);
-  out[9 + shift] = request.serialization;
+  out[9 + shift] = boltSerialization.hessian2; // the body is ours, whatever the request was in
   out.writeUInt16BE(status, headSize - 10);
   out.writeUInt16BE(className.length, headSize - 8);
   putInt32(out, headSize - 4, content.length);
@@ -61,16 +58,35 @@ function response(request: PendingHead, status: number, className: string, conte
   return out;
 }
 
-/** A `SofaResponse` in the draft dialect of Hessian 2 that sofa-hessian speaks: a definition with four fields, and one instance. */
-const sofaErrorHead: Buffer = Buffer.concat([
-  Buffer.from([0x4f, 0x90 + sofaResponseClass.length]),
-  Buffer.from(sofaResponseClass),
-  Buffer.from("\x94\x07isError\x08errorMsg\x0bappResponse\rresponseProps", "latin1"),
-  Buffer.from([0x6f, 0x90, 0x54]),
-]);
+/** A class definition and an object begun, in the draft dialect of Hessian 2 that sofa-hessian speaks. */
+function objectHead(className: string, fields: readonly string[]): Buffer {
+  const text = (value: string): string => String.fromCharCode(value.length) + value;
+  const name = className.length < 0x30 ? [0x90 + className.length] : [0xc8, className.length];
+  const definition = String.fromCharCode(0x90 + fields.length) + fields.map(text).join("");
+  return Buffer.concat([Buffer.from([0x4f, ...name]), Buffer.from(`${className}${definition}o\x90`, "latin1")]);
+}
+
+const sofaErrorHead: Buffer = objectHead(sofaResponseClass, ["isError", "errorMsg", "appResponse", "responseProps"]);
 
 function sofaError(text: string): Buffer {
-  return Buffer.concat([sofaErrorHead, writeText(text), Buffer.from("NN")]);
+  return Buffer.concat([sofaErrorHead, Buffer.from("T"), writeText(text), Buffer.from("NN")]);
+}
+
+const serverExceptionHead: Buffer = objectHead(serverExceptionClass, [
+  "detailMessage",
+  "cause",
+  "stackTrace",
+  "suppressedExceptions",
+]);
+
+/** No cause is written as Java has it, a reference to the exception itself; then an empty stack and an empty list. */
+const serverExceptionTail: Buffer = Buffer.from(
+  "J\0Vt\0\x1c[java.lang.StackTraceElementn\0zVt\0\x1fjava.util.Collections$EmptyListn\0z",
+  "latin1",
+);
+
+function serverException(text: string): Buffer {
+  return Buffer.concat([serverExceptionHead, writeText(text), serverExceptionTail]);
 }
 
 /** Our own heartbeats are of v1, which every Bolt server reads and which is the default of every client. */

@@ -15,6 +15,10 @@ const headTexts = 5;
 
 const skipper: HessianSkipper = new HessianSkipper();
 
+/** Whose body `skipper` went through last, and how many classes were defined before its attachments. */
+let skipped: DubboFrame | undefined;
+let classesBefore = 0;
+
 /** Keyed by the bytes of path and version together, with their lengths. */
 const hessianServices: TextTable = new TextTable((bytes, start, end) => {
   const pathEnd = textEnd(bytes, start, end);
@@ -65,13 +69,14 @@ export function readMethod(frame: DubboFrame): string | undefined {
 
 /** The attachment `key` of a request, as far as it is a text or an int. */
 export function readAttachment(frame: DubboFrame, key: Buffer): string | undefined {
-  if (frame.attachmentsAt === notLooked) frame.attachmentsAt = findAttachments(frame);
+  const inHessian = frame.serialization === dubboSerialization.hessian2;
+  // `decode` forgets where the attachments are; another frame's walk forgets the classes that may be named in them.
+  if (frame.attachmentsAt === notLooked || (inHessian && skipped !== frame))
+    frame.attachmentsAt = findAttachments(frame);
   if (frame.attachmentsAt === notReached) return undefined;
   const end = frame.bodyAt + frame.bodyLength;
-  if (frame.serialization === dubboSerialization.fastjson2) {
-    return findInObject(frame.bytes, frame.attachmentsAt, end, key);
-  }
-  skipper.begin();
+  if (!inHessian) return findInObject(frame.bytes, frame.attachmentsAt, end, key);
+  skipper.begin(classesBefore);
   return findInMap(skipper, frame.bytes, frame.attachmentsAt, end, key);
 }
 
@@ -79,7 +84,10 @@ export function readAttachment(frame: DubboFrame, key: Buffer): string | undefin
 function findAttachments(frame: DubboFrame): number {
   const { bytes, bodyAt, serialization } = frame;
   const end = bodyAt + frame.bodyLength;
-  if (serialization === dubboSerialization.hessian2) return lastHessianMap(bytes, bodyAt, end);
+  if (serialization === dubboSerialization.hessian2) {
+    skipped = frame;
+    return lastHessianMap(bytes, bodyAt, end);
+  }
   if (serialization !== dubboSerialization.fastjson2) return notReached;
   let last = notReached;
   let count = 0;
@@ -101,6 +109,7 @@ function lastHessianMap(bytes: Buffer, bodyAt: number, end: number): number {
   skipper.begin();
   while (at < end) {
     last = at;
+    classesBefore = skipper.classes;
     at = skipper.skip(bytes, at, end);
     if (at < 0) return notReached;
   }

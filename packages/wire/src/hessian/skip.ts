@@ -33,10 +33,18 @@ export class HessianSkipper {
     this.#int = 0;
   }
 
-  /** Forgets the class definitions of the body before; a body's values share them and are skipped in order. */
-  begin(): void {
-    this.#classes = 0;
+  /**
+   * Begins a body: its values share class definitions and are skipped in order. With `classes`, goes back to a place of the same body
+   * at which so many were defined.
+   */
+  begin(classes = 0): void {
+    this.#classes = Math.min(classes, this.#classes);
     this.#values = 0;
+  }
+
+  /** How many classes were defined so far. */
+  get classes(): number {
+    return this.#classes;
   }
 
   /** Where the value at `at` ends, or -1 when it is malformed, cut off by `end`, or beyond the limits. */
