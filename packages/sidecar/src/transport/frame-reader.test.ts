@@ -18,7 +18,7 @@ const lineCodec: FrameCodec<Line> = {
     const size = bytes.readUInt16BE(offset);
     if (size === 0xffff) throw new FrameError("line", 0, "a length of 65,535");
     if (end - offset < 2 + size) return -(2 + size);
-    into.text = bytes.latin1Slice(offset + 2, offset + 2 + size);
+    into.text = bytes.toString("latin1", offset + 2, offset + 2 + size);
     return 2 + size;
   },
   encode: (line) =>
