@@ -1,0 +1,46 @@
+/**
+ * `npm run interop [-- --json] [--only PATTERN] [--registry real-zookeeper]`: plays the matrix and prints it. PATTERN is a part of
+ * cell names, or a regular expression. Exit code 1 when a cell failed, 2 when the matrix cannot be played here.
+ */
+import { parseArgs } from "node:util";
+import { systemClock } from "@dualmesh/base/clock";
+import { buildFixtures, missingNodeSdk } from "./fixtures.ts";
+import { playMatrix } from "./matrix.ts";
+import { formatMatrix } from "./print.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    json: { type: "boolean", default: false },
+    only: { type: "string" },
+    registry: { type: "string", default: "dualmesh" },
+    verbose: { type: "boolean", default: false },
+  },
+});
+const registry = flags.registry;
+if (registry !== "dualmesh" && registry !== "real-zookeeper") {
+  console.error(`--registry is dualmesh or real-zookeeper, not ${registry}`);
+  process.exit(2);
+}
+const missing = buildFixtures() ?? missingNodeSdk();
+if (missing !== undefined) {
+  console.error(`the matrix cannot be played: ${missing}`);
+  process.exit(2);
+}
+const start = systemClock.now();
+const pattern = flags.only === undefined ? undefined : new RegExp(flags.only);
+const cells = await playMatrix({
+  registry,
+  wanted: (name) => pattern === undefined || name.includes(flags.only ?? "") || pattern.test(name),
+  onCell: (cell) => {
+    if (cell.result !== "skipped")
+      console.error(`${cell.result.padEnd(8)} ${cell.name}${cell.reason === undefined ? "" : `: ${cell.reason}`}`);
+  },
+  onTrouble: (text) => {
+    if (flags.verbose) console.error(text);
+  },
+});
+console.log(formatMatrix(cells));
+console.log(`${((systemClock.now() - start) / 1_000).toFixed(0)} s`);
+if (flags.json)
+  console.log(JSON.stringify({ cells: cells.map(({ name, result, reason }) => ({ name, result, reason })) }));
+if (cells.some((cell) => cell.result === "failed")) process.exitCode = 1;

@@ -1,0 +1,236 @@
+/**
+ * A small company on one machine: a registry, a sidecar for the machine of the consumers and one for that of the providers, and
+ * the applications that are started in it. Everything that it makes is in one temporary directory and ends with it.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { javaCommand, nodeCommand } from "./fixtures.ts";
+import type { Implementation, Mode } from "./plan.ts";
+import {
+  type MeshApplication,
+  type RegistryPorts,
+  registryCommand,
+  repository,
+  type SidecarPorts,
+  sidecarCommand,
+} from "./product.ts";
+import { eventually, Program } from "./program.ts";
+
+export type RegistryKind = "dualmesh" | "real-zookeeper";
+type Side = "consumers" | "providers";
+
+export interface ProviderOptions {
+  readonly service: string;
+  /** Tells instances of one service apart in their answers. */
+  readonly name: string;
+  readonly ports: readonly number[];
+  /** Dubbo only: `tri` instead of `dubbo`. */
+  readonly protocol?: string;
+}
+
+/** The names under which applications over `mesh://` are known to their sidecar; each has one port. */
+const meshApplicationNames = ["interop-mesh-provider-a", "interop-mesh-provider-b"] as const;
+
+export class World implements AsyncDisposable {
+  readonly directory: string;
+  readonly #kind: RegistryKind;
+  readonly #programs: Program[] = [];
+  #registryPorts: RegistryPorts | undefined;
+  #registry: Program | undefined;
+  readonly #sidecars = new Map<Side, { readonly ports: SidecarPorts; readonly program: Program }>();
+  #meshApplications: readonly MeshApplication[] = [];
+  #counter = 0;
+
+  private constructor(kind: RegistryKind) {
+    this.#kind = kind;
+    this.directory = mkdtempSync(join(tmpdir(), "dualmesh-interop-"));
+  }
+
+  static async start(kind: RegistryKind = "dualmesh"): Promise<World> {
+    const world = new World(kind);
+    try {
+      await world.#start();
+      return world;
+    } catch (error) {
+      const tails = world.tails();
+      await world[Symbol.asyncDispose]();
+      throw new Error(`the world does not start: ${(error as Error).message}\n${tails}`, { cause: error });
+    }
+  }
+
+  get registry(): Program {
+    if (this.#registry === undefined) throw new Error("the registry was never started");
+    return this.#registry;
+  }
+
+  /** The applications that speak `mesh://`, with the ports that their sidecar was told. */
+  get meshApplications(): readonly MeshApplication[] {
+    return this.#meshApplications;
+  }
+
+  /** The registry as the dualmesh commands know it: the admin port's address. */
+  adminAddress(side: Side | "registry"): string {
+    const port = side === "registry" ? this.#registryPorts?.admin : this.#sidecars.get(side)?.ports.admin;
+    if (port === undefined) throw new Error(`no ${side} in this world`);
+    return `127.0.0.1:${port}`;
+  }
+
+  /** Starts the registry, also after it was killed: at the same ports, with the state that it left. */
+  async startRegistry(): Promise<void> {
+    this.#registryPorts ??= { stream: await freePort(), admin: await freePort(), zookeeper: await freePort() };
+    const directory = this.#folder("registry");
+    if (this.#kind === "real-zookeeper") {
+      const properties = { port: String(this.#registryPorts.zookeeper), data: directory };
+      const line = javaCommand("zookeeper", "interop.Server", directory, properties);
+      this.#registry = await this.#launch("registry", line).ready();
+      return;
+    }
+    this.#registry = this.#launch("registry", registryCommand(directory, this.#registryPorts));
+    await this.#answersReady("registry", this.#registry);
+  }
+
+  async startProvider(implementation: Implementation, mode: Mode, options: ProviderOptions): Promise<Program> {
+    const application =
+      implementation.registry === "mesh"
+        ? (this.#meshApplications.find((known) => known.boltPort === options.ports[0])?.name ?? "unknown")
+        : `interop-${options.name}`;
+    const words = {
+      registry: this.#registryAddress(implementation, mode, "providers"),
+      application,
+      provider: options.name,
+      service: options.service,
+      ports: options.ports.join(","),
+      ...(options.protocol !== undefined ? { protocol: options.protocol } : {}),
+    };
+    return this.#application(`provider-${options.name}`, implementation, "Provider", words).ready();
+  }
+
+  async startConsumer(
+    implementation: Implementation,
+    mode: Mode,
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<Program> {
+    const name = `consumer-${implementation.name}-${mode}`;
+    const registry = this.#registryAddress(implementation, mode, "consumers");
+    return this.#application(name, implementation, "Consumer", {
+      registry,
+      application: `interop-${name}`,
+      ...more,
+    }).ready();
+  }
+
+  /** Ends applications at once; the registry and the sidecars stay. */
+  async endApplications(): Promise<void> {
+    const parts = new Set([this.#registry, ...[...this.#sidecars.values()].map(({ program }) => program)]);
+    await Promise.all(this.#programs.filter((program) => !parts.has(program)).map((program) => program.end()));
+  }
+
+  /** The ends of the logs of these programs and of the registry and sidecars. */
+  tails(...programs: readonly Program[]): string {
+    const parts = [this.#registry, ...[...this.#sidecars.values()].map(({ program }) => program), ...programs];
+    return parts
+      .flatMap((program) => (program === undefined ? [] : [`--- ${program.name}\n${program.tail()}`]))
+      .join("\n");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#programs.map((program) => program.end()));
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  async #start(): Promise<void> {
+    await this.startRegistry();
+    if (this.#kind === "real-zookeeper") return;
+    this.#meshApplications = await Promise.all(
+      meshApplicationNames.map(async (name) => ({ name, boltPort: await freePort() })),
+    );
+    for (const side of ["consumers", "providers"] as const) {
+      const ports = {
+        inbound: await freePort(),
+        outbound: await freePort(),
+        admin: await freePort(),
+        zookeeper: await freePort(),
+        mesh: await freePort(),
+      };
+      const apps = side === "providers" ? this.#meshApplications : [];
+      const name = `sidecar-of-${side}`;
+      const line = sidecarCommand(this.#folder(name), ports, this.#registryPorts as RegistryPorts, apps);
+      const program = this.#launch(name, line);
+      this.#sidecars.set(side, { ports, program });
+    }
+    for (const [side, { program }] of this.#sidecars) await this.#answersReady(side, program);
+  }
+
+  /** The one thing that an application is told. */
+  #registryAddress(implementation: Implementation, mode: Mode, side: Side): string {
+    if (mode === "SDK") return `zookeeper://127.0.0.1:${this.#registryPorts?.zookeeper}`;
+    const ports = this.#sidecars.get(side)?.ports;
+    if (ports === undefined) throw new Error("this world has no sidecars");
+    return `${implementation.registry}://127.0.0.1:${ports[implementation.registry]}`;
+  }
+
+  #application(
+    name: string,
+    implementation: Implementation,
+    main: "Provider" | "Consumer",
+    words: Readonly<Record<string, string>>,
+  ): Program {
+    if (implementation.fixture === "sofa-rpc-node") {
+      return this.#launch(name, nodeCommand(main === "Provider" ? "provider" : "consumer", words));
+    }
+    return this.#launch(
+      name,
+      javaCommand(implementation.fixture, `interop.${main}`, this.#folder(`${name}-home`), words),
+    );
+  }
+
+  #launch(name: string, line: { readonly command: string; readonly words: readonly string[] }): Program {
+    const log = join(this.directory, `${name}-${++this.#counter}.log`);
+    const program = new Program({
+      name,
+      ...line,
+      cwd: repository,
+      log,
+      env: { HOME: this.#folder("home"), CI: "true" },
+    });
+    this.#programs.push(program);
+    return program;
+  }
+
+  async #answersReady(side: Side | "registry", program: Program): Promise<void> {
+    await eventually(`${program.name} answers 200 at /readyz`, 20_000, async () => {
+      if (!program.running) throw new Error(`${program.name} ended: ${await program.ended}`);
+      const response = await fetch(`http://${this.adminAddress(side)}/readyz`).catch(() => undefined);
+      await response?.body?.cancel();
+      return response?.status === 200;
+    });
+  }
+
+  #folder(name: string): string {
+    const folder = join(this.directory, name);
+    mkdirSync(folder, { recursive: true });
+    return folder;
+  }
+}
+
+/** Asks the machine, below the range from which it gives out the ports of connections, so that none takes it meanwhile. */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    nextPort = nextPort >= 29_999 ? 13_500 : nextPort + 1;
+    if (await isFree(nextPort)) return nextPort;
+  }
+  throw new Error("no free port among 200");
+}
+
+/** Harnesses that run at the same time begin at different places. */
+let nextPort = 13_500 + ((process.pid * 97) % 16_000);
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen({ port, host: "0.0.0.0", exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
