@@ -1,12 +1,12 @@
 /** Calls `demo.Price` by Bolt, with sofa-rpc-node and whatever addresses its ZooKeeper registry gives it. */
-import { client, registry as registries } from "sofa-rpc-node";
 import { CallFailed, keepCalling } from "./caller.ts";
+import { sofa } from "./clients/sofa-rpc.ts";
 import { quietLogger } from "./lifetime.ts";
 import { setting } from "./report.ts";
 
 const logger = quietLogger;
-const registry = new registries.ZookeeperRegistry({ logger, address: setting("REGISTRY") });
-const rpc = new client.RpcClient({ logger, registry });
+const registry = new sofa.registry.ZookeeperRegistry({ logger, address: setting("REGISTRY") });
+const rpc = new sofa.client.RpcClient({ logger, registry });
 const price = rpc.createConsumer({ interfaceName: "demo.Price", responseTimeout: 3000 });
 /** The address of each call under way, by its number, which is also its argument. */
 const dialled = new Map<number, string>();

@@ -1,6 +1,6 @@
 /** Offers `demo.Price` by Bolt, with sofa-rpc-node's server, and registers it with its ZooKeeper registry. */
 import { setTimeout as wait } from "node:timers/promises";
-import { registry as registries, server as servers } from "sofa-rpc-node";
+import { sofa } from "./clients/sofa-rpc.ts";
 import { onEnd, quietLogger } from "./lifetime.ts";
 import { report, setting } from "./report.ts";
 import { Traffic } from "./traffic.ts";
@@ -9,7 +9,7 @@ const logger = quietLogger;
 const name = setting("NAME");
 const workMs = Number(setting("WORK_MS"));
 const traffic = new Traffic();
-const registry = new registries.ZookeeperRegistry({ logger, address: setting("REGISTRY") });
+const registry = new sofa.registry.ZookeeperRegistry({ logger, address: setting("REGISTRY") });
 const registered = Promise.withResolvers<void>();
 const register = registry.register.bind(registry);
 registry.register = async (config) => {
@@ -17,7 +17,7 @@ registry.register = async (config) => {
   registered.resolve();
 };
 
-const server = new servers.RpcServer({
+const server = new sofa.server.RpcServer({
   appName: name,
   logger,
   registry,

@@ -1,12 +1,12 @@
 /** Calls `demo.Stock` by Dubbo, with dubbo2.js and whatever addresses it finds in ZooKeeper. */
-import dubbo2 from "dubbo2.js";
 import { CallFailed, keepCalling } from "./caller.ts";
+import { dubbo2, type Reply } from "./clients/dubbo2.ts";
 import { setting } from "./report.ts";
 
 const { Dubbo, setting: rules, java } = dubbo2;
 
 interface StockService {
-  count(item: number): Promise<dubbo2.Reply<{ by: string }>>;
+  count(item: number): Promise<Reply<{ by: string }>>;
 }
 
 const dubbo = Dubbo.from<{ stock: StockService }>({

@@ -2,7 +2,7 @@
  * Dubbo's frames as a provider needs them, with hessian2 bodies. A frame is a head of 16 bytes (magic da bb, flags, status, request id of
  * 8 bytes, length of 4) and a body of hessian values one after another.
  */
-import hessian from "hessian.js";
+import { hessian } from "./clients/hessian.ts";
 
 const headBytes = 16;
 const magic = 0xdabb;

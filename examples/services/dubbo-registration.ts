@@ -1,5 +1,5 @@
 /** Registers a Dubbo provider in ZooKeeper, in Dubbo's own layout: an ephemeral node whose name is the provider's URL. */
-import zookeeper from "node-zookeeper-client";
+import { type Client, type Failure, zookeeper } from "./clients/zookeeper.ts";
 
 export interface Registration {
   withdraw(): Promise<void>;
@@ -13,7 +13,7 @@ export async function registerDubbo(registry: string, service: string, url: stri
   let wanted = true;
   let client = await connect();
 
-  async function connect(): Promise<zookeeper.Client> {
+  async function connect(): Promise<Client> {
     const next = zookeeper.createClient(registry, { sessionTimeout: 10_000 });
     const connected = new Promise<void>((resolve) => next.once("connected", resolve));
     next.connect();
@@ -48,7 +48,7 @@ export async function registerDubbo(registry: string, service: string, url: stri
 
 /** A callback as a promise; the codes in `fine` are no failure. */
 function settle(
-  run: (done: (error: Error | zookeeper.Exception | null) => void) => void,
+  run: (done: (error: Error | Failure | null) => void) => void,
   fine: readonly number[] = [],
 ): Promise<void> {
   return new Promise((resolve, reject) => {

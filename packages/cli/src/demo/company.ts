@@ -1,0 +1,217 @@
+/**
+ * The processes of the demo: one registry, the services of the cast, and a sidecar for each service that has moved in. A service is told
+ * one address, its registry; to move it is to restart it with its sidecar's door there instead.
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Clock, Timer } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
+import type { Random } from "@dualmesh/base/random";
+import { cast, consumers, providers, roleOf } from "./cast.ts";
+import type { Ledger, Place } from "./ledger.ts";
+import type * as product from "./parts.ts";
+import { freePorts } from "./ports.ts";
+import { type Child, startChild } from "./processes.ts";
+import { type Report, readReport } from "./reports.ts";
+import type { Stage } from "./story.ts";
+
+/** How the product's processes are started: `parts.ts`, or what stands for it in a test. */
+export type Parts = Pick<typeof product, "startRegistry" | "startSidecar" | "callsTakenIn">;
+
+export interface CompanyOptions {
+  readonly parts: Parts;
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Aborted when the demo ends: what is being started is given up. */
+  readonly signal: AbortSignal;
+  readonly onUnexpectedEnd: (error: MeshError) => void;
+}
+
+const services = fileURLToPath(new URL("../../../../examples/services/", import.meta.url));
+const callsPerSecond = 40;
+const workMs = 3;
+const readyWithinMs = 15_000;
+const countEveryMs = 400;
+/** A consumer's longest call is 3 s; a provider waits for 1 s of quiet, 10 s at most; a sidecar drains. */
+const graceMs = { service: 12_000, sidecar: 20_000, atTheEnd: 5000 } as const;
+
+interface Running {
+  readonly child: Child;
+  accounted: boolean;
+}
+
+export class Company implements Stage {
+  /** The address of every port that a call can be sent to. */
+  readonly #places = new Map<string, Place>();
+  readonly #options: CompanyOptions;
+  readonly #appPorts = new Map<string, number>();
+  readonly #sidecarPorts = new Map<string, product.SidecarPorts>();
+  readonly #registryPorts: product.RegistryPorts;
+  readonly #running = new Map<string, Running>();
+  readonly #sidecars = new Map<string, Child>();
+  readonly #leaving = new Set<Promise<void>>();
+  #registry: Child | undefined;
+  #ledger: Ledger | undefined;
+  #counting: Timer | undefined;
+  #ending: Promise<void> | undefined;
+
+  /** Finds the ports; starts nothing. */
+  static async plan(options: CompanyOptions): Promise<Company> {
+    const ports = await freePorts(3 + providers.length + cast.length * 4, options.random);
+    return new Company(options, ports);
+  }
+
+  private constructor(options: CompanyOptions, ports: readonly number[]) {
+    this.#options = options;
+    const free = ports.values();
+    const next = (): number => free.next().value ?? 0;
+    this.#registryPorts = { stream: next(), zookeeper: next(), admin: next() };
+    for (const owner of providers) {
+      const port = next();
+      this.#appPorts.set(owner, port);
+      this.#places.set(`127.0.0.1:${port}`, { kind: "app", owner });
+    }
+    for (const { name: owner } of cast) {
+      const sidecar = { inbound: next(), outbound: next(), zookeeper: next(), admin: next() };
+      this.#sidecarPorts.set(owner, sidecar);
+      this.#places.set(`127.0.0.1:${sidecar.inbound}`, { kind: "inbound", owner });
+      this.#places.set(`127.0.0.1:${sidecar.outbound}`, { kind: "outbound", owner });
+    }
+  }
+
+  placeOf(address: string): Place | undefined {
+    return this.#places.get(address);
+  }
+
+  /** Starts the registry, then every service in SDK mode, providers first. */
+  async start(ledger: Ledger): Promise<void> {
+    this.#ledger = ledger;
+    this.#registry = await this.#options.parts.startRegistry(this.#registryPorts, this.#options);
+    const registry = this.#registryPorts.zookeeper;
+    await Promise.all(providers.map((name) => this.#startService(name, registry)));
+    await Promise.all(consumers.map((name) => this.#startService(name, registry)));
+    this.#counting = this.#options.clock.every(countEveryMs, () => void this.#countInbound());
+  }
+
+  async moveIn(name: string): Promise<void> {
+    const ports = this.#portsOf(name);
+    // The new way is there and ready before the old one is left.
+    this.#sidecars.set(name, await this.#options.parts.startSidecar(name, ports, this.#registryPorts, this.#options));
+    await this.#stopService(name, graceMs.service);
+    await this.#startService(name, ports.zookeeper);
+  }
+
+  async moveOut(name: string): Promise<void> {
+    await this.#stopService(name, graceMs.service);
+    await this.#startService(name, this.#registryPorts.zookeeper);
+    const sidecar = this.#sidecars.get(name);
+    this.#sidecars.delete(name);
+    if (sidecar === undefined) return;
+    // It ends in order, which takes its time: it goes on forwarding until nobody can have its address any more.
+    const leaving: Promise<void> = sidecar.end(graceMs.sidecar).then(() => void this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+  }
+
+  /** Callers stop and wait for their calls, then everything else ends: no process is left, whatever happened before. */
+  end(): Promise<void> {
+    this.#ending ??= this.#endAll();
+    return this.#ending;
+  }
+
+  async #endAll(): Promise<void> {
+    this.#counting?.cancel();
+    await Promise.all(consumers.map((name) => this.#stopService(name, graceMs.atTheEnd)));
+    await Promise.all(providers.map((name) => this.#stopService(name, graceMs.atTheEnd)));
+    await Promise.all([...[...this.#sidecars.values()].map((child) => child.end(graceMs.atTheEnd)), ...this.#leaving]);
+    await this.#registry?.end(graceMs.atTheEnd);
+  }
+
+  async #startService(name: string, registryPort: number): Promise<void> {
+    const { promise: ready, resolve: isReady } = Promise.withResolvers<void>();
+    const role = roleOf(name);
+    const child = startChild({
+      name,
+      arguments: [join(services, role.program)],
+      environment: {
+        NAME: name,
+        REGISTRY: `127.0.0.1:${registryPort}`,
+        PORT: String(this.#appPorts.get(name) ?? ""),
+        WORK_MS: String(workMs),
+        RATE: String(callsPerSecond),
+        NODE_NO_WARNINGS: "1",
+      },
+      onLine: (line) => {
+        const report = readReport(line);
+        if (report?.event === "ready") isReady();
+        else if (report !== undefined) this.#hear(name, report);
+      },
+      onUnexpectedEnd: this.#options.onUnexpectedEnd,
+      clock: this.#options.clock,
+    });
+    this.#running.set(name, { child, accounted: false });
+    await this.#inTime(ready, `${name} was not ready`);
+  }
+
+  #hear(name: string, report: Exclude<Report, { event: "ready" }>): void {
+    if (roleOf(name).kind === "provider") return;
+    if (report.event === "calls") {
+      for (const call of report.calls) this.#ledger?.record(name, call);
+      return;
+    }
+    const running = this.#running.get(name);
+    if (running !== undefined) running.accounted = true;
+    this.#ledger?.settle(name, report.started, this.#options.clock.wall());
+  }
+
+  async #stopService(name: string, within: number): Promise<void> {
+    const running = this.#running.get(name);
+    if (running === undefined) return;
+    await running.child.end(within);
+    this.#running.delete(name);
+    if (roleOf(name).kind === "consumer" && !running.accounted) {
+      this.#ledger?.settleWithout(name, this.#options.clock.wall());
+    }
+  }
+
+  /** Rejects when `promise` takes too long, or when the demo ends first. */
+  async #inTime(promise: Promise<void>, problem: string): Promise<void> {
+    const { clock, signal } = this.#options;
+    signal.throwIfAborted();
+    const { promise: never, reject } = Promise.withResolvers<never>();
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const timer = clock.after(
+      readyWithinMs,
+      () => reject(new MeshError("demo.not-ready", `${problem} after ${readyWithinMs} ms`)),
+      true,
+    );
+    try {
+      await Promise.race([promise, never]);
+    } finally {
+      timer.cancel();
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #countInbound(): Promise<void> {
+    const { parts, clock, signal } = this.#options;
+    await Promise.all(
+      providers.map(async (name) => {
+        const sidecar = this.#sidecars.get(name);
+        if (sidecar === undefined || sidecar.hasEnded) return;
+        try {
+          this.#ledger?.inbound(name, await parts.callsTakenIn(this.#portsOf(name), signal), clock.wall());
+        } catch {
+          // It is busy or about to end: what is not counted is not shown as mesh.
+        }
+      }),
+    );
+  }
+
+  #portsOf(name: string): product.SidecarPorts {
+    const ports = this.#sidecarPorts.get(name);
+    if (ports === undefined) throw new RangeError(`${name} has no ports for a sidecar`);
+    return ports;
+  }
+}

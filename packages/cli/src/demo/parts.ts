@@ -1,0 +1,140 @@
+/**
+ * The product's own processes in the demo, started by its own command line as anyone would: one registry, and a sidecar for each service
+ * that moves in. What the demo needs to know of their configuration and of their admin pages is here and nowhere else.
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Clock } from "@dualmesh/base/clock";
+import { sleep } from "@dualmesh/base/clock";
+import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { type Child, startChild } from "./processes.ts";
+
+export interface PartOptions {
+  /** Where the part keeps its configuration and its state. */
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly onUnexpectedEnd: (error: MeshError) => void;
+}
+
+export interface RegistryPorts {
+  readonly stream: number;
+  readonly zookeeper: number;
+  readonly admin: number;
+}
+
+export interface SidecarPorts {
+  readonly inbound: number;
+  readonly outbound: number;
+  readonly zookeeper: number;
+  readonly admin: number;
+}
+
+const host = "127.0.0.1";
+const program = fileURLToPath(new URL("../main.ts", import.meta.url));
+const readyWithinMs = 15_000;
+const askEveryMs = 50;
+const askTimeoutMs = 1000;
+
+/** Resolves when the registry is ready. */
+export function startRegistry(ports: RegistryPorts, options: PartOptions): Promise<Child> {
+  const configuration = {
+    listen: host,
+    stream: { port: ports.stream },
+    admin: { port: ports.admin },
+    doors: { zookeeper: { port: ports.zookeeper } },
+    state: join(options.folder, "registry", "state"),
+  };
+  return startPart({ name: "registry", command: "registry", configuration, admin: ports.admin }, options);
+}
+
+/** Resolves when the sidecar of `app` is ready. */
+export function startSidecar(
+  app: string,
+  ports: SidecarPorts,
+  registry: RegistryPorts,
+  options: PartOptions,
+): Promise<Child> {
+  const configuration = {
+    registry: { address: `${host}:${registry.stream}` },
+    inbound: { host, port: ports.inbound },
+    outbound: { host, port: ports.outbound },
+    admin: { port: ports.admin },
+    doors: { zookeeper: { port: ports.zookeeper }, mesh: false },
+    advertise: host,
+    state: join(options.folder, `sidecar-${app}`, "state"),
+  };
+  return startPart({ name: `sidecar-${app}`, command: "sidecar", configuration, admin: ports.admin }, options);
+}
+
+/** How many calls a sidecar has taken in for its app since it started, as its metrics page has it. */
+export async function callsTakenIn(ports: SidecarPorts, signal: AbortSignal): Promise<number> {
+  const response = await fetch(`http://${host}:${ports.admin}/metrics`, {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(askTimeoutMs)]),
+  });
+  return countInbound(await response.text());
+}
+
+const requestCount = /^dualmesh_request_duration_seconds_count\{([^}]*)\} (\d+)/;
+
+/** The sum of the samples that count exchanges from the mesh to the app. */
+export function countInbound(page: string): number {
+  let total = 0;
+  for (const line of page.split("\n")) {
+    const [, labels = "", count = "0"] = requestCount.exec(line) ?? [];
+    if (labels.includes('direction="inbound"')) total += Number(count);
+  }
+  return total;
+}
+
+interface Part {
+  readonly name: string;
+  readonly command: "registry" | "sidecar";
+  readonly configuration: object;
+  readonly admin: number;
+}
+
+async function startPart(part: Part, options: PartOptions): Promise<Child> {
+  const folder = join(options.folder, part.name);
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const file = join(folder, `${part.command}.yaml`);
+  // JSON is YAML too.
+  await writeFile(file, `${JSON.stringify(part.configuration, null, 2)}\n`);
+  const child = startChild({
+    name: part.name,
+    arguments: [program, part.command, "run", "--config", file],
+    environment: {},
+    onLine: () => {},
+    onUnexpectedEnd: options.onUnexpectedEnd,
+    clock: options.clock,
+  });
+  try {
+    await untilReady(part, options);
+    return child;
+  } catch (error) {
+    await child.end(1000);
+    throw error;
+  }
+}
+
+async function untilReady(part: Part, { clock, signal }: PartOptions): Promise<void> {
+  const deadline = clock.now() + readyWithinMs;
+  let last = "no answer yet";
+  while (clock.now() < deadline) {
+    signal.throwIfAborted();
+    try {
+      const response = await fetch(`http://${host}:${part.admin}/readyz`, {
+        signal: AbortSignal.timeout(askTimeoutMs),
+      });
+      if (response.ok) return;
+      last = `${response.status} ${await response.text()}`;
+    } catch (error) {
+      last = messageOf(error); // it does not listen yet
+    }
+    await sleep(clock, askEveryMs, signal);
+  }
+  throw new MeshError("demo.not-ready", `${part.name} was not ready after ${readyWithinMs} ms: ${last}`, {
+    name: part.name,
+  });
+}
