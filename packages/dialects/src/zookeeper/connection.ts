@@ -1,0 +1,239 @@
+/**
+ * One client's connection: bytes to requests, and answers in the order of the requests. A request begins when all before it are
+ * answered; only writes that follow one another go on together, since each waits for the disk. Events are sent at once: a watch is
+ * set at the moment its read is answered, and no later read begins before, so that an event always precedes what shows its change.
+ */
+import type { Clock, Timer } from "@dualmesh/base/clock";
+import { messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { FrameError } from "@dualmesh/wire/codec";
+import { juteCodec, juteRecord } from "@dualmesh/wire/jute/frame";
+import { type EventType, encodeEvent, encodeReply, errorCode, syncConnected } from "@dualmesh/wire/jute/reply";
+import {
+  type ConnectRequest,
+  decodeConnectRequest,
+  decodeRequest,
+  type Request,
+  reservedXid,
+} from "@dualmesh/wire/jute/request";
+import type { DoorConnection, DoorPeer } from "../door.ts";
+import type { ZooKeeperLimits } from "./limits.ts";
+import type { Answer } from "./tree.ts";
+
+/** What a connection asks of the session layer. */
+export interface ConnectionHost {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits: ZooKeeperLimits;
+  readonly zxid: bigint;
+  /** The client's first word. The host answers with `accept` or `refuse`. */
+  opened(connection: Connection, request: ConnectRequest): void;
+  /** A whole frame came: the client lives. */
+  heard(connection: Connection): void;
+  /** Calls `done` once with the answer. */
+  perform(connection: Connection, request: Request, done: (answer: Answer) => void): void;
+  closed(connection: Connection): void;
+}
+
+interface Pending {
+  readonly request: Request;
+  readonly bytes: number;
+  state: "waiting" | "begun" | "answered";
+  answer: Answer | undefined;
+}
+
+const writes = new Set<Request["op"]>(["create", "delete", "setData"]);
+const nothing = Buffer.alloc(0);
+
+export class Connection implements DoorConnection {
+  readonly remote: string;
+  readonly #host: ConnectionHost;
+  readonly #peer: DoorPeer;
+  readonly #frame = juteCodec.view();
+  readonly #pending: Pending[] = [];
+  readonly #deadline: Timer;
+  #pendingBytes = 0;
+  /** What came of a frame that is not whole yet is `#part[0, #partBytes)`. */
+  #part: Buffer = nothing;
+  #partBytes = 0;
+  #state: "new" | "opening" | "open" | "closed" = "new";
+  #pumping = false;
+
+  constructor(host: ConnectionHost, peer: DoorPeer) {
+    this.#host = host;
+    this.#peer = peer;
+    this.remote = peer.remote;
+    this.#deadline = host.clock.after(host.limits.connectMs, () => this.cut("no connect request came in time"));
+  }
+
+  get open(): boolean {
+    return this.#state === "open";
+  }
+
+  receive(bytes: Buffer): void {
+    if (this.#state === "closed") return;
+    try {
+      this.#take(bytes);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.cut(messageOf(error));
+    }
+  }
+
+  closed(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#deadline.cancel();
+    this.#pending.length = 0;
+    this.#part = nothing;
+    this.#host.closed(this);
+  }
+
+  /** The session is known and durable: `reply` is sent and requests are served. */
+  accept(reply: Buffer): void {
+    if (this.#state !== "opening") return;
+    this.#state = "open";
+    this.#peer.send(reply);
+    this.#pump();
+  }
+
+  /** Sends a last answer and closes. */
+  refuse(reply: Buffer): void {
+    if (this.#state === "closed") return;
+    this.#peer.send(reply);
+    this.end();
+  }
+
+  event(type: EventType, path: string): void {
+    if (this.#state === "open") this.#send(encodeEvent({ type, state: syncConnected, path }));
+  }
+
+  /** Closes for a fault of the client. */
+  cut(reason: string): void {
+    if (this.#state === "closed") return;
+    this.#host.log.warn({ remote: this.remote, reason }, "a client of the ZooKeeper door was closed");
+    this.end();
+  }
+
+  end(): void {
+    if (this.#state === "closed") return;
+    this.closed();
+    this.#peer.close();
+  }
+
+  #take(bytes: Buffer): void {
+    let source = bytes;
+    let end = bytes.length;
+    if (this.#partBytes > 0) {
+      this.#append(bytes);
+      source = this.#part;
+      end = this.#partBytes;
+    }
+    let offset = 0;
+    while (offset < end && !this.#isClosed()) {
+      const size = juteCodec.decode(source, offset, end, this.#frame);
+      if (size < 0) break;
+      offset += size;
+      this.#onRecord(juteRecord(this.#frame), size);
+    }
+    if (this.#isClosed()) return;
+    if (source === this.#part) {
+      this.#part.copyWithin(0, offset, end);
+      this.#partBytes = end - offset;
+      if (this.#partBytes === 0) this.#part = nothing;
+    } else if (offset < end) this.#append(bytes.subarray(offset));
+  }
+
+  /** Grows with what has come, never for a length that was only promised. */
+  #append(bytes: Buffer): void {
+    const size = this.#partBytes + bytes.length;
+    if (size > this.#part.length) {
+      const grown = Buffer.allocUnsafe(Math.max(size, Math.min(this.#part.length * 2, 2 ** 21)));
+      this.#part.copy(grown, 0, 0, this.#partBytes);
+      this.#part = grown;
+    }
+    bytes.copy(this.#part, this.#partBytes);
+    this.#partBytes = size;
+  }
+
+  #onRecord(record: Buffer, size: number): void {
+    if (this.#state === "new") {
+      this.#deadline.cancel();
+      this.#state = "opening";
+      return this.#host.opened(this, decodeConnectRequest(record));
+    }
+    const request = decodeRequest(record);
+    this.#host.heard(this);
+    // These two are outside the order: a client that waits for a held answer still proves that it lives.
+    if (this.open && request.op === "ping")
+      return this.#reply({ ...request, xid: reservedXid.ping }, { error: errorCode.ok });
+    if (this.open && request.op === "auth")
+      return this.#reply({ ...request, xid: reservedXid.auth }, { error: errorCode.ok });
+    const { limits } = this.#host;
+    this.#pendingBytes += size;
+    if (this.#pending.length >= limits.pendingRequests || this.#pendingBytes > limits.pendingBytes) {
+      return this.cut("more requests are waiting than one client may have");
+    }
+    this.#pending.push({ request, bytes: size, state: "waiting", answer: undefined });
+    this.#pump();
+  }
+
+  /** Sends what is answered and begins what may begin. */
+  #pump(): void {
+    if (this.#pumping || this.#state !== "open") return;
+    this.#pumping = true;
+    try {
+      for (;;) {
+        this.#sendAnswered();
+        const next = this.#nextToBegin();
+        if (next === undefined) return;
+        next.state = "begun";
+        this.#host.perform(this, next.request, (answer) => {
+          next.state = "answered";
+          next.answer = answer;
+          this.#pump();
+        });
+      }
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  #sendAnswered(): void {
+    let sent = 0;
+    while (sent < this.#pending.length && this.#pending[sent]?.state === "answered") {
+      const { request, answer, bytes } = this.#pending[sent] as Pending;
+      sent += 1;
+      this.#pendingBytes -= bytes;
+      this.#reply(request, answer as Answer);
+      if (this.#isClosed()) return;
+    }
+    this.#pending.splice(0, sent);
+  }
+
+  #nextToBegin(): Pending | undefined {
+    for (const pending of this.#pending) {
+      if (pending.state === "waiting") {
+        const mayBegin = pending === this.#pending[0] || writes.has(pending.request.op);
+        return mayBegin && !this.#isClosed() ? pending : undefined;
+      }
+      if (!writes.has(pending.request.op)) return undefined;
+    }
+    return undefined;
+  }
+
+  #reply(request: Request, { error, body }: Answer): void {
+    if (this.#state !== "open" && this.#state !== "opening") return;
+    this.#send(encodeReply({ xid: request.xid, zxid: this.#host.zxid, error }, body));
+    if (request.op === "closeSession") this.end();
+  }
+
+  #send(bytes: Buffer): void {
+    if (this.#peer.queuedBytes > this.#host.limits.queuedBytes) return this.cut("it does not read what it is sent");
+    this.#peer.send(bytes);
+  }
+
+  #isClosed(): boolean {
+    return this.#state === "closed";
+  }
+}

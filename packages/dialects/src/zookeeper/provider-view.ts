@@ -1,0 +1,214 @@
+/**
+ * The list of an interface's providers as everybody at this door sees it: the instances that the directory gives for each service
+ * of that interface, with an address that changed shown in two steps.
+ */
+import type { Clock, Timer } from "@dualmesh/base/clock";
+import type { Directory, InstanceSet, Watch } from "@dualmesh/model/directory";
+import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
+import { parseServiceText, serviceText } from "@dualmesh/model/service";
+import { Overlap } from "../overlap.ts";
+import type { Layout } from "./layout.ts";
+
+export interface ProviderViewOptions {
+  readonly layout: Layout;
+  readonly interfaceName: string;
+  readonly place: "registry" | "sidecar";
+  readonly directory: Directory;
+  readonly clock: Clock;
+  /** How long an answer may wait for the directory's first word, in milliseconds. */
+  readonly holdMs: number;
+  /** The newest whole list. `first` once, when the directory has answered. */
+  readonly onList: (names: ReadonlyMap<string, Instance>, first: boolean) => void;
+}
+
+interface Service {
+  readonly watch: Watch;
+  set: InstanceSet | undefined;
+}
+
+interface Waiter {
+  readonly task: () => void;
+  readonly timer: Timer;
+}
+
+export class ProviderView {
+  readonly layout: Layout;
+  readonly interfaceName: string;
+  readonly path: string;
+  readonly #options: ProviderViewOptions;
+  readonly #services = new Map<string, Service>();
+  readonly #overlap: Overlap<Instance>;
+  readonly #names = new WeakMap<Instance, string>();
+  readonly #waiters = new Set<Waiter>();
+  readonly #catalogueWatch: Watch;
+  #catalogue: ReadonlySet<string> | undefined;
+  #wanted = new Map<string, number>();
+  #ready = false;
+  #expecting = false;
+  #closed = false;
+  /** When somebody last read the list. */
+  usedAt: number;
+
+  constructor(options: ProviderViewOptions) {
+    this.#options = options;
+    this.layout = options.layout;
+    this.interfaceName = options.interfaceName;
+    this.path = options.layout.providersPath(options.interfaceName);
+    this.usedAt = options.clock.now();
+    this.#overlap = new Overlap<Instance>({
+      clock: options.clock,
+      addressOf: (instance) => `${instance.address}:${instance.port}`,
+      onChange: () => this.#show(),
+    });
+    const name = serviceText({ protocol: "x", name: options.interfaceName, version: "", group: "" }).slice(2, -2);
+    this.#catalogueWatch = options.directory.watchCatalogue(`*/${name}:*:*`, (entries) => {
+      if (this.#closed) return;
+      this.#catalogue = new Set(entries.map((entry) => entry.service).filter((text) => this.#belongs(text)));
+      this.#follow();
+    });
+  }
+
+  /** True once the directory has answered for everything that is to be shown. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  get wantedByConsumers(): boolean {
+    return this.#wanted.size > 0;
+  }
+
+  want(services: readonly string[]): void {
+    for (const text of services) this.#wanted.set(text, (this.#wanted.get(text) ?? 0) + 1);
+    this.#follow();
+  }
+
+  unwant(services: readonly string[]): void {
+    for (const text of services) {
+      const left = (this.#wanted.get(text) ?? 0) - 1;
+      if (left > 0) this.#wanted.set(text, left);
+      else this.#wanted.delete(text);
+    }
+    this.#follow();
+  }
+
+  /** Runs `task` now, or when the directory has answered, or when it has not for too long. */
+  whenKnown(task: () => void): void {
+    this.usedAt = this.#options.clock.now();
+    if (!this.#ready && !this.#expecting) {
+      this.#expecting = true;
+      this.#follow();
+    }
+    if (this.#ready) return task();
+    const waiter: Waiter = {
+      task,
+      timer: this.#options.clock.after(this.#options.holdMs, () => {
+        this.#waiters.delete(waiter);
+        // Better a part than nothing: what is known so far can only add to what was shown.
+        if (!this.#ready && this.#services.size > 0) this.#show();
+        task();
+      }),
+    };
+    this.#waiters.add(waiter);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#catalogueWatch.close();
+    for (const service of this.#services.values()) service.watch.close();
+    this.#services.clear();
+    this.#overlap.close();
+    for (const waiter of [...this.#waiters]) this.#release(waiter);
+  }
+
+  #belongs(text: string): boolean {
+    const service = parseServiceText(text);
+    return service !== undefined && service.name === this.interfaceName && this.layout.mayShow(service.protocol);
+  }
+
+  /** Watches exactly what the catalogue lists and what consumers want. */
+  #follow(): void {
+    if (this.#closed) return;
+    const needed = new Set(this.#catalogue);
+    if (this.#options.place === "sidecar") {
+      for (const text of this.#wanted.keys()) needed.add(text);
+      const expected = this.layout.expected(this.interfaceName);
+      if (this.#expecting && needed.size === 0 && expected !== undefined) needed.add(expected);
+    }
+    for (const [text, service] of this.#services) {
+      if (needed.has(text)) continue;
+      service.watch.close();
+      this.#services.delete(text);
+    }
+    for (const text of needed) if (!this.#services.has(text)) this.#watch(text);
+    this.#update();
+  }
+
+  #watch(text: string): void {
+    const watch = this.#options.directory.watch(text, (set) => {
+      if (this.#closed || this.#services.get(text) !== service) return;
+      service.set = set;
+      this.#update();
+    });
+    const service: Service = { watch, set: undefined };
+    this.#services.set(text, service);
+  }
+
+  #update(): void {
+    const first = !this.#ready && this.#isAnswered();
+    if (first) this.#ready = true;
+    // Until the directory has answered nothing is taken for the truth, so that nothing known is shown as gone.
+    if (!this.#ready) return;
+    this.#show(first);
+    if (first) for (const waiter of [...this.#waiters]) this.#release(waiter);
+  }
+
+  #isAnswered(): boolean {
+    if (this.#catalogue === undefined) return false;
+    if (this.#options.place === "sidecar" && this.#services.size === 0) return false;
+    for (const { set } of this.#services.values()) if (set === undefined || set.freshSince === 0) return false;
+    return true;
+  }
+
+  #show(first = false): void {
+    const instances = new Map<string, Instance>();
+    for (const [text, { set }] of this.#services) {
+      if (set === undefined || this.#isShadowed(text)) continue;
+      for (const instance of set.instances) {
+        if (this.layout.shows(instance)) instances.set(instanceKeyText(instance), instance);
+      }
+    }
+    this.#overlap.set(instances);
+    const names = new Map<string, Instance>();
+    for (const instance of this.#overlap.shown()) names.set(this.#nameOf(instance), instance);
+    this.#options.onList(names, first);
+  }
+
+  /**
+   * At a sidecar, a service that consumers merely expect has a stand-in although nobody offers it. It is left out when the same
+   * interface, version and group is known to be offered in another protocol.
+   */
+  #isShadowed(text: string): boolean {
+    if (this.#options.place !== "sidecar" || this.#catalogue === undefined || this.#catalogue.has(text)) return false;
+    const without = text.slice(text.indexOf("/"));
+    for (const other of this.#catalogue) {
+      if (other.slice(other.indexOf("/")) !== without) continue;
+      if ((this.#services.get(other)?.set?.instances.length ?? 0) > 0) return true;
+    }
+    return false;
+  }
+
+  #nameOf(instance: Instance): string {
+    let name = this.#names.get(instance);
+    if (name === undefined) {
+      name = this.layout.nameOf(instance);
+      this.#names.set(instance, name);
+    }
+    return name;
+  }
+
+  #release(waiter: Waiter): void {
+    waiter.timer.cancel();
+    this.#waiters.delete(waiter);
+    waiter.task();
+  }
+}

@@ -1,0 +1,68 @@
+/**
+ * What a session needs of a tree, however the tree answers: from a directory (`discovery-tree.ts`), or, later, from a real ensemble.
+ * The session layer knows connections, order, watches and expiry; the tree knows paths.
+ */
+import type { EventType, ReplyBody, Stat } from "@dualmesh/wire/jute/reply";
+import type { Request } from "@dualmesh/wire/jute/request";
+
+/** A session as the tree sees it. */
+export interface Viewer {
+  readonly id: bigint;
+  readonly remote: string;
+  /** Learnt from what the session registers; empty until then. */
+  application: string;
+}
+
+export type TreeRequest = Extract<
+  Request,
+  {
+    readonly op:
+      | "create"
+      | "delete"
+      | "exists"
+      | "getData"
+      | "getChildren"
+      | "setData"
+      | "getAcl"
+      | "sync"
+      | "getEphemerals";
+  }
+>;
+
+export interface Answer {
+  readonly error: number;
+  readonly body?: ReplyBody;
+}
+
+export interface Change {
+  readonly type: EventType;
+  readonly path: string;
+  /** Whose view changed; everybody's when absent. */
+  readonly to?: (viewer: bigint) => boolean;
+}
+
+export interface TreeListener {
+  changed(change: Change): void;
+  /** The children of this path are known from now on: what was said to be `unknown` can be decided. */
+  known(path: string): void;
+  /** True while anybody watches this path or what is below it. */
+  watched(path: string): boolean;
+}
+
+export interface ViewerDescription {
+  readonly publishes: readonly string[];
+  readonly bypassed: readonly { readonly registration: string; readonly reason: string }[];
+}
+
+export interface Tree {
+  /** The newest change, as clients are told of it. */
+  readonly zxid: bigint;
+  /** Calls `done` once, at the very moment at which the answer is true, so that a watch set then misses nothing. */
+  perform(viewer: Viewer, request: TreeRequest, done: (answer: Answer) => void): void;
+  /** The node as this session sees it now; `unknown` while nobody can say yet. */
+  look(viewer: Viewer, path: string): Stat | undefined | "unknown";
+  /** The session is over: what lived by it goes. */
+  end(viewer: Viewer): void;
+  describe(viewer: Viewer): ViewerDescription;
+  close(): void;
+}
