@@ -190,6 +190,7 @@ export function intAt(bytes: Buffer, at: number): number {
 function scalarEnd(bytes: Buffer, at: number, end: number, tag: number): number {
   if (tag <= 0x1f || (tag >= 0x30 && tag <= 0x33) || tag === 0x52 || tag === 0x53) return textEnd(bytes, at, end);
   if (tag <= 0x2f || (tag >= 0x34 && tag <= 0x37) || tag === 0x41 || tag === 0x42) return binaryEnd(bytes, at, end);
+  if (tag === 0x51) return intEnd(bytes, at + 1, end); // Q: a value that stood before; never followed, so a cycle is nothing
   const size = fixedSize(tag);
   return size === 0 ? 0 : at + size > end ? -1 : at + size;
 }
