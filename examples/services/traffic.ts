@@ -4,7 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 /** How long no call must have come. Callers learn within milliseconds that an instance was withdrawn; this is that, many times over. */
 const quietMs = 1000;
 /** Then it closes whatever still comes. */
-const longestMs = 10_000;
+const longestMs = 7000;
 
 export class Traffic {
   #serving = 0;

@@ -38,7 +38,8 @@ const graceMs = { service: 12_000, sidecar: 20_000, atTheEnd: 5000 } as const;
 
 interface Running {
   readonly child: Child;
-  accounted: boolean;
+  /** It may have started calls, and has not yet accounted for them. */
+  owesAccount: boolean;
 }
 
 export class Company implements Stage {
@@ -143,25 +144,31 @@ export class Company implements Stage {
       },
       onLine: (line) => {
         const report = readReport(line);
-        if (report?.event === "ready") isReady();
-        else if (report !== undefined) this.#hear(name, report);
+        if (report === undefined) return;
+        if (report.event === "ready") isReady();
+        this.#hear(name, report);
       },
       onUnexpectedEnd: this.#options.onUnexpectedEnd,
       clock: this.#options.clock,
     });
-    this.#running.set(name, { child, accounted: false });
+    this.#running.set(name, { child, owesAccount: false });
     await this.#inTime(ready, `${name} was not ready`);
   }
 
-  #hear(name: string, report: Exclude<Report, { event: "ready" }>): void {
-    if (roleOf(name).kind === "provider") return;
-    if (report.event === "calls") {
-      for (const call of report.calls) this.#ledger?.record(name, call);
-      return;
-    }
+  #hear(name: string, report: Report): void {
     const running = this.#running.get(name);
-    if (running !== undefined) running.accounted = true;
-    this.#ledger?.settle(name, report.started, this.#options.clock.wall());
+    if (running === undefined || roleOf(name).kind === "provider") return;
+    switch (report.event) {
+      case "ready":
+        running.owesAccount = true;
+        break;
+      case "calls":
+        for (const call of report.calls) this.#ledger?.record(name, call);
+        break;
+      case "ended":
+        running.owesAccount = false;
+        this.#ledger?.settle(name, report.started, this.#options.clock.wall());
+    }
   }
 
   async #stopService(name: string, within: number): Promise<void> {
@@ -169,9 +176,7 @@ export class Company implements Stage {
     if (running === undefined) return;
     await running.child.end(within);
     this.#running.delete(name);
-    if (roleOf(name).kind === "consumer" && !running.accounted) {
-      this.#ledger?.settleWithout(name, this.#options.clock.wall());
-    }
+    if (running.owesAccount) this.#ledger?.settleWithout(name, this.#options.clock.wall());
   }
 
   /** Rejects when `promise` takes too long, or when the demo ends first. */

@@ -59,7 +59,7 @@ export async function tellStory(telling: Telling): Promise<void> {
 
   chapter(0);
   await Promise.all(consumers.map((name) => shown(telling, name, ways)));
-  note("each app found the others in the registry, through the ZooKeeper client of its own library");
+  note("the apps have found each other through the registry's ZooKeeper door");
   await pause(telling);
 
   chapter(1);
