@@ -5,7 +5,7 @@
  */
 import { findInMap, mapStart } from "../hessian/map.ts";
 import { HessianSkipper } from "../hessian/skip.ts";
-import { readText, textEnd } from "../hessian/text.ts";
+import { readText, textBytes, textEnd } from "../hessian/text.ts";
 import { TextTable } from "../texts.ts";
 import { type DubboFrame, dubboSerialization, notLooked, notReached } from "./frame.ts";
 import { findInObject, itemEnd, readText as readJsonbText, valueEnd } from "./jsonb.ts";
@@ -65,6 +65,11 @@ export function readMethod(frame: DubboFrame): string | undefined {
   const at = itemEnd(bytes, itemEnd(bytes, itemEnd(bytes, bodyAt, end), end), end);
   const after = itemEnd(bytes, at, end);
   return after < 0 ? undefined : jsonbTexts.textOf(bytes, at, after);
+}
+
+/** `name` as it stands in the frame's serialisation: Hessian writes characters beyond 16 bits in its own way. */
+export function attachmentKey(frame: DubboFrame, name: string): Buffer {
+  return frame.serialization === dubboSerialization.hessian2 ? textBytes(name) : Buffer.from(name);
 }
 
 /** The attachment `key` of a request, as far as it is a text or an int. */

@@ -5,7 +5,7 @@
 import { int32, putInt32 } from "../bytes.ts";
 import { FrameError, maxFrameBytes, type Sniff } from "../codec.ts";
 import { type FrameKind, frameKind, type PendingHead, type RpcCodec } from "../rpc.ts";
-import { readAttachment, readMethod, readService } from "./body.ts";
+import { attachmentKey, readAttachment, readMethod, readService } from "./body.ts";
 import { DubboFrame, dubboFlag, dubboSerialization, dubboStatus, headBytes, notLooked } from "./frame.ts";
 import { errorReplyTo, heartbeat, heartbeatReply } from "./reply.ts";
 
@@ -20,7 +20,7 @@ export const dubboCodec: RpcCodec<DubboFrame> = {
   service: (frame) => (isCall(frame) ? readService(frame) : undefined),
   method: (frame) => (isCall(frame) ? readMethod(frame) : undefined),
   group: (frame) => (isCall(frame) ? readAttachment(frame, groupKey) : undefined),
-  header: (frame, name) => (isCall(frame) ? readAttachment(frame, Buffer.from(name)) : undefined),
+  header: (frame, name) => (isCall(frame) ? readAttachment(frame, attachmentKey(frame, name)) : undefined),
   rewriteId,
   errorReply: (frame, reason, text) => errorReplyTo(pendingOf(frame), reason, text),
   errorReplyTo,

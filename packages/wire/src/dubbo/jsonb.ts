@@ -67,8 +67,7 @@ export function findInObject(bytes: Buffer, at: number, end: number, key: Buffer
     const nameAt = isSymbol ? next + 1 : next;
     const valueAt = valueEnd(bytes, next, end);
     if (valueAt < 0 || valueAt >= end) return undefined;
-    const start = textStart(bytes, nameAt, end);
-    if (start >= 0 && equalAt(key, bytes, start, valueEnd(bytes, nameAt, end))) {
+    if (isText(bytes, nameAt, end, key)) {
       const text = readText(bytes, valueAt, end);
       if (text !== undefined) return text;
       return intEnd(bytes, valueAt, end) >= 0 ? String(intAt(bytes, valueAt)) : undefined;
@@ -76,6 +75,14 @@ export function findInObject(bytes: Buffer, at: number, end: number, key: Buffer
     next = valueEnd(bytes, valueAt, end);
   }
   return undefined;
+}
+
+/** True when the text at `at` is `key`: by bytes, but for UTF-16, in which fastjson2 writes texts that are not ASCII. */
+function isText(bytes: Buffer, at: number, end: number, key: Buffer): boolean {
+  const start = textStart(bytes, at, end);
+  if (start < 0) return false;
+  if ((bytes[at] as number) > 0x7a) return readText(bytes, at, end) === key.toString();
+  return equalAt(key, bytes, start, sizedEnd(bytes, at, end));
 }
 
 /** Where the characters of the text at `at` begin, or -1 when there is no text. */
@@ -144,24 +151,27 @@ function typeEnd(bytes: Buffer, at: number, end: number): number {
 function scalarEnd(bytes: Buffer, at: number, end: number, tag: number): number {
   const int = intEnd(bytes, at, end);
   if (int >= 0) return int;
-  if (tag >= 0x49 && tag <= 0x78) return within(at + 1 + (tag - 0x49), end);
-  if ((tag >= 0x79 && tag <= 0x7e) || tag === 0x91 || tag === 0xb9 || tag === 0xbb) {
-    const start = intEnd(bytes, tag === 0xb9 ? intEnd(bytes, at + 1, end) : at + 1, end);
-    if (start < 0) return -1;
-    const length = intAt(bytes, tag === 0xb9 ? intEnd(bytes, at + 1, end) : at + 1);
-    return length < 0 ? -1 : within(start + length, end);
-  }
+  if ((tag >= 0x49 && tag <= 0x7e) || tag === 0x91 || tag === 0xbb) return sizedEnd(bytes, at, end);
+  if (tag === 0xb9) return sizedEnd(bytes, intEnd(bytes, at + 1, end) - 1, end); // a decimal: its scale, then a sized number
   if (tag === tags.symbol) {
     const number = intEnd(bytes, at + 1, end);
-    if (number >= 0) return number; // a name that stood before
-    const start = textStart(bytes, at + 1, end);
-    if (start < 0) return -1;
-    const name = scalarEnd(bytes, at + 1, end, bytes[at + 1] as number);
-    return name < 0 ? -1 : intEnd(bytes, name, end);
+    if (number >= 0) return number; // the number of a name that stood before, else a name and its number
+    return intEnd(bytes, sizedEnd(bytes, at + 1, end), end);
   }
-  if (tag === tags.reference) return at + 1 >= end ? -1 : scalarEnd(bytes, at + 1, end, bytes[at + 1] as number);
+  if (tag === tags.reference) return sizedEnd(bytes, at + 1, end);
   const size = fixedSize(tag);
   return size === 0 ? -1 : within(at + size, end);
+}
+
+/** Where a text, binary or big number ends: its tag has the length in it, or an int with the length follows the tag. */
+function sizedEnd(bytes: Buffer, at: number, end: number): number {
+  if (at < 0 || at >= end) return -1;
+  const tag = bytes[at] as number;
+  if (tag >= 0x49 && tag <= 0x78) return within(at + 1 + (tag - 0x49), end);
+  const start = intEnd(bytes, at + 1, end);
+  if (start < 0) return -1;
+  const length = intAt(bytes, at + 1);
+  return length < 0 ? -1 : within(start + length, end);
 }
 
 /** The whole size of a number, date or constant whose tag tells it; 0 for other tags. */

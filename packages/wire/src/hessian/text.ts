@@ -116,3 +116,8 @@ export function writeText(text: string): Buffer {
   }
   return out.subarray(0, at);
 }
+
+/** The units of `text` without a length in front. */
+export function textBytes(text: string): Buffer {
+  return writeText(text).subarray(3);
+}
