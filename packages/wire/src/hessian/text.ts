@@ -33,10 +33,14 @@ function unitsEnd(bytes: Buffer, at: number, end: number, units: number): number
   let next = at;
   let left = units;
   while (left > 0) {
+    const run = next;
+    const stop = Math.min(next + left, end);
+    while (next < stop && (bytes[next] as number) < 0x80) next++;
+    left -= next - run;
+    if (left === 0) break;
     if (next >= end) return -1;
     const lead = bytes[next] as number;
-    if (lead < 0x80) next += 1;
-    else if (lead < 0xe0) next += 2;
+    if (lead < 0xe0) next += 2;
     else if (lead < 0xf0) next += 3;
     else {
       next += 4; // not what Java writes, but some clients do: one character, two units
