@@ -45,7 +45,7 @@ export function renderPicture(picture: Picture, look: Look): string[] {
     [span(`${number(picture.totals.calls)} calls, `), span(`${number(failed)} failed`, failed === 0 ? "green" : "red")],
     [],
     ...picture.notes.map((note) => [span(`  ${note}`)]),
-    [],
+    ...(picture.notes.length === 0 ? [] : [[]]),
     [span("SDK: the app's own library talks to the other side. mesh: its sidecar does.", "dim")],
     [span(picture.help, "dim")],
   ];
