@@ -7,7 +7,6 @@ import {
   type Case,
   type Cell,
   cases,
-  type Family,
   type Implementation,
   type Mode,
   type Row,
@@ -56,7 +55,7 @@ export async function playMatrix(options: MatrixOptions = {}): Promise<readonly 
   for (const family of ["dubbo", "bolt"] as const) {
     const ofFamily = played.filter(({ row }) => row.consumer.family === family);
     if (ofFamily.length > 0)
-      await playFamily(world, family, ofFamily, { tell, trouble: options.onTrouble ?? (() => undefined) });
+      await playFamily(world, ofFamily, { tell, trouble: options.onTrouble ?? (() => undefined) });
   }
   return cells;
 }
@@ -74,7 +73,7 @@ interface Report {
 /** Programs that were started, or why they could not be. */
 type Started = { readonly programs: readonly Program[] } | { readonly failure: string };
 
-async function playFamily(world: World, family: Family, played: readonly PlayedRow[], report: Report): Promise<void> {
+async function playFamily(world: World, played: readonly PlayedRow[], report: Report): Promise<void> {
   const providers = await startEach(
     played.map(({ row }) => [row.provider, row.way.provider] as const),
     (implementation, mode) => startProviders(world, implementation, mode),
@@ -94,7 +93,6 @@ async function playFamily(world: World, family: Family, played: readonly PlayedR
     }),
   );
   await world.endApplications();
-  void family;
 }
 
 async function startEach(
@@ -107,28 +105,25 @@ async function startEach(
       try {
         return [key, { programs: await start(...pair) }];
       } catch (error) {
-        return [key, { failure: (error as Error).message }];
+        return [key, { failure: String((error as Error).message) }];
       }
     }),
   );
   return new Map(started);
 }
 
-/** Two instances: two ports of one process, but over `mesh://`, which names no port, two processes. */
+/** Two instances, each a process of its own. */
 async function startProviders(world: World, implementation: Implementation, mode: Mode): Promise<readonly Program[]> {
   const service = serviceOf(implementation, mode);
-  const name = `${implementation.name}-${mode}`;
-  if (implementation.registry === "mesh") {
-    const ports = world.meshApplications.map(({ boltPort }) => boltPort);
-    return Promise.all(
-      ports.map((port, index) =>
-        world.startProvider(implementation, mode, { service, name: `${name}-${index}`, ports: [port] }),
-      ),
-    );
-  }
-  return [
-    await world.startProvider(implementation, mode, { service, name, ports: [await freePort(), await freePort()] }),
-  ];
+  const ports =
+    implementation.registry === "mesh"
+      ? world.meshApplications.map(({ boltPort }) => boltPort)
+      : [await freePort(), await freePort()];
+  return Promise.all(
+    ports.map((port, index) =>
+      world.startProvider(implementation, mode, { service, port, name: `${implementation.name}-${mode}-${index}` }),
+    ),
+  );
 }
 
 async function playRow(
@@ -155,7 +150,7 @@ async function playRow(
       continue;
     }
     const ticket = `${row.name}/${name}/中文`.replaceAll(" ", "-");
-    const answer = await program.ask(`case ${name} ${service} ${ticket}`);
+    const answer = await program.ask(`case ${name} ${service} ${ticket}${row.provider.answersMarks ? "" : " silent"}`);
     const outcome = answer.ok ? await atProvider(name, ticket, provider.programs) : answer;
     failed ||= !outcome.ok;
     if (outcome.ok) report.tell({ name: `${row.name}/${name}`, row: row.name, case: name, result: "ok" });

@@ -13,14 +13,44 @@ export interface Implementation {
   /** The registry protocol that it is told. */
   readonly registry: "zookeeper" | "mesh";
   readonly modes: readonly Mode[];
+  /** A provider on it can let an answer carry an attachment or baggage. */
+  readonly answersMarks: boolean;
 }
 
 export const implementations: readonly Implementation[] = [
-  { name: "dubbo27", family: "dubbo", fixture: "dubbo27", registry: "zookeeper", modes: ["SDK", "mesh"] },
-  { name: "dubbo3", family: "dubbo", fixture: "dubbo3", registry: "zookeeper", modes: ["SDK", "mesh"] },
-  { name: "sofarpc", family: "bolt", fixture: "sofarpc", registry: "zookeeper", modes: ["SDK", "mesh"] },
-  { name: "sofarpc-mesh", family: "bolt", fixture: "sofarpc", registry: "mesh", modes: ["mesh"] },
-  { name: "sofa-rpc-node", family: "bolt", fixture: "sofa-rpc-node", registry: "zookeeper", modes: ["SDK", "mesh"] },
+  {
+    name: "dubbo27",
+    family: "dubbo",
+    fixture: "dubbo27",
+    registry: "zookeeper",
+    modes: ["SDK", "mesh"],
+    answersMarks: true,
+  },
+  {
+    name: "dubbo3",
+    family: "dubbo",
+    fixture: "dubbo3",
+    registry: "zookeeper",
+    modes: ["SDK", "mesh"],
+    answersMarks: true,
+  },
+  {
+    name: "sofarpc",
+    family: "bolt",
+    fixture: "sofarpc",
+    registry: "zookeeper",
+    modes: ["SDK", "mesh"],
+    answersMarks: true,
+  },
+  { name: "sofarpc-mesh", family: "bolt", fixture: "sofarpc", registry: "mesh", modes: ["mesh"], answersMarks: true },
+  {
+    name: "sofa-rpc-node",
+    family: "bolt",
+    fixture: "sofa-rpc-node",
+    registry: "zookeeper",
+    modes: ["SDK", "mesh"],
+    answersMarks: false,
+  },
 ];
 
 /** The service that only this provider offers, so that a consumer reaches it and no other; an interface of the Java contract. */

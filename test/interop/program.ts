@@ -85,6 +85,8 @@ export class Program {
     await eventually(`${this.name} is ready`, limitMs, () => {
       if (!this.running) throw new Error(`${this.name} ended before it was ready: ${this.#ending}`);
       return this.said.some((line) => line["ready"] === true);
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}\n${this.tail()}`);
     });
     return this;
   }

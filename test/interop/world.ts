@@ -25,7 +25,7 @@ export interface ProviderOptions {
   readonly service: string;
   /** Tells instances of one service apart in their answers. */
   readonly name: string;
-  readonly ports: readonly number[];
+  readonly port: number;
   /** Dubbo only: `tri` instead of `dubbo`. */
   readonly protocol?: string;
 }
@@ -94,14 +94,14 @@ export class World implements AsyncDisposable {
   async startProvider(implementation: Implementation, mode: Mode, options: ProviderOptions): Promise<Program> {
     const application =
       implementation.registry === "mesh"
-        ? (this.#meshApplications.find((known) => known.boltPort === options.ports[0])?.name ?? "unknown")
+        ? (this.#meshApplications.find((known) => known.boltPort === options.port)?.name ?? "unknown")
         : `interop-${options.name}`;
     const words = {
       registry: this.#registryAddress(implementation, mode, "providers"),
       application,
       provider: options.name,
       service: options.service,
-      ports: options.ports.join(","),
+      port: String(options.port),
       ...(options.protocol !== undefined ? { protocol: options.protocol } : {}),
     };
     return this.#application(`provider-${options.name}`, implementation, "Provider", words).ready();
@@ -218,8 +218,9 @@ export class World implements AsyncDisposable {
 /** Asks the machine, below the range from which it gives out the ports of connections, so that none takes it meanwhile. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < 200; attempt++) {
-    nextPort = nextPort >= 29_999 ? 13_500 : nextPort + 1;
-    if (await isFree(nextPort)) return nextPort;
+    const port = nextPort;
+    nextPort = port >= 29_999 ? 13_500 : port + 1; // before the wait: others ask meanwhile
+    if (await isFree(port)) return port;
   }
   throw new Error("no free port among 200");
 }
