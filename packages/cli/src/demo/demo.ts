@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { systemRandom } from "@dualmesh/base/random";
+import { roleOf } from "./cast.ts";
 import { Company, type Parts } from "./company.ts";
 import { Ledger } from "./ledger.ts";
 import * as product from "./parts.ts";
@@ -165,6 +166,7 @@ class View {
       steps: chapters.map(({ title }) => title),
       current: this.#current,
       rows: this.#ledger.rows(this.#clock.wall()),
+      protocolOf: (caller) => roleOf(caller).protocol,
       totals: this.#ledger.totals(),
       notes: this.#screen.live ? this.#notes : [],
       help: this.#screen.live ? this.#help : "",

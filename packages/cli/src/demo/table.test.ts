@@ -21,6 +21,7 @@ const picture: Picture = {
   steps: ["everything by SDK", "consumers in", "providers in", "one back out"],
   current: 1,
   rows: [row, { ...row, called: "price-2", callerWay: "SDK", failed: 3, p50Ms: undefined, p99Ms: undefined }],
+  protocolOf: () => "Bolt",
   totals: { calls: 12_345, failed: 3, steps: [] },
   notes: ["shop runs behind its sidecar: 1.2 s, 0 calls lost"],
   help: "Ctrl-C ends the demo.",
@@ -35,9 +36,9 @@ describe("the picture of the demo", () => {
     assert.deepEqual(
       lines.filter((line) => line.startsWith("shop") || line.startsWith("CALLER")),
       [
-        "CALLER   WAY                 CALLED       CALLS/S   FAILED   P50 MS   P99 MS",
-        "shop     mesh ======> SDK    price-1           20        0      4.1      9.9",
-        "shop     SDK  ------> SDK    price-2           20        3        -        -",
+        "CALLER  SPEAKS  WAY                 CALLED      CALLS/S  FAILED  P50 MS  P99 MS",
+        "shop    Bolt    mesh ======> SDK    price-1          20       0     4.1     9.9",
+        "shop    Bolt    SDK  ------> SDK    price-2          20       3       -       -",
       ],
     );
     assert.match(lines[0] ?? "", /^dualmesh demo: services move into the mesh +1:05$/);

@@ -11,6 +11,8 @@ export interface Picture {
   readonly steps: readonly string[];
   readonly current: number;
   readonly rows: readonly Row[];
+  /** What a caller speaks, by its name. */
+  readonly protocolOf: (caller: string) => string;
   readonly totals: Totals;
   /** What happened last, newest at the end. */
   readonly notes: readonly string[];
@@ -40,7 +42,7 @@ export function renderPicture(picture: Picture, look: Look): string[] {
     stepLine(picture.steps, picture.current),
     [],
     [span(head, "dim")],
-    ...picture.rows.map(rowLine),
+    ...picture.rows.map((row) => rowLine(row, picture.protocolOf(row.caller))),
     [],
     [span(`${number(picture.totals.calls)} calls, `), span(`${number(failed)} failed`, failed === 0 ? "green" : "red")],
     [],
@@ -52,10 +54,11 @@ export function renderPicture(picture: Picture, look: Look): string[] {
   return lines.map((line) => paint(line, look));
 }
 
-const columns = { caller: 9, way: 20, called: 11, rate: 9, failed: 9, p50: 9, p99: 9 } as const;
+const columns = { caller: 8, protocol: 8, way: 20, called: 11, rate: 8, failed: 8, p50: 8, p99: 8 } as const;
 
 const head =
   "CALLER".padEnd(columns.caller) +
+  "SPEAKS".padEnd(columns.protocol) +
   "WAY".padEnd(columns.way) +
   "CALLED".padEnd(columns.called) +
   "CALLS/S".padStart(columns.rate) +
@@ -63,9 +66,10 @@ const head =
   "P50 MS".padStart(columns.p50) +
   "P99 MS".padStart(columns.p99);
 
-function rowLine(row: Row): Span[] {
+function rowLine(row: Row, protocol: string): Span[] {
   return [
     span(row.caller.padEnd(columns.caller)),
+    span(protocol.padEnd(columns.protocol)),
     ...way(row.callerWay, row.calledWay),
     span(row.called.padEnd(columns.called)),
     span(row.callsPerSecond.toFixed(0).padStart(columns.rate), row.callsPerSecond === 0 ? "dim" : "plain"),
