@@ -4,6 +4,8 @@
  */
 import { createRequire } from "node:module";
 
+const require = createRequire(import.meta.url);
+
 /** What a method of a proxied service resolves to; `dialled` is put there by the consumer's own middleware. */
 export interface Reply<T> {
   readonly res: T | null;
@@ -45,4 +47,4 @@ interface Dubbo2 {
   readonly java: { Integer(value: number): unknown };
 }
 
-export const dubbo2: Dubbo2 = createRequire(import.meta.url)("dubbo2.js");
+export const dubbo2: Dubbo2 = require("dubbo2.js");

@@ -4,6 +4,8 @@
  */
 import { createRequire } from "node:module";
 
+const require = createRequire(import.meta.url);
+
 interface EncoderV2 {
   write(value: unknown): EncoderV2;
   get(): Buffer;
@@ -18,4 +20,4 @@ interface Hessian {
   readonly DecoderV2: new (bytes: Buffer) => DecoderV2;
 }
 
-export const hessian: Hessian = createRequire(import.meta.url)("hessian.js");
+export const hessian: Hessian = require("hessian.js");

@@ -4,6 +4,8 @@
  */
 import { createRequire } from "node:module";
 
+const require = createRequire(import.meta.url);
+
 interface Logger {
   debug(...words: unknown[]): void;
   info(...words: unknown[]): void;
@@ -60,4 +62,4 @@ interface SofaRpc {
   readonly server: { RpcServer: new (options: ServerOptions) => RpcServer };
 }
 
-export const sofa: SofaRpc = createRequire(import.meta.url)("sofa-rpc-node");
+export const sofa: SofaRpc = require("sofa-rpc-node");

@@ -4,6 +4,8 @@
  */
 import { createRequire } from "node:module";
 
+const require = createRequire(import.meta.url);
+
 export interface Failure extends Error {
   getCode(): number;
 }
@@ -23,4 +25,4 @@ interface ZooKeeper {
   readonly Exception: { new (code: number): Failure; readonly NO_NODE: number };
 }
 
-export const zookeeper: ZooKeeper = createRequire(import.meta.url)("node-zookeeper-client");
+export const zookeeper: ZooKeeper = require("node-zookeeper-client");

@@ -20,7 +20,6 @@ export type Parts = Pick<typeof product, "startRegistry" | "startSidecar" | "cal
 
 export interface CompanyOptions {
   readonly parts: Parts;
-  readonly folder: string;
   readonly clock: Clock;
   readonly random: Random;
   /** Aborted when the demo ends: what is being started is given up. */
@@ -54,6 +53,7 @@ export class Company implements Stage {
   readonly #leaving = new Set<Promise<void>>();
   #registry: Child | undefined;
   #ledger: Ledger | undefined;
+  #folder = "";
   #counting: Timer | undefined;
   #ending: Promise<void> | undefined;
 
@@ -85,10 +85,11 @@ export class Company implements Stage {
     return this.#places.get(address);
   }
 
-  /** Starts the registry, then every service in SDK mode, providers first. */
-  async start(ledger: Ledger): Promise<void> {
+  /** Starts the registry, whose state and that of the sidecars lives in `folder`, then every service in SDK mode, providers first. */
+  async start(ledger: Ledger, folder: string): Promise<void> {
     this.#ledger = ledger;
-    this.#registry = await this.#options.parts.startRegistry(this.#registryPorts, this.#options);
+    this.#folder = folder;
+    this.#registry = await this.#options.parts.startRegistry(this.#registryPorts, this.#partOptions());
     const registry = this.#registryPorts.zookeeper;
     await Promise.all(providers.map((name) => this.#startService(name, registry)));
     await Promise.all(consumers.map((name) => this.#startService(name, registry)));
@@ -98,7 +99,10 @@ export class Company implements Stage {
   async moveIn(name: string): Promise<void> {
     const ports = this.#portsOf(name);
     // The new way is there and ready before the old one is left.
-    this.#sidecars.set(name, await this.#options.parts.startSidecar(name, ports, this.#registryPorts, this.#options));
+    this.#sidecars.set(
+      name,
+      await this.#options.parts.startSidecar(name, ports, this.#registryPorts, this.#partOptions()),
+    );
     await this.#stopService(name, graceMs.service);
     await this.#startService(name, ports.zookeeper);
   }
@@ -212,6 +216,11 @@ export class Company implements Stage {
         }
       }),
     );
+  }
+
+  #partOptions(): product.PartOptions {
+    const { clock, signal, onUnexpectedEnd } = this.#options;
+    return { folder: this.#folder, clock, signal, onUnexpectedEnd };
   }
 
   #portsOf(name: string): product.SidecarPorts {

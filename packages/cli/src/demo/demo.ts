@@ -55,11 +55,9 @@ const maxNotes = 6;
 async function perform(wishes: Wishes, parts: Parts): Promise<number> {
   const clock = systemClock;
   const abort = new AbortController();
-  const folder = await mkdtemp(join(tmpdir(), "dualmesh-demo-"));
   let problem: string | undefined;
   const company = await Company.plan({
     parts,
-    folder,
     clock,
     random: systemRandom,
     signal: abort.signal,
@@ -68,10 +66,11 @@ async function perform(wishes: Wishes, parts: Parts): Promise<number> {
   const ledger = new Ledger((address) => company.placeOf(address));
   const view = new View(wishes, ledger, clock);
   const stopListening = listenForEnd(wishes, () => abort.abort(interrupted));
+  const folder = await mkdtemp(join(tmpdir(), "dualmesh-demo-"));
   let told = false;
   try {
     view.note("starting the registry and the services");
-    await company.start(ledger);
+    await company.start(ledger, folder);
     await tellStory({
       stage: company,
       ledger,
@@ -89,10 +88,13 @@ async function perform(wishes: Wishes, parts: Parts): Promise<number> {
   } finally {
     abort.abort(interrupted);
     view.note("ending everything that was started");
-    await company.end();
-    await rm(folder, { recursive: true, force: true });
-    stopListening();
-    view.end();
+    try {
+      await company.end();
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+      stopListening();
+      view.end();
+    }
   }
   return tellResult(wishes, ledger, { told, problem });
 }
@@ -198,10 +200,11 @@ function listenForEnd(wishes: Wishes, end: () => void): () => void {
   };
 }
 
-function untilAborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
+/** Rejects with the reason: that the person wants to end, or that a part ended by itself. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
 }
 
