@@ -125,7 +125,11 @@ describe("the head of a Bolt frame", () => {
     negative.writeInt32BE(-1, 18);
     const large = boltBytes(plain);
     large.writeInt32BE(8 * 1_024 * 1_024, 18);
-    for (const bytes of [flipped, negative, large]) {
+    const longClass = boltBytes(plain);
+    longClass.writeUInt16BE(0x8000, 14);
+    const longHeader = boltBytes(plain);
+    longHeader.writeUInt16BE(0xffff, 16);
+    for (const bytes of [flipped, negative, large, longClass, longHeader]) {
       assert.throws(() => boltCodec.decode(bytes, 0, 22, boltCodec.view()), FrameError);
     }
   });

@@ -59,6 +59,9 @@ function decode(bytes: Buffer, offset: number, end: number, into: BoltFrame): nu
   const headerLength = uint16(bytes, lengthsAt + 2);
   const contentLength = int32(bytes, lengthsAt + 4);
   if (contentLength < 0) throw new FrameError("bolt", headSize - 4, `content of ${contentLength} bytes`);
+  // Java and Node read these two as signed: a length that they take for a negative one would make them lose step on a shared connection.
+  if (classLength > 0x7fff || headerLength > 0x7fff)
+    throw new FrameError("bolt", headSize - 8, "class or header too long");
   const hasCrc = revision === 2 && (switches & crcSwitch) !== 0;
   const size = headSize + classLength + headerLength + contentLength + (hasCrc ? 4 : 0);
   if (size > maxFrameBytes) {

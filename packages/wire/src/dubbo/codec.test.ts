@@ -52,15 +52,15 @@ describe("the head of a Dubbo request", () => {
   it("gives service, method, group and attachments in both serialisations, behind any arguments", () => {
     fc.assert(
       fc.property(arbitraryCall, fc.array(arbitraryHessian, { maxLength: 4 }), fc.string(), (asked, args, key) => {
-        const first = new Map([...asked.attachments].reverse());
+        const expected = new Map(asked.attachments);
         const json = args.map((arg) => Buffer.from(arg)); // what is inside an argument does not matter: its item has a length
         for (const frame of [hessian(hessianCall(asked, args)), fastjson2(jsonbCall(asked, json))]) {
           const { path, version, method } = asked;
           assert.equal(dubboCodec.service(frame), `${path}:${version === null || version === "0.0.0" ? "" : version}`);
           assert.equal(dubboCodec.method(frame), method);
-          assert.equal(dubboCodec.group(frame), first.get("group"));
-          assert.equal(dubboCodec.header(frame, key), first.get(key));
-          for (const name of first.keys()) assert.equal(dubboCodec.header(frame, name), first.get(name));
+          assert.equal(dubboCodec.group(frame), expected.get("group"));
+          assert.equal(dubboCodec.header(frame, key), expected.get(key));
+          for (const name of expected.keys()) assert.equal(dubboCodec.header(frame, name), expected.get(name));
         }
       }),
       { numRuns: 500 },

@@ -53,7 +53,7 @@ export function writeText(text: string): Buffer {
   return out;
 }
 
-/** The value of `key` in the object at `at` when it is a text or an int, else undefined. */
+/** The value of `key` in the object at `at` when it is a text or an int, else undefined; of keys that come twice the last. */
 export function findInObject(bytes: Buffer, at: number, end: number, key: Buffer): string | undefined {
   let next = at;
   if (next < end && bytes[next] === tags.typed) {
@@ -62,19 +62,23 @@ export function findInObject(bytes: Buffer, at: number, end: number, key: Buffer
   }
   if (next >= end || bytes[next] !== tags.object) return undefined;
   next++;
-  while (next >= 0 && next < end && bytes[next] !== tags.objectEnd) {
+  let found: string | undefined;
+  while (next >= 0 && next < end) {
+    if (bytes[next] === tags.objectEnd) return found;
     const isSymbol = bytes[next] === tags.symbol;
     const nameAt = isSymbol ? next + 1 : next;
     const valueAt = valueEnd(bytes, next, end);
     if (valueAt < 0 || valueAt >= end) return undefined;
     if (isText(bytes, nameAt, end, key)) {
-      const text = readText(bytes, valueAt, end);
-      if (text !== undefined) return text;
-      return intEnd(bytes, valueAt, end) >= 0 ? String(intAt(bytes, valueAt)) : undefined;
+      found = readText(bytes, valueAt, end) ?? intText(bytes, valueAt, end);
     }
     next = valueEnd(bytes, valueAt, end);
   }
   return undefined;
+}
+
+function intText(bytes: Buffer, at: number, end: number): string | undefined {
+  return intEnd(bytes, at, end) >= 0 ? String(intAt(bytes, at)) : undefined;
 }
 
 /** True when the text at `at` is `key`: by bytes, but for UTF-16, in which fastjson2 writes texts that are not ASCII. */

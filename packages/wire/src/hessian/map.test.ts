@@ -10,11 +10,11 @@ function find(bytes: Buffer, key: string): string | undefined {
 }
 
 describe("a value in a Hessian map", () => {
-  it("is what a Map of the same entries has, of a repeated key the first", () => {
+  it("is what a Map of the same entries has, of a repeated key the last", () => {
     const keys = fc.constantFrom("group", "path", "", "__proto__", "grou", "constructor", "toString");
     fc.assert(
       fc.property(fc.array(fc.tuple(keys, fc.string({ maxLength: 50 })), { maxLength: 8 }), keys, (entries, key) => {
-        assert.equal(find(hessianMap(entries), key), new Map([...entries].reverse()).get(key));
+        assert.equal(find(hessianMap(entries), key), new Map(entries).get(key));
       }),
     );
   });

@@ -7,8 +7,8 @@ import { type HessianSkipper, intAt, intEnd } from "./skip.ts";
 import { headSize, readText, textEnd } from "./text.ts";
 
 /**
- * The value of `key` in the map at `at` as a text, when it is a text or an int; otherwise, or when the map is malformed before it,
- * undefined. Of keys that come twice the first counts. `skipper` knows the classes that were defined before the map.
+ * The value of `key` in the map at `at` as a text, when it is a text or an int; otherwise, or when the map is malformed or
+ * cut off, undefined. Of keys that come twice the last counts, as it does for the Java that reads the map. `skipper` knows the classes that were defined before the map.
  */
 export function findInMap(
   skipper: HessianSkipper,
@@ -18,14 +18,14 @@ export function findInMap(
   key: Buffer,
 ): string | undefined {
   let next = mapStart(bytes, at, end);
-  while (next >= 0 && next < end && bytes[next] !== 0x5a) {
+  let found: string | undefined;
+  while (next >= 0 && next < end) {
+    if (bytes[next] === 0x5a) return found;
     const keyEnd = textEnd(bytes, next, end);
     const valueAt = keyEnd >= 0 ? keyEnd : skipper.skip(bytes, next, end);
     if (valueAt < 0 || valueAt >= end) return undefined;
     if (keyEnd >= 0 && equalAt(key, bytes, next + headSize(bytes[next] as number), keyEnd)) {
-      const text = readText(bytes, valueAt, end);
-      if (text !== undefined) return text;
-      return intEnd(bytes, valueAt, end) >= 0 ? String(intAt(bytes, valueAt)) : undefined;
+      found = readText(bytes, valueAt, end) ?? intText(bytes, valueAt, end);
     }
     next = skipper.skip(bytes, valueAt, end);
   }
@@ -39,4 +39,8 @@ export function mapStart(bytes: Buffer, at: number, end: number): number {
   if (bytes[at] !== 0x4d) return -1;
   const typeEnd = textEnd(bytes, at + 1, end);
   return typeEnd >= 0 ? typeEnd : intEnd(bytes, at + 1, end);
+}
+
+function intText(bytes: Buffer, at: number, end: number): string | undefined {
+  return intEnd(bytes, at, end) >= 0 ? String(intAt(bytes, at)) : undefined;
 }
