@@ -10,6 +10,7 @@ import {
   nameWithAddress,
   numberOf,
   type ProviderUrl,
+  parameterText,
   parseProviderUrl,
   registrationText,
   registrationUrl,
@@ -147,7 +148,7 @@ function builtUrl(instance: Instance): string {
   if (service.version !== "") parameters.set("version", service.version);
   parameters.set("warmup", String(instance.warmupMs));
   parameters.set("weight", String(instance.weight));
-  const text = [...parameters].map(([name, value]) => `${name}=${value}`).join("&");
+  const text = [...parameters].map(([name, value]) => `${name}=${parameterText(value)}`).join("&");
   const host = bracketed(dialledLoopback(instance.address));
   return `${service.protocol}://${host}:${instance.port}/${service.name}?${text}`;
 }

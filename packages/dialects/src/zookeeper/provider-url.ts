@@ -35,7 +35,7 @@ export function encodeName(url: string): string {
 /** What to keep of a node's name as an instance's registration. */
 export function registrationText(name: string): string {
   const url = decodeName(name);
-  return url !== undefined && url.includes("://") && encodeName(url) === name ? url : name;
+  return url?.includes("://") && encodeName(url) === name ? url : name;
 }
 
 /** The plain URL of a registration that `registrationText` gave. */
@@ -83,6 +83,11 @@ export function numberOf(url: ProviderUrl, name: string, otherwise: number, leas
   const text = url.parameters.get(name);
   if (text === undefined || !/^-?\d{1,15}$/.test(text)) return otherwise;
   return Math.min(most, Math.max(least, Number(text)));
+}
+
+/** A value for a URL that is built here: it must not end its parameter, and frameworks do not decode what stands in one. */
+export function parameterText(value: string): string {
+  return value.replace(/[&?#\s]/g, "_");
 }
 
 export function bracketed(host: string): string {

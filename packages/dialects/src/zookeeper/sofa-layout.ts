@@ -8,6 +8,7 @@ import {
   encodeName,
   nameWithAddress,
   numberOf,
+  parameterText,
   parseProviderUrl,
   registrationText,
   registrationUrl,
@@ -103,17 +104,17 @@ function builtUrl(instance: Instance): string {
   const parameters = [
     "version=1.0",
     "accepts=100000",
-    `appName=${instance.application}`,
+    `appName=${parameterText(instance.application)}`,
     `weight=${instance.weight}`,
     "language=java",
-    `interface=${service.name}`,
+    `interface=${parameterText(service.name)}`,
     "timeout=0",
     "serialization=hessian2",
     `protocol=${service.protocol}`,
     "delay=-1",
     "dynamic=true",
     `startTime=${instance.startedAt}`,
-    `uniqueId=${service.group}`,
+    `uniqueId=${parameterText(service.group)}`,
     `rpcVer=${rpcVersion}`,
   ];
   return `${service.protocol}://${bracketed(instance.address)}:${instance.port}?${parameters.join("&")}`;
