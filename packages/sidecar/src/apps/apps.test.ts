@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
+import { silentLog } from "@dualmesh/base/log";
+import { seededRandom } from "@dualmesh/base/random";
+import { type AppState, Apps, type Dial } from "./apps.ts";
+
+type Outcome = Awaited<ReturnType<Dial>>;
+
+function world() {
+  const clock = new FakeClock();
+  const answers = new Map<string, Outcome>();
+  const dialled: { readonly at: number; readonly where: string }[] = [];
+  const dial: Dial = async (host, port) => {
+    dialled.push({ at: clock.now(), where: `${host}:${port}` });
+    return answers.get(`${host}:${port}`) ?? "refused";
+  };
+  const apps = new Apps({ clock, random: seededRandom(7), log: silentLog, dial });
+  const seen: { readonly at: number; readonly state: AppState; readonly host: string }[] = [];
+  const watch = (host: string, port: number) =>
+    apps.watch(host, port, (health) => seen.push({ at: clock.now(), state: health.state, host: health.host }));
+  return { clock, answers, dialled, apps, seen, watch };
+}
+
+test("an application is up as soon as its port accepts on loopback", async () => {
+  const { clock, answers, seen, watch } = world();
+  const health = watch("192.0.2.2", 20880);
+  await clock.advance(1_000);
+  assert.equal(health.health.state, "starting");
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(331);
+  assert.deepEqual(
+    seen.map(({ state, host }) => `${state} ${host}`),
+    ["up 127.0.0.1"],
+  );
+});
+
+test("an application that binds only the address it registered is found there, and that is dialled first from then on", async () => {
+  const { clock, answers, dialled, seen, watch } = world();
+  watch("192.0.2.2", 20880);
+  answers.set("192.0.2.2:20880", "accepted");
+  await clock.advance(10);
+  assert.equal(seen[0]?.host, "192.0.2.2");
+  dialled.length = 0;
+  await clock.advance(3_000);
+  assert.deepEqual(new Set(dialled.map(({ where }) => where)), new Set(["192.0.2.2:20880"]));
+});
+
+test("three refusals within a second take an application out, and it returns when it accepts", async () => {
+  const { clock, answers, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(5_000);
+  answers.set("127.0.0.1:20880", "refused");
+  const killedAt = clock.now();
+  await clock.advance(1_000);
+  assert.deepEqual(
+    seen.map(({ state }) => state),
+    ["up", "down"],
+  );
+  assert.ok((seen[1]?.at ?? 0) - killedAt < 1_000);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(331);
+  assert.equal(seen.at(-1)?.state, "up");
+});
+
+test("two refusals and a success change nothing", async () => {
+  const { clock, answers, dialled, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(1_000);
+  answers.set("127.0.0.1:20880", "refused");
+  const before = dialled.length;
+  while (dialled.length < before + 2) await clock.advance(10);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(5_000);
+  assert.deepEqual(
+    seen.map(({ state }) => state),
+    ["up"],
+  );
+});
+
+test("timeouts never take an application out", async () => {
+  const { clock, answers, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(1_000);
+  answers.set("127.0.0.1:20880", "timeout");
+  await clock.advance(60_000);
+  assert.deepEqual(
+    seen.map(({ state }) => state),
+    ["up"],
+  );
+});
+
+test("an application that never accepted is published after ten seconds, and is not taken out until it has accepted once", async () => {
+  const { clock, answers, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  await clock.advance(9_999);
+  assert.equal(seen.length, 0);
+  await clock.advance(30_000);
+  assert.deepEqual(
+    seen.map(({ state }) => state),
+    ["unproven"],
+  );
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(400);
+  answers.set("127.0.0.1:20880", "refused");
+  await clock.advance(1_400);
+  assert.deepEqual(
+    seen.map(({ state }) => state),
+    ["unproven", "up", "down"],
+  );
+});
+
+test("two services of one port share the dials, which end with the last of them", async () => {
+  const { clock, answers, dialled, apps, watch } = world();
+  answers.set("127.0.0.1:20880", "accepted");
+  const first = watch("127.0.0.1", 20880);
+  const second = watch("127.0.0.1", 20880);
+  await clock.advance(3_000);
+  assert.ok(dialled.length <= 12, `${dialled.length} dials in 3 s`);
+  first.close();
+  assert.equal(apps.status().length, 1);
+  second.close();
+  assert.equal(apps.status().length, 0);
+  const before = dialled.length;
+  await clock.advance(3_000);
+  assert.equal(dialled.length, before);
+});
+
+test("applications are not dialled in step", async () => {
+  const { clock, answers, dialled, watch } = world();
+  for (let port = 1; port <= 20; port += 1) {
+    answers.set(`127.0.0.1:${port}`, "accepted");
+    watch("127.0.0.1", port);
+  }
+  await clock.advance(10_000);
+  const late = dialled.filter(({ at }) => at > 9_000);
+  assert.ok(new Set(late.map(({ at }) => Math.round(at))).size > late.length / 3);
+});

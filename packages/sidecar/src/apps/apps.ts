@@ -1,0 +1,194 @@
+/**
+ * Whether the applications that registered here answer at their ports. A registration alone proves nothing: it may precede the port,
+ * and a killed process leaves its registration behind for as long as its registry session lasts. So each port is dialled again and again,
+ * and what is published follows what the port does. Services that share a port share its dials.
+ */
+import type { Clock, Timer } from "@dualmesh/base/clock";
+import { messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import type { Random } from "@dualmesh/base/random";
+
+/** Connects, closes in order (a FIN, never a reset: the application counts these connections) and says what happened. */
+export type Dial = (host: string, port: number, timeoutMs: number) => Promise<"accepted" | "refused" | "timeout">;
+
+/**
+ * `starting`: has never accepted, and is not to be published yet. `unproven`: the same after a long time, published with a warning.
+ * `up`: accepts. `down`: has accepted once and refuses now.
+ */
+export type AppState = "starting" | "unproven" | "up" | "down";
+
+export interface AppHealth {
+  /** The address that the application registered. */
+  readonly registeredHost: string;
+  readonly port: number;
+  readonly state: AppState;
+  /** Where the application is to be called: the address that accepted last, 127.0.0.1 until one has. */
+  readonly host: string;
+  /** Wall time of the last change of state, in milliseconds. */
+  readonly since: number;
+}
+
+export interface AppWatch {
+  readonly health: AppHealth;
+  close(): void;
+}
+
+export interface AppsOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly dial: Dial;
+}
+
+/** True when an instance at this application is to be published. */
+export function isPublishable(state: AppState): boolean {
+  return state === "up" || state === "unproven";
+}
+
+const periodMs = 300;
+/** Dials of many applications are kept from falling into step. */
+const jitter = 0.1;
+const dialTimeoutMs = 300;
+const unprovenAfterMs = 10_000;
+const refusalsToLeave = 3;
+const refusalsWithinMs = 1_000;
+const loopback = "127.0.0.1";
+
+interface App {
+  readonly key: string;
+  readonly listeners: Set<(health: AppHealth) => void>;
+  health: AppHealth;
+  /** The address that accepted last. */
+  works: string | undefined;
+  /** Clock times of the refusals since the last accept, the newest `refusalsToLeave` of them. */
+  refusals: number[];
+  next: Timer | undefined;
+  patience: Timer | undefined;
+}
+
+export class Apps {
+  readonly #options: AppsOptions;
+  readonly #apps = new Map<string, App>();
+
+  constructor(options: AppsOptions) {
+    this.#options = options;
+  }
+
+  /** Calls `listener` whenever the state or the working address changes; never from inside this call. */
+  watch(registeredHost: string, port: number, listener: (health: AppHealth) => void): AppWatch {
+    const app = this.#app(registeredHost, port);
+    // A listener may be given twice; each watch is one of its own.
+    const own = (health: AppHealth): void => listener(health);
+    app.listeners.add(own);
+    return {
+      get health() {
+        return app.health;
+      },
+      close: () => {
+        app.listeners.delete(own);
+        if (app.listeners.size === 0) this.#forget(app);
+      },
+    };
+  }
+
+  status(): readonly AppHealth[] {
+    return [...this.#apps.values()].map((app) => app.health);
+  }
+
+  close(): void {
+    for (const app of this.#apps.values()) this.#forget(app);
+  }
+
+  #app(registeredHost: string, port: number): App {
+    const key = `${registeredHost}|${port}`;
+    const known = this.#apps.get(key);
+    if (known !== undefined) return known;
+    const { clock } = this.#options;
+    const health: AppHealth = { registeredHost, port, state: "starting", host: loopback, since: clock.wall() };
+    const app: App = {
+      key,
+      listeners: new Set(),
+      health,
+      works: undefined,
+      refusals: [],
+      next: undefined,
+      patience: undefined,
+    };
+    this.#apps.set(key, app);
+    app.next = clock.after(0, () => this.#dial(app));
+    app.patience = clock.after(unprovenAfterMs, () => this.#loseHope(app));
+    return app;
+  }
+
+  #forget(app: App): void {
+    app.next?.cancel();
+    app.patience?.cancel();
+    if (this.#apps.get(app.key) === app) this.#apps.delete(app.key);
+  }
+
+  #dial(app: App): void {
+    this.#round(app).then(
+      () => this.#again(app),
+      (error: unknown) => {
+        this.#options.log.warn(
+          { port: app.health.port, error: messageOf(error) },
+          "an application could not be dialled",
+        );
+        this.#again(app);
+      },
+    );
+  }
+
+  #again(app: App): void {
+    if (this.#apps.get(app.key) !== app) return;
+    const { clock, random } = this.#options;
+    app.next = clock.after(periodMs * (1 - jitter + 2 * jitter * random.next()), () => this.#dial(app));
+  }
+
+  /** One attempt: first where it accepted last, then at the other address. */
+  async #round(app: App): Promise<void> {
+    const { registeredHost, port } = app.health;
+    const first = app.works ?? loopback;
+    const second = first === loopback ? registeredHost : loopback;
+    const outcome = await this.#options.dial(first, port, dialTimeoutMs);
+    if (outcome === "accepted") return this.#accepted(app, first);
+    if (second !== first && (await this.#options.dial(second, port, dialTimeoutMs)) === "accepted") {
+      return this.#accepted(app, second);
+    }
+    // A timeout proves nothing: a process that is stopped, or a machine that is busy, still owns its port.
+    if (outcome === "refused") this.#refused(app);
+  }
+
+  #accepted(app: App, host: string): void {
+    app.works = host;
+    app.refusals = [];
+    app.patience?.cancel();
+    if (app.health.state !== "up" || app.health.host !== host) this.#change(app, "up", host);
+  }
+
+  #refused(app: App): void {
+    const now = this.#options.clock.now();
+    app.refusals = [...app.refusals, now].slice(-refusalsToLeave);
+    if (app.health.state !== "up" || app.refusals.length < refusalsToLeave) return;
+    if (now - (app.refusals[0] as number) > refusalsWithinMs) return;
+    const { port, host } = app.health;
+    this.#options.log.warn({ host, port }, "an application refuses connections and is taken out");
+    this.#change(app, "down", host);
+  }
+
+  #loseHope(app: App): void {
+    if (app.health.state !== "starting") return;
+    const { registeredHost, port } = app.health;
+    this.#options.log.warn(
+      { host: registeredHost, port, waitedMs: unprovenAfterMs },
+      "an application registered and does not accept connections; it is published all the same",
+    );
+    this.#change(app, "unproven", app.health.host);
+  }
+
+  #change(app: App, state: AppState, host: string): void {
+    if (this.#apps.get(app.key) !== app) return;
+    app.health = { ...app.health, state, host, since: this.#options.clock.wall() };
+    for (const listener of app.listeners) listener(app.health);
+  }
+}
