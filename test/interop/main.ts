@@ -7,6 +7,7 @@ import { systemClock } from "@dualmesh/base/clock";
 import { buildFixtures, missingNodeSdk } from "./fixtures.ts";
 import { playMatrix } from "./matrix.ts";
 import { formatMatrix } from "./print.ts";
+import { takeTurn } from "./turn.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -21,6 +22,7 @@ if (registry !== "dualmesh" && registry !== "real-zookeeper") {
   console.error(`--registry is dualmesh or real-zookeeper, not ${registry}`);
   process.exit(2);
 }
+using _turn = await takeTurn();
 const missing = buildFixtures() ?? missingNodeSdk();
 if (missing !== undefined) {
   console.error(`the matrix cannot be played: ${missing}`);
