@@ -48,7 +48,11 @@ function closeServer(server: net.Server): Promise<void> {
   });
 }
 
-function listenError(options: ListenOptions, error: NodeJS.ErrnoException): MeshError {
+/** What went wrong when a port was opened, and how to mend it. */
+export function listenError(
+  options: { readonly host: string; readonly port: number },
+  error: NodeJS.ErrnoException,
+): MeshError {
   const where = `${options.host}:${options.port}`;
   if (error.code === "EADDRINUSE")
     return new MeshError(
