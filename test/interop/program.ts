@@ -3,7 +3,7 @@
  * ended by its id. None outlives the harness, however that ends.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 
@@ -169,8 +169,12 @@ function parse(line: string): Said | undefined {
   }
 }
 
+/** Directories that go when the harness does, however it ends. */
+export const temporary = new Set<string>();
+
 function endAll(): void {
   for (const program of alive) program.signal("SIGKILL");
+  for (const directory of temporary) rmSync(directory, { recursive: true, force: true });
 }
 
 /** Programs are in groups of their own, so that a Ctrl-C on the terminal reaches only the harness, which ends them. */

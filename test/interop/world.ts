@@ -16,7 +16,7 @@ import {
   type SidecarPorts,
   sidecarCommand,
 } from "./product.ts";
-import { eventually, Program } from "./program.ts";
+import { eventually, Program, temporary } from "./program.ts";
 
 export type RegistryKind = "dualmesh" | "real-zookeeper";
 type Side = "consumers" | "providers";
@@ -46,6 +46,7 @@ export class World implements AsyncDisposable {
   private constructor(kind: RegistryKind) {
     this.#kind = kind;
     this.directory = mkdtempSync(join(tmpdir(), "dualmesh-interop-"));
+    temporary.add(this.directory);
   }
 
   static async start(kind: RegistryKind = "dualmesh"): Promise<World> {
@@ -138,6 +139,7 @@ export class World implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#programs.map((program) => program.end()));
     rmSync(this.directory, { recursive: true, force: true });
+    temporary.delete(this.directory);
   }
 
   async #start(): Promise<void> {
