@@ -366,7 +366,7 @@ describe("discovery at a sidecar's door", () => {
     assert.equal(registry.instances().length, 0);
   });
 
-  it("stops watching for a consumer that has gone", async () => {
+  it("stops watching for a consumer that has gone for a minute, not for one that registers anew", async () => {
     const { fixture } = await sidecar();
     const client = await fixture.client();
     client.create(consumerPath, ephemeral);
@@ -374,7 +374,14 @@ describe("discovery at a sidecar's door", () => {
     await fixture.settle();
     assert.equal(client.children(list)?.length, 1);
     client.delete(consumerPath);
+    client.create(consumerPath, ephemeral);
     await fixture.settle();
+    assert.deepEqual(client.events(), []);
+    client.delete(consumerPath);
+    for (let second = 0; second < 60; second += 10) {
+      client.send({ op: "ping" });
+      await fixture.clock.advance(10_000);
+    }
     assert.deepEqual(client.events(), [`children ${providers}`]);
   });
 });

@@ -5,6 +5,7 @@
 import type { Door, DoorConnection, DoorContext, DoorPeer, DoorSession } from "../door.ts";
 import { DiscoveryTree } from "./discovery-tree.ts";
 import { dubboLayout } from "./dubbo-layout.ts";
+import { Layouts } from "./layout.ts";
 import { defaultLimits, type ZooKeeperLimits } from "./limits.ts";
 import { Sessions } from "./session.ts";
 import { sofaLayout } from "./sofa-layout.ts";
@@ -19,10 +20,10 @@ export interface ZooKeeperDoorOptions {
 export async function openZooKeeperDoor(context: DoorContext, options: ZooKeeperDoorOptions = {}): Promise<Door> {
   const limits = { ...defaultLimits, ...options.limits };
   const sessions = new Sessions({ ...context, limits });
-  const layouts = [
+  const layouts = new Layouts([
     ...(options.dubboRoots ?? ["dubbo"]).map((root) => dubboLayout(root)),
     ...(options.sofaRoots ?? ["sofa-rpc"]).map((root) => sofaLayout(root)),
-  ];
+  ]);
   const tree = new DiscoveryTree({ context, layouts, limits, listener: sessions });
   sessions.serve(tree);
   tree.restore(sessions.restore());

@@ -8,6 +8,8 @@ export interface OwnNode {
   readonly node: Node;
   /** The instance that the node registers. */
   instance: Instance | undefined;
+  /** Another owner registered the instance later, elsewhere. */
+  superseded: boolean;
   /** The node should register an instance but cannot be read. */
   unreadable: boolean;
   /** The application that the node registers as a whole. */
@@ -39,7 +41,7 @@ export class Holdings {
   }
 
   keep(node: Node): OwnNode {
-    const own: OwnNode = { node, instance: undefined, unreadable: false, application: undefined };
+    const own: OwnNode = { node, instance: undefined, superseded: false, unreadable: false, application: undefined };
     this.mine.set(node.path, own);
     const parent = parentOf(node.path);
     const names = this.#children.get(parent);

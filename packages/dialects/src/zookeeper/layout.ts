@@ -3,6 +3,7 @@
  * One file for each framework implements it; the tree knows nothing else of them.
  */
 import type { Instance } from "@dualmesh/model/instance";
+import { splitPath } from "./nodes.ts";
 
 /** What a path is. */
 export type Place =
@@ -43,4 +44,41 @@ export interface Layout {
   shows(instance: Instance): boolean;
   nameOf(instance: Instance): string;
   dataOf(instance: Instance): Buffer;
+}
+
+export interface Located {
+  readonly layout: Layout | undefined;
+  readonly place: Place;
+}
+
+/** All the layouts of a door. */
+export class Layouts {
+  readonly #layouts: readonly Layout[];
+
+  constructor(layouts: readonly Layout[]) {
+    this.#layouts = layouts;
+  }
+
+  get roots(): readonly string[] {
+    return ["/services", ...this.#layouts.map((layout) => layout.root)];
+  }
+
+  locate(path: string): Located {
+    const segments = splitPath(path) ?? [];
+    for (const layout of this.#layouts) {
+      const place = layout.place(segments);
+      if (place !== undefined) return { layout, place };
+    }
+    return { layout: undefined, place: { kind: "plain" } };
+  }
+
+  existsByItself(path: string): boolean {
+    const { kind } = this.locate(path).place;
+    return kind === "directory" || kind === "providers";
+  }
+}
+
+/** True for nodes that only the session sees that wrote them. */
+export function isOwn(place: Place): boolean {
+  return place.kind === "provider" || place.kind === "private";
 }

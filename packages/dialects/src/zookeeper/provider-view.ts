@@ -9,6 +9,9 @@ import { parseServiceText, serviceText } from "@dualmesh/model/service";
 import { Overlap } from "../overlap.ts";
 import type { Layout } from "./layout.ts";
 
+/** How long a service stays watched after the last consumer that wanted it, in milliseconds. */
+const lingerMs = 60_000;
+
 export interface ProviderViewOptions {
   readonly layout: Layout;
   readonly interfaceName: string;
@@ -42,7 +45,9 @@ export class ProviderView {
   readonly #waiters = new Set<Waiter>();
   readonly #catalogueWatch: Watch;
   #catalogue: ReadonlySet<string> | undefined;
-  #wanted = new Map<string, number>();
+  readonly #wanted = new Map<string, number>();
+  /** Services that no consumer wants any more, for a while: a consumer that registers anew must not lose its providers. */
+  readonly #lingering = new Map<string, Timer>();
   #ready = false;
   #expecting = false;
   #closed = false;
@@ -78,7 +83,11 @@ export class ProviderView {
   }
 
   want(services: readonly string[]): void {
-    for (const text of services) this.#wanted.set(text, (this.#wanted.get(text) ?? 0) + 1);
+    for (const text of services) {
+      this.#wanted.set(text, (this.#wanted.get(text) ?? 0) + 1);
+      this.#lingering.get(text)?.cancel();
+      this.#lingering.delete(text);
+    }
     this.#follow();
   }
 
@@ -86,9 +95,8 @@ export class ProviderView {
     for (const text of services) {
       const left = (this.#wanted.get(text) ?? 0) - 1;
       if (left > 0) this.#wanted.set(text, left);
-      else this.#wanted.delete(text);
+      else if (this.#wanted.delete(text)) this.#linger(text);
     }
-    this.#follow();
   }
 
   /** Runs `task` now, or when the directory has answered, or when it has not for too long. */
@@ -116,8 +124,18 @@ export class ProviderView {
     this.#catalogueWatch.close();
     for (const service of this.#services.values()) service.watch.close();
     this.#services.clear();
+    for (const timer of this.#lingering.values()) timer.cancel();
     this.#overlap.close();
     for (const waiter of [...this.#waiters]) this.#release(waiter);
+  }
+
+  #linger(text: string): void {
+    if (this.#closed) return;
+    const timer = this.#options.clock.after(lingerMs, () => {
+      this.#lingering.delete(text);
+      this.#follow();
+    });
+    this.#lingering.set(text, timer);
   }
 
   #belongs(text: string): boolean {
@@ -131,6 +149,7 @@ export class ProviderView {
     const needed = new Set(this.#catalogue);
     if (this.#options.place === "sidecar") {
       for (const text of this.#wanted.keys()) needed.add(text);
+      for (const text of this.#lingering.keys()) needed.add(text);
       const expected = this.layout.expected(this.interfaceName);
       if (this.#expecting && needed.size === 0 && expected !== undefined) needed.add(expected);
     }

@@ -8,29 +8,34 @@ import type { Log } from "@dualmesh/base/log";
 import type { Directory, Publication } from "@dualmesh/model/directory";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 
-interface Claim {
-  readonly claimant: object;
+/** Who registered an instance; told when somebody else did so later. */
+export interface Claimant {
+  superseded: boolean;
+}
+
+interface Claim<C> {
+  readonly claimant: C;
   readonly instance: Instance;
 }
 
-interface Published {
-  claims: Claim[];
+interface Published<C> {
+  claims: Claim<C>[];
   readonly giveUp: AbortController;
   publication: Publication | undefined;
   over: boolean;
 }
 
-export class Publisher {
+export class Publisher<C extends Claimant> {
   readonly #directory: Directory;
   readonly #log: Log;
-  readonly #published = new Map<string, Published>();
+  readonly #published = new Map<string, Published<C>>();
 
   constructor(directory: Directory, log: Log) {
     this.#directory = directory;
     this.#log = log;
   }
 
-  publish(claimant: object, instance: Instance): void {
+  publish(claimant: C, instance: Instance): void {
     const key = instanceKeyText(instance);
     const known = this.#published.get(key);
     if (known === undefined) return this.#begin(key, { claimant, instance });
@@ -38,7 +43,7 @@ export class Publisher {
     this.#update(known);
   }
 
-  withdraw(claimant: object, instance: Instance): void {
+  withdraw(claimant: C, instance: Instance): void {
     const key = instanceKeyText(instance);
     const known = this.#published.get(key);
     if (known === undefined) return;
@@ -48,8 +53,8 @@ export class Publisher {
     else if (wasInForce) this.#update(known);
   }
 
-  #begin(key: string, claim: Claim): void {
-    const published: Published = {
+  #begin(key: string, claim: Claim<C>): void {
+    const published: Published<C> = {
       claims: [claim],
       giveUp: new AbortController(),
       publication: undefined,
@@ -59,6 +64,7 @@ export class Publisher {
     const onSuperseded = (): void => {
       // Somebody else registered the same instance later: what this door still holds of it says nothing any more.
       published.over = true;
+      for (const { claimant } of published.claims) claimant.superseded = true;
       if (this.#published.get(key) === published) this.#published.delete(key);
       this.#log.info({ instance: key }, "a registration was superseded by a later one elsewhere");
     };
@@ -77,13 +83,13 @@ export class Publisher {
     );
   }
 
-  #update(published: Published): void {
+  #update(published: Published<C>): void {
     const claim = published.claims.at(-1);
     if (published.publication === undefined || published.over || claim === undefined) return;
     this.#settle(instanceKeyText(claim.instance), published.publication.update(claim.instance));
   }
 
-  #end(key: string, published: Published): void {
+  #end(key: string, published: Published<C>): void {
     this.#published.delete(key);
     if (published.over) return;
     if (published.publication === undefined) published.giveUp.abort();

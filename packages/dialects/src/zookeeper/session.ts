@@ -366,6 +366,7 @@ export class Sessions implements ConnectionHost, TreeListener {
   #decideLater(path: string): void {
     const list = parentOf(path);
     const paths = this.#undecided.get(list);
+    if (this.#undecided.size >= this.limits.lists || (paths?.size ?? 0) >= this.limits.watchesPerSession) return;
     if (paths === undefined) this.#undecided.set(list, new Set([path]));
     else paths.add(path);
   }
