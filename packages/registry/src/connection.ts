@@ -1,0 +1,397 @@
+/**
+ * One connection of the stream at the registry: hello first, in time; then whatever the client asks. A connection whose bytes are
+ * malformed gets the reason and is closed. Nothing here touches a socket.
+ */
+import type { Clock, Timer } from "@dualmesh/base/clock";
+import { isMeshError } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { parseServiceText } from "@dualmesh/model/service";
+import { FrameError } from "@dualmesh/wire/codec";
+import { type Channel, type ChannelEvents, FrameCutter } from "@dualmesh/wire/stream/channel";
+import type { StreamFrame } from "@dualmesh/wire/stream/codec";
+import { decodeMessage } from "@dualmesh/wire/stream/decode";
+import { encodeMessage } from "@dualmesh/wire/stream/encode";
+import {
+  helloTimeoutMs,
+  maxHelloFrameBytes,
+  maxStreamFrameBytes,
+  silentPings,
+  streamVersion,
+} from "@dualmesh/wire/stream/limits";
+import {
+  type Deregister,
+  type GoodbyeReason,
+  type Hello,
+  type Pong,
+  type Register,
+  type StreamErrorCode,
+  type StreamMessage,
+  type Subscribe,
+  zeroRevision,
+} from "@dualmesh/wire/stream/messages";
+import type { Revision } from "@dualmesh/wire/stream/payload";
+import { decodeInstance } from "@dualmesh/wire/stream/record";
+import { isPattern } from "./catalogue.ts";
+import type { RegistryConfig } from "./config.ts";
+import { type Instances, leaseText } from "./instance.ts";
+import { type Pusher, PushQueue } from "./push.ts";
+import type { Session, SessionConnection, Sessions } from "./session.ts";
+import type { InstanceRow, Store } from "./store.ts";
+
+/** Answers that a client does not read are kept up to this; reading from it pauses at a quarter. */
+const maxQueuedBytes = 4 * 1024 * 1024;
+
+export interface StreamHost {
+  readonly config: RegistryConfig;
+  readonly store: Store;
+  readonly instances: Instances;
+  readonly sessions: Sessions;
+  readonly pusher: Pusher;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly epoch: number;
+  readonly registryId: Buffer;
+  readonly counts: StreamCounts;
+  /** The connection is over. */
+  readonly onClosed: (connection: StreamConnection) => void;
+}
+
+/** Since the start, for the metrics page. */
+export interface StreamCounts {
+  accepted: number;
+  refused: number;
+  malformed: number;
+  helloTimeouts: number;
+  takeovers: number;
+  resumed: number;
+  slowConsumers: number;
+  silent: number;
+  resyncs: number;
+}
+
+export class StreamConnection implements ChannelEvents, SessionConnection {
+  readonly #host: StreamHost;
+  readonly #channel: Channel;
+  readonly #cutter: FrameCutter;
+  readonly #queue: PushQueue;
+  #session: Session | undefined;
+  #deadline: Timer | undefined;
+  #pings: Timer | undefined;
+  #closed = false;
+  #paused = false;
+  /** Answers that leave together once what was read has been worked through. */
+  #answers: Buffer[] = [];
+  /** Keys registered on this connection, until the session says that it has reported all. */
+  #registered: Set<string> | undefined = new Set();
+  #patterns = 0;
+  #sequence = 0;
+  /** A ping waits for what must be sent before it. */
+  #pingDue = false;
+  #heardAt: number;
+  applied: Revision = zeroRevision;
+
+  constructor(host: StreamHost, channel: Channel) {
+    this.#host = host;
+    this.#channel = channel;
+    this.#queue = new PushQueue(host.pusher, host.store, channel, host.clock, () => {
+      if (this.#pingDue) this.#ping();
+    });
+    this.#cutter = new FrameCutter(maxHelloFrameBytes, (frame) => this.#onFrame(frame));
+    this.#heardAt = host.clock.now();
+    this.#deadline = host.clock.after(helloTimeoutMs, () => {
+      host.counts.helloTimeouts++;
+      this.#fail("hello-timeout", `no hello within ${helloTimeoutMs} ms`);
+    });
+  }
+
+  get remote(): string {
+    return this.#channel.remote;
+  }
+
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  get subscriptions(): PushQueue {
+    return this.#queue;
+  }
+
+  get queuedBytes(): number {
+    return this.#channel.queuedBytes;
+  }
+
+  received(bytes: Buffer): void {
+    if (this.#closed) return;
+    this.#heardAt = this.#host.clock.now();
+    try {
+      this.#cutter.read(bytes);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.#host.counts.malformed++;
+      this.#fail("malformed", error.message);
+    }
+    this.#sendAnswers();
+  }
+
+  drained(): void {
+    if (this.#closed) return;
+    if (this.#paused) {
+      this.#paused = false;
+      this.#channel.resume();
+    }
+    this.#queue.drained();
+  }
+
+  closed(reason: string): void {
+    if (!this.#closed) this.#host.log.debug({ remote: this.remote, reason }, "a stream connection was lost");
+    this.#release();
+  }
+
+  takenOver(): void {
+    this.#host.counts.takeovers++;
+    this.goodbye("taken-over", "another connection continues this session");
+  }
+
+  /** Says why, and closes once it has been said. The session keeps its instances for the grace time. */
+  goodbye(reason: GoodbyeReason, text: string): void {
+    if (this.#closed) return;
+    this.#answer({ type: "goodbye", reason, text });
+    this.#sendAnswers();
+    this.#end();
+  }
+
+  #onFrame(frame: StreamFrame): boolean {
+    const message = decodeMessage(frame);
+    if (message !== undefined) this.#onMessage(message);
+    return !this.#closed;
+  }
+
+  #onMessage(message: StreamMessage): void {
+    const session = this.#session;
+    if (session === undefined) {
+      if (message.type === "hello") this.#onHello(message);
+      else this.#fail("unexpected", `${message.type} before hello`);
+      return;
+    }
+    switch (message.type) {
+      case "register":
+        return this.#onRegister(session, message);
+      case "deregister":
+        return this.#onDeregister(session, message);
+      case "reported":
+        return this.#onReported(session);
+      case "subscribe":
+        return this.#onSubscribe(message);
+      case "unsubscribe":
+        return this.#onUnsubscribe(message.feed, message.name);
+      case "pong":
+        return this.#onPong(message);
+      case "goodbye":
+        return this.#onGoodbye(session);
+      default:
+        this.#fail("unexpected", `a client does not send ${message.type} here`);
+    }
+  }
+
+  #onHello(hello: Hello): void {
+    const host = this.#host;
+    if (hello.versions[0] > streamVersion || hello.versions[1] < streamVersion) {
+      const asked = `${hello.versions[0]} to ${hello.versions[1]}`;
+      return this.#fail("version", `this registry speaks version ${streamVersion}, asked were ${asked}`);
+    }
+    this.#deadline?.cancel();
+    this.#cutter.maxBytes = maxStreamFrameBytes;
+    const { session, token, resumed } = host.sessions.open(hello, this);
+    this.#session = session;
+    if (resumed) host.counts.resumed++;
+    this.#answer({
+      type: "helloAck",
+      version: streamVersion,
+      features: 0,
+      session: session.id,
+      token,
+      resumed,
+      settled: host.sessions.settled,
+      registryId: host.registryId,
+      epoch: host.epoch,
+      limits: {
+        frameBytes: maxStreamFrameBytes,
+        instances: host.config.limits.sessionInstances,
+        subscriptions: host.config.limits.subscriptions,
+        pingMs: host.config.pingMs,
+        graceMs: host.config.graceMs,
+      },
+    });
+    this.#pings = host.clock.every(host.config.pingMs, () => this.#onPingTime());
+  }
+
+  #onRegister(session: Session, message: Register): void {
+    const { request, service, record, claim, held } = message;
+    if (parseServiceText(service) === undefined)
+      return this.#refuse(request, "malformed", 0, `not a service: ${service}`);
+    decodeInstance(service, record); // a FrameError when it is not canonical
+    const outcome = this.#host.instances.register({ session: session.id, service, record, claim, held });
+    if (outcome.kind === "limit") return this.#refuse(request, "limit", limitRetryMs, outcome.text);
+    if (outcome.kind === "superseded") {
+      const { stamp, key } = outcome.owner;
+      return this.#answer({ type: "superseded", request, stamp, service, key: Buffer.from(key, "latin1") });
+    }
+    this.#registered?.add(leaseText(service, outcome.row.key));
+    this.#answer({ type: "registered", request, stamp: outcome.row.stamp, revision: outcome.revision });
+  }
+
+  #onDeregister(session: Session, message: Deregister): void {
+    const { request, service } = message;
+    const key = message.key.toString("latin1");
+    const allowed = this.#host.sessions.mayDeleteFor(session, message.session);
+    const removed = allowed && this.#host.instances.deregister(message.session, message.incarnation, service, key);
+    this.#answer({ type: "deregistered", request, removed, revision: this.#host.store.revision });
+  }
+
+  #onReported(session: Session): void {
+    const registered = this.#registered;
+    if (registered === undefined) return;
+    this.#registered = undefined;
+    this.#host.instances.keepOnly(session.id, registered);
+    this.#host.sessions.reported(session);
+  }
+
+  #onSubscribe({ feed: kind, name, from }: Subscribe): void {
+    const { limits } = this.#host.config;
+    if (kind === "service" ? parseServiceText(name) === undefined : !isPattern(name))
+      return this.#fail("malformed", `cannot subscribe to ${kind} ${name.slice(0, 80)}`);
+    if (this.#queue.size >= limits.subscriptions && !this.#queue.has({ kind, name }))
+      return this.#fail("limit", `a connection may watch ${limits.subscriptions} services`);
+    if (kind === "catalogue" && !this.#queue.has({ kind, name }) && ++this.#patterns > limits.patterns)
+      return this.#fail("limit", `a connection may watch ${limits.patterns} patterns`);
+    if (this.#queue.has({ kind, name })) this.#host.counts.resyncs++;
+    this.#queue.subscribe({ kind, name }, from);
+  }
+
+  #onUnsubscribe(kind: "service" | "catalogue", name: string): void {
+    if (!this.#queue.has({ kind, name })) return;
+    if (kind === "catalogue") this.#patterns--;
+    this.#queue.unsubscribe({ kind, name });
+  }
+
+  #onPong(pong: Pong): void {
+    this.applied = pong.applied;
+  }
+
+  #onGoodbye(session: Session): void {
+    this.#host.sessions.end(session);
+    this.#session = undefined;
+    this.goodbye("orderly", "");
+  }
+
+  /** A key of this session was taken by a later register. */
+  superseded(former: InstanceRow, owner: InstanceRow): void {
+    const key = Buffer.from(former.key, "latin1");
+    this.#answer({ type: "superseded", request: 0, stamp: owner.stamp, service: former.service, key });
+    this.#sendAnswers();
+  }
+
+  /** Tells at once that nobody is missing any more, so that held answers are believed. */
+  settled(): void {
+    this.#ping();
+  }
+
+  #onPingTime(): void {
+    const { clock, config, counts } = this.#host;
+    if (this.#queue.stuck(config.slowConsumerMs)) {
+      counts.slowConsumers++;
+      this.#host.log.warn({ remote: this.remote, queued: this.queuedBytes }, "a consumer does not read and is cut");
+      return this.#cut("slow-consumer", `nothing was taken for ${config.slowConsumerMs} ms`);
+    }
+    if (clock.now() - this.#heardAt > config.pingMs * silentPings && !this.#paused) {
+      counts.silent++;
+      return this.#cut("silent", `nothing was heard for ${silentPings} pings`);
+    }
+    this.#ping();
+  }
+
+  /** A ping proves freshness, so that it is sent only when everything before it has been. Bytes on their way are a sign of life too. */
+  #ping(): void {
+    if (this.#closed || this.#session === undefined) return;
+    this.#pingDue = !this.#queue.upToDate;
+    if (this.#pingDue) return;
+    this.#pingDue = false;
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    this.#answer({
+      type: "ping",
+      sequence: this.#sequence,
+      settled: this.#host.sessions.settled,
+      revision: this.#host.store.revision,
+      subscriptions: this.#queue.size,
+      summary: this.#queue.summary,
+    });
+    this.#sendAnswers();
+  }
+
+  #refuse(request: number, code: StreamErrorCode, retryAfterMs: number, text: string): void {
+    this.#answer({ type: "error", request, code, retryAfterMs, text: text.slice(0, maxErrorText) });
+  }
+
+  #fail(code: StreamErrorCode, text: string): void {
+    if (this.#closed) return;
+    this.#host.log.info(
+      { remote: this.remote, node: this.#session?.nodeId, code, text },
+      "a stream connection is refused",
+    );
+    this.#refuse(0, code, 0, text);
+    this.#sendAnswers();
+    this.#end();
+  }
+
+  #answer(message: StreamMessage): void {
+    if (this.#closed) return;
+    try {
+      this.#answers.push(encodeMessage(message));
+    } catch (error) {
+      if (!isMeshError(error, "stream.limit")) throw error;
+      this.#host.log.error({ error, type: message.type }, "an answer of the registry does not fit the stream");
+    }
+  }
+
+  #sendAnswers(): void {
+    if (this.#answers.length === 0) return;
+    const bytes = this.#answers.length === 1 ? (this.#answers[0] as Buffer) : Buffer.concat(this.#answers);
+    this.#answers = [];
+    this.#channel.send(bytes);
+    const queued = this.#channel.queuedBytes;
+    if (queued > maxQueuedBytes && !this.#closed) {
+      this.#host.counts.slowConsumers++;
+      this.#cut("slow-consumer", "answers are not read");
+    } else if (queued > maxQueuedBytes / 4 && !this.#paused) {
+      this.#paused = true;
+      this.#channel.pause();
+    }
+  }
+
+  /** Closes without waiting for the peer to read. */
+  #cut(reason: GoodbyeReason, text: string): void {
+    this.#channel.send(encodeMessage({ type: "goodbye", reason, text }));
+    this.#release();
+    this.#channel.destroy();
+  }
+
+  #end(): void {
+    this.#release();
+    this.#channel.close();
+  }
+
+  #release(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#deadline?.cancel();
+    this.#pings?.cancel();
+    this.#queue.close();
+    if (this.#session !== undefined) this.#host.sessions.lost(this.#session, this);
+    this.#host.onClosed(this);
+  }
+}
+
+/** When a client may try again that ran into a limit. */
+const limitRetryMs = 10_000;
+/** Characters, of which each takes at most three bytes: below `maxTextBytes`. */
+const maxErrorText = 300;
