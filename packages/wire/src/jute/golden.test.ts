@@ -13,7 +13,14 @@ import {
 } from "./reply.ts";
 import { decodeConnectRequest, decodeRequest, encodeConnectRequest, encodeRequest, type Request } from "./request.ts";
 
-const recordings = ["dubbo-2.7", "dubbo-3.3", "sofa-rpc", "node-zookeeper-client"];
+const recordings = [
+  "dubbo-2.7",
+  "dubbo-2.7-resumed",
+  "dubbo-3.3",
+  "dubbo-3.3-resumed",
+  "sofa-rpc",
+  "node-zookeeper-client",
+];
 
 /** The body that answers a request. */
 function bodyKind(request: Request): ReplyBody["kind"] {
