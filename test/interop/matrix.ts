@@ -3,6 +3,7 @@
  * mode asks for the service of a provider in either mode. The two protocol families go one after the other, to spare memory.
  */
 import { sleep, systemClock } from "@dualmesh/base/clock";
+import { wrongWay } from "./path.ts";
 import {
   type Case,
   type Cell,
@@ -51,7 +52,8 @@ export async function playMatrix(options: MatrixOptions = {}): Promise<readonly 
         tell({ name: `${row.name}/${name}`, row: row.name, case: name, result: "skipped", reason: reason ?? "" });
   }
   if (played.length === 0) return cells;
-  await using world = await World.start(options.registry);
+  const sidecars = played.some(({ row }) => row.way.name !== "SDK>SDK");
+  await using world = await World.start({ registry: options.registry ?? "dualmesh", sidecars });
   for (const family of ["dubbo", "bolt"] as const) {
     const ofFamily = played.filter(({ row }) => row.consumer.family === family);
     if (ofFamily.length > 0)
@@ -71,7 +73,13 @@ interface Report {
 }
 
 /** Programs that were started, or why they could not be. */
-type Started = { readonly programs: readonly Program[] } | { readonly failure: string };
+type Started = Running | { readonly failure: string };
+
+interface Running {
+  readonly programs: readonly Program[];
+  /** Those on which a provider takes calls. */
+  readonly ports: readonly number[];
+}
 
 async function playFamily(world: World, played: readonly PlayedRow[], report: Report): Promise<void> {
   const providers = await startEach(
@@ -80,7 +88,7 @@ async function playFamily(world: World, played: readonly PlayedRow[], report: Re
   );
   const consumers = await startEach(
     played.map(({ row }) => [row.consumer, row.way.consumer] as const),
-    async (implementation, mode) => [await world.startConsumer(implementation, mode)],
+    async (implementation, mode) => ({ programs: [await world.startConsumer(implementation, mode)], ports: [] }),
   );
   // Consumers work side by side, each on its own rows in turn.
   await Promise.all(
@@ -97,13 +105,13 @@ async function playFamily(world: World, played: readonly PlayedRow[], report: Re
 
 async function startEach(
   wanted: readonly (readonly [Implementation, Mode])[],
-  start: (implementation: Implementation, mode: Mode) => Promise<readonly Program[]>,
+  start: (implementation: Implementation, mode: Mode) => Promise<Running>,
 ): Promise<ReadonlyMap<string, Started>> {
   const distinct = new Map(wanted.map((pair) => [keyOf(...pair), pair]));
   const started = await Promise.all(
     [...distinct].map(async ([key, pair]): Promise<[string, Started]> => {
       try {
-        return [key, { programs: await start(...pair) }];
+        return [key, await start(...pair)];
       } catch (error) {
         return [key, { failure: String((error as Error).message) }];
       }
@@ -113,17 +121,18 @@ async function startEach(
 }
 
 /** Two instances, each a process of its own. */
-async function startProviders(world: World, implementation: Implementation, mode: Mode): Promise<readonly Program[]> {
+async function startProviders(world: World, implementation: Implementation, mode: Mode): Promise<Running> {
   const service = serviceOf(implementation, mode);
   const ports =
     implementation.registry === "mesh"
       ? world.meshApplications.map(({ boltPort }) => boltPort)
       : [await freePort(), await freePort()];
-  return Promise.all(
+  const programs = await Promise.all(
     ports.map((port, index) =>
       world.startProvider(implementation, mode, { service, port, name: `${implementation.name}-${mode}-${index}` }),
     ),
   );
+  return { programs, ports };
 }
 
 async function playRow(
@@ -142,11 +151,13 @@ async function playRow(
   }
   const [program] = consumer.programs as [Program];
   const service = serviceOf(row.provider, row.way.provider);
+  const ends = { ...world.carriers, way: row.way, consumer: program.pid, providerPorts: provider.ports };
   const reached = await reach(program, service);
-  let failed = !reached.ok;
+  const reason = reached.ok ? wrongWay(ends) : `not reached within ${reachLimitMs} ms: ${reached.reason}`;
+  let failed = reason !== undefined;
   for (const name of names) {
-    if (!reached.ok) {
-      fail(name, `not reached within ${reachLimitMs} ms: ${reached.reason}`);
+    if (reason !== undefined) {
+      fail(name, reason);
       continue;
     }
     const ticket = `${row.name}/${name}/中文`.replaceAll(" ", "-");

@@ -22,6 +22,9 @@ export interface SidecarPorts {
   readonly mesh: number;
 }
 
+/** Where an application that was told `mesh://` dials, whatever it is answered. */
+export const meshOutboundPort = 12_220;
+
 /** An application that says over `mesh://` what it offers, but not where. */
 export interface MeshApplication {
   readonly name: string;

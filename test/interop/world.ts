@@ -7,9 +7,11 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { javaCommand, nodeCommand } from "./fixtures.ts";
+import type { Carriers } from "./path.ts";
 import type { Implementation, Mode } from "./plan.ts";
 import {
   type MeshApplication,
+  meshOutboundPort,
   type RegistryPorts,
   registryCommand,
   repository,
@@ -20,6 +22,13 @@ import { eventually, Program, temporary } from "./program.ts";
 
 export type RegistryKind = "dualmesh" | "real-zookeeper";
 type Side = "consumers" | "providers";
+
+export interface WorldOptions {
+  /** `dualmesh` when nothing is said. */
+  readonly registry?: RegistryKind;
+  /** False for a world in which everything is in SDK mode. */
+  readonly sidecars?: boolean;
+}
 
 export interface ProviderOptions {
   readonly service: string;
@@ -49,10 +58,11 @@ export class World implements AsyncDisposable {
     temporary.add(this.directory);
   }
 
-  static async start(kind: RegistryKind = "dualmesh"): Promise<World> {
-    const world = new World(kind);
+  static async start({ registry = "dualmesh", sidecars = true }: WorldOptions = {}): Promise<World> {
+    const world = new World(registry);
     try {
-      await world.#start();
+      await world.startRegistry();
+      if (sidecars) await world.#startSidecars();
       return world;
     } catch (error) {
       const tails = world.tails();
@@ -64,6 +74,16 @@ export class World implements AsyncDisposable {
   get registry(): Program {
     if (this.#registry === undefined) throw new Error("the registry was never started");
     return this.#registry;
+  }
+
+  /** What the way of a call is judged by: the sidecars, and the ports where that of the consumers takes calls. */
+  get carriers(): Carriers {
+    const [consumers, providers] = [this.#sidecars.get("consumers"), this.#sidecars.get("providers")];
+    return {
+      sidecarOfConsumers: consumers?.program.pid,
+      sidecarOfProviders: providers?.program.pid,
+      outboundPorts: consumers === undefined ? [] : [consumers.ports.outbound, meshOutboundPort],
+    };
   }
 
   /** The applications that speak `mesh://`, with the ports that their sidecar was told. */
@@ -142,9 +162,7 @@ export class World implements AsyncDisposable {
     temporary.delete(this.directory);
   }
 
-  async #start(): Promise<void> {
-    await this.startRegistry();
-    if (this.#kind === "real-zookeeper") return;
+  async #startSidecars(): Promise<void> {
     this.#meshApplications = await Promise.all(
       meshApplicationNames.map(async (name) => ({ name, boltPort: await freePort() })),
     );
