@@ -69,7 +69,7 @@ export class Keep {
   putFeed(kind: FeedKind, name: string, revision: Revision, freshSince: number): void {
     this.#journal.put(
       feedPrefix + feedText(kind, name),
-      new PayloadWriter(32).revision(revision).u64(freshSince).take(),
+      new PayloadWriter(32).revision(revision).u64(Math.floor(freshSince)).take(),
     );
   }
 
