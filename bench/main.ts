@@ -32,7 +32,8 @@ async function main([bench, ...args]: readonly string[]): Promise<number> {
   } catch (error) {
     if (abort.signal.aborted) return 130;
     if (isMeshError(error, "bench.usage")) say(`${error.message}\n\n${usage}`);
-    else say(error instanceof Error && !isMeshError(error) ? (error.stack ?? error.message) : String(error));
+    else if (isMeshError(error)) say(error.message);
+    else say(error instanceof Error ? (error.stack ?? error.message) : String(error));
     return 2;
   }
 }

@@ -108,20 +108,28 @@ async function measure(
   signal: AbortSignal,
 ): Promise<readonly Row[]> {
   const found = new Map<ProxyName, Measured[]>();
+  const failed = new Set<ProxyName>();
   for (let round = 0; round < options.rounds; round++) {
     for (const { name, running } of entries) {
-      if (running === undefined) continue;
+      if (running === undefined || failed.has(name)) continue;
       const watch = running.pid === undefined ? [] : [running.pid];
-      const measured = await runLoad({
-        work,
-        port: running.port,
-        load,
-        seconds: options.seconds,
-        warmUpSeconds,
-        watch,
-        signal,
-      });
-      found.set(name, [...(found.get(name) ?? []), measured]);
+      try {
+        const measured = await runLoad({
+          work,
+          port: running.port,
+          load,
+          seconds: options.seconds,
+          warmUpSeconds,
+          watch,
+          signal,
+        });
+        found.set(name, [...(found.get(name) ?? []), measured]);
+      } catch (error) {
+        signal.throwIfAborted();
+        failed.add(name); // half a comparison would mislead: its figures of this load are null
+        found.delete(name);
+        say(`${name}: failed with ${work} ${loadText(load)}: ${messageOf(error)}`);
+      }
     }
   }
   say(`\n${work} ${loadText(load)}, ${options.rounds} rounds of ${options.seconds} s`);

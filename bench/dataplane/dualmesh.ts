@@ -3,88 +3,90 @@
  * echo server as a provider in SDK mode that the registry's own stream announces. Callers use the sidecar's outbound port. All that
  * the bench knows of the product's commands and options is in this file.
  */
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sleep, systemClock } from "@dualmesh/base/clock";
-import { messageOf } from "@dualmesh/base/errors";
-import { type Log, silentLog } from "@dualmesh/base/log";
+import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { silentLog } from "@dualmesh/base/log";
+import { systemRandom } from "@dualmesh/base/random";
 import type { Scope } from "@dualmesh/base/scope";
-import type { Directory } from "@dualmesh/model/directory";
+import { openJournal } from "@dualmesh/base/state/journal";
+import { openRegistryDirectory } from "@dualmesh/client/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { serviceText } from "@dualmesh/model/service";
 import type { Work } from "../options.ts";
-import { accepting, freePort, loadCore, proxyCore, start } from "./process.ts";
+import { freePort, loadCore, proxyCore, type Started, start } from "./process.ts";
 import { type StartProxy, temporaryDirectory } from "./proxy.ts";
 
 const command = new URL("../../packages/cli/src/main.ts", import.meta.url).pathname;
-const streamClient = new URL("../../packages/client/src/directory.ts", import.meta.url);
+const host = "127.0.0.1";
 const readyTimeoutMs = 30_000;
 
-/** What is used of the stream's client. */
-interface StreamClient {
-  openRegistryDirectory(options: {
-    readonly registry: string;
-    readonly node: string;
-    readonly kind: "sdk";
-    readonly state?: string;
-    readonly log: Log;
-  }): Promise<Directory & AsyncDisposable> | (Directory & AsyncDisposable);
-}
-
 export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
-  for (const part of [command, streamClient.pathname]) {
-    if (!existsSync(part)) return { unavailable: `${part.replace(/^.*\/packages\//, "packages/")} is not there yet` };
-  }
-  const state = temporaryDirectory(scope);
-  const [registry, registryAdmin] = [await freePort(), await freePort()];
-  const registryArgs = [
-    "registry",
-    "run",
-    "--state",
-    join(state, "registry"),
-    "--listen",
-    `127.0.0.1:${registry}`,
-    "--admin",
-    `127.0.0.1:${registryAdmin}`,
-  ];
-  const started = start(scope, { core: loadCore, command: process.execPath, args: [command, ...registryArgs] });
-  await accepting(started, registry);
-  await announce(scope, `127.0.0.1:${registry}`, work, echoPort);
+  if (!existsSync(command)) return { unavailable: "packages/cli/src/main.ts is not there yet" };
+  const directory = temporaryDirectory(scope);
+  const [stream, registryAdmin] = [await freePort(), await freePort()];
+  const registryConfig = {
+    listen: host,
+    stream: { port: stream },
+    admin: { port: registryAdmin },
+    doors: { zookeeper: false },
+  };
+  const registry = startPart(scope, loadCore, "registry", directory, registryConfig);
+  await ready("registry", registry, registryAdmin);
+  await announce(scope, join(directory, "provider.journal"), stream, work, echoPort);
 
   const [outbound, inbound, admin] = [await freePort(), await freePort(), await freePort()];
-  const args = ["sidecar", "run", "--state", join(state, "sidecar"), "--registry", `127.0.0.1:${registry}`];
-  args.push(
-    "--outbound",
-    `127.0.0.1:${outbound}`,
-    "--inbound",
-    `127.0.0.1:${inbound}`,
-    "--admin",
-    `127.0.0.1:${admin}`,
-  );
-  const sidecar = start(scope, { core: proxyCore, command: process.execPath, args: [command, ...args] });
-  await accepting(sidecar, outbound);
-  await ready(admin);
+  const sidecarConfig = {
+    registry: { address: `${host}:${stream}` },
+    inbound: { host, port: inbound },
+    outbound: { host, port: outbound },
+    admin: { port: admin },
+    doors: { zookeeper: false, mesh: false },
+    advertise: host,
+  };
+  const sidecar = startPart(scope, proxyCore, "sidecar", directory, sidecarConfig);
+  await ready("sidecar", sidecar, admin);
   return { port: outbound, pid: sidecar.pid, heapMb: () => heapMb(admin) };
 };
 
+function startPart(
+  scope: Scope,
+  core: number,
+  part: "registry" | "sidecar",
+  directory: string,
+  configuration: object,
+): Started {
+  const file = join(directory, `${part}.yaml`);
+  const state = join(directory, part);
+  mkdirSync(state, { mode: 0o700 });
+  writeFileSync(file, JSON.stringify(configuration)); // JSON is YAML too
+  return start(scope, {
+    core,
+    command: process.execPath,
+    args: [command, part, "run", "--config", file, "--state", state],
+  });
+}
+
 /** Registers the echo server; it is taken back when `scope` ends. */
-async function announce(scope: Scope, registry: string, work: Work, port: number): Promise<void> {
-  const { openRegistryDirectory } = (await import(streamClient.href)) as StreamClient;
-  const directory = scope.use(
-    await openRegistryDirectory({ registry, node: "bench-provider", kind: "sdk", log: silentLog }),
-  );
-  const publication = await directory.publish(provider(work, port));
-  scope.defer(() => publication.withdraw());
+async function announce(scope: Scope, journalPath: string, stream: number, work: Work, port: number): Promise<void> {
+  const journal = scope.use(await openJournal({ path: journalPath }));
+  const directory = openRegistryDirectory({
+    ...{ addresses: [`${host}:${stream}`], nodeId: "bench-provider", kind: "sdk", journal },
+    ...{ clock: systemClock, random: systemRandom, log: silentLog },
+  });
+  scope.defer(() => directory.close({ orderly: true }));
+  await directory.publish(provider(work, port), { signal: AbortSignal.timeout(readyTimeoutMs) });
 }
 
 function provider(work: Work, port: number): Instance {
   const version = work === "bolt" ? "1.0" : "";
   return {
     service: serviceText({ protocol: work, name: "bench.Echo", version, group: "" }),
-    host: "127.0.0.1",
+    host,
     application: "bench-provider",
     appPort: port,
-    address: "127.0.0.1",
+    address: host,
     port,
     weight: 100,
     warmupMs: 0,
@@ -100,26 +102,32 @@ function provider(work: Work, port: number): Instance {
   };
 }
 
-async function ready(admin: number): Promise<void> {
+/** Waits for `/readyz`; fails when the part ends first. */
+async function ready(part: string, started: Started, admin: number): Promise<void> {
   const deadline = systemClock.now() + readyTimeoutMs;
-  for (let last = "no answer"; ; ) {
+  let running = true;
+  void started.ended.then(() => {
+    running = false;
+  });
+  let last = "no answer";
+  while (running && systemClock.now() < deadline) {
     try {
-      const reply = await fetch(`http://127.0.0.1:${admin}/readyz`);
+      const reply = await fetch(`http://${host}:${admin}/readyz`);
       if (reply.ok) return;
       last = await reply.text();
     } catch (error) {
-      last = messageOf(error);
+      last = messageOf(error); // it does not listen yet
     }
-    if (systemClock.now() > deadline)
-      throw new Error(`the sidecar is not ready after ${readyTimeoutMs / 1_000} s: ${last}`);
     await sleep(systemClock, 100);
   }
+  const why = running ? `not ready after ${readyTimeoutMs / 1_000} s: ${last}` : `it ended: ${started.complaint()}`;
+  throw new MeshError("bench.start", `the ${part} does not start: ${why}`);
 }
 
 /** What `/metrics` tells of the heap in use. */
 async function heapMb(admin: number): Promise<number | null> {
   try {
-    const text = await (await fetch(`http://127.0.0.1:${admin}/metrics`)).text();
+    const text = await (await fetch(`http://${host}:${admin}/metrics`)).text();
     const found = /^[a-z_]*heap[a-z_]*used[a-z_]*(?:\{[^}]*\})? (\S+)$/m.exec(text);
     return found === null ? null : Number(found[1]) / 1_048_576;
   } catch {

@@ -54,7 +54,7 @@ export function buildLoad(): void {
   );
   if (stale.length === 0) return;
   const compiler = [process.env["CC"], "cc", "gcc", "clang"].find(
-    (name) => name !== undefined && spawnSync(name, ["--version"]).status === 0,
+    (name) => name !== undefined && name !== "" && spawnSync(name, ["--version"]).status === 0,
   );
   if (compiler === undefined) {
     throw new MeshError(
@@ -100,7 +100,11 @@ export async function runLoad(run: LoadRun): Promise<Measured> {
   args.push("--seconds", String(run.seconds), "--warm-up", String(run.warmUpSeconds));
   for (const pid of run.watch) args.push("--watch", String(pid));
   if (run.progress !== undefined) args.push("--progress", String(run.progress.everySeconds));
-  return runProgram<Measured>("load", args, run.signal, (line) => run.progress?.listener(line as unknown as Progress));
+  const listener = (line: object): void => run.progress?.listener(line as Progress);
+  const measured = await runProgram<Measured>("load", args, run.signal, listener);
+  if (measured.requests === 0)
+    throw new MeshError("bench.load", `no call was answered at port ${run.port} (${measured.errors} errors)`);
+  return measured;
 }
 
 export interface StuckReport {
