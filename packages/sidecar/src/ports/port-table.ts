@@ -132,7 +132,7 @@ export class PortTable {
 
   #mayKeep(entry: Entry): boolean {
     if (entry.port === shared) return !this.#isShared(keyOf(entry.offer), entry.offer.service);
-    return this.#isInRange(entry.port) && !this.#avoided.has(entry.port);
+    return this.isInRange(entry.port) && !this.#avoided.has(entry.port);
   }
 
   /** True when another application offers this service at the inbound port, or did when this sidecar last ran. */
@@ -151,7 +151,7 @@ export class PortTable {
     for (const { offer: other, port } of this.#entries.values()) {
       if (port === shared) continue;
       const same = other.host === offer.host && other.appPort === offer.appPort;
-      if (same && this.#isInRange(port) && !this.#avoided.has(port)) return port;
+      if (same && this.isInRange(port) && !this.#avoided.has(port)) return port;
       used.add(port);
     }
     const { from, to } = this.#options.range;
@@ -161,7 +161,8 @@ export class PortTable {
     return undefined;
   }
 
-  #isInRange(port: number): boolean {
+  /** True when `port` is one of those for second providers. */
+  isInRange(port: number): boolean {
     return port >= this.#options.range.from && port <= this.#options.range.to;
   }
 

@@ -1,0 +1,86 @@
+/**
+ * What the data plane can carry, judged from a registration: the protocol, and whether a request's service can be read from a frame. What
+ * cannot be carried is not caught: it stays at its real address, with the reason shown.
+ */
+import { parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
+import type { Instance } from "@dualmesh/model/instance";
+
+const carriedProtocols = new Set(["bolt", "dubbo"]);
+/** Dubbo keeps the service inside the serialised body: these are the serialisations that the codec can skip through. */
+const readable = new Set(["hessian2", "fastjson2"]);
+/** What every Dubbo consumer can speak: of a list of preferences nothing behind it is ever chosen. */
+const spokenByAll = "hessian2";
+const maxTimeoutMs = 24 * 3_600_000;
+
+export function isCarriedProtocol(service: string): boolean {
+  return carriedProtocols.has(protocolOf(service));
+}
+
+/** Sets arrive whole, and most of their instances are those of the set before. */
+const judged = new WeakMap<Instance, string>();
+
+/** Why an instance cannot be carried, or undefined when it can. */
+export function whyBypassed(instance: Instance): string | undefined {
+  if (instance.mode === "mesh") return undefined;
+  if (instance.bypassed !== "") return instance.bypassed;
+  let reason = judged.get(instance);
+  if (reason === undefined) {
+    reason = judge(instance) ?? "";
+    judged.set(instance, reason);
+  }
+  return reason === "" ? undefined : reason;
+}
+
+function judge(instance: Instance): string | undefined {
+  const protocol = protocolOf(instance.service);
+  if (!carriedProtocols.has(protocol)) return `protocol ${protocol} is not carried`;
+  if (instance.registration.dialect !== "dubbo") return undefined;
+  const parameters = parametersOf(instance);
+  if (parameters.get("ssl-enabled") === "true") return "TLS is not carried";
+  const serialization = unreadable(parameters);
+  return serialization === undefined ? undefined : `serialization ${serialization} cannot be read`;
+}
+
+/**
+ * How long the instance's registration lets a call take, in milliseconds; 0 when it says nothing. Of several statements (one for a method
+ * is `METHOD.timeout`) the longest: a deadline of ours must never come before the caller's own.
+ */
+export function statedTimeoutMs(instance: Instance): number {
+  if (instance.registration.dialect !== "dubbo") return 0; // Bolt states it in each frame
+  let longest = 0;
+  for (const [name, value] of parametersOf(instance)) {
+    if (name !== "timeout" && !name.endsWith(".timeout")) continue;
+    if (/^\d{1,9}$/.test(value)) longest = Math.max(longest, Math.min(Number(value), maxTimeoutMs));
+  }
+  return longest;
+}
+
+/** The first serialisation that may be used and cannot be read. */
+function unreadable(parameters: ReadonlyMap<string, string>): string | undefined {
+  // Dubbo 2.7 goes by `serialization` alone; Dubbo 3 by the first of `prefer.serialization` that the consumer speaks too.
+  const only = parameters.get("serialization");
+  if (only !== undefined && only !== "" && !readable.has(only)) return only;
+  for (const preferred of decoded(parameters.get("prefer.serialization") ?? "").split(",")) {
+    const name = preferred.trim();
+    if (name === spokenByAll) return undefined;
+    if (name !== "" && !readable.has(name)) return name;
+  }
+  return undefined;
+}
+
+function parametersOf(instance: Instance): ReadonlyMap<string, string> {
+  const url = registrationUrl(instance.registration.text);
+  return (url === undefined ? undefined : parseProviderUrl(url)?.parameters) ?? new Map();
+}
+
+function protocolOf(service: string): string {
+  return service.slice(0, service.indexOf("/"));
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a malformed percent sequence names no serialisation that is known
+  }
+}

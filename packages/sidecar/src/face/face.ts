@@ -1,0 +1,98 @@
+/**
+ * What the sidecar's own doors see in place of the registry: a directory in which every carried provider stands behind the sidecar's
+ * loopback address, and in which an application that registers is published at the sidecar's inbound port. The other side of it tells the
+ * data plane what follows from that: which endpoints to call, and which published port leads to which application.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import type { Log } from "@dualmesh/base/log";
+import type { Directory, Watch } from "@dualmesh/model/directory";
+import type { AppHealth, Apps } from "../apps/apps.ts";
+import type { PortEntry, PortTable } from "../ports/port-table.ts";
+import type { InboundListener, InboundPort } from "./inbound.ts";
+import type { LoopbackAddress } from "./loopback.ts";
+import { Provided, type ProvidedStatus } from "./provided.ts";
+import { type OutboundListener, type OutboundService, Wanted, type WantedStatus } from "./wanted.ts";
+
+export interface FaceOptions {
+  /** Where instances come from and go to. The face does not close it. */
+  readonly directory: Directory;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Closed with the face. */
+  readonly apps: Apps;
+  readonly ports: PortTable;
+  /** The outbound port as this host's applications call it. */
+  readonly loopback: LoopbackAddress;
+  /** The host of every instance; without it, the address that each application registered. */
+  readonly advertise?: string;
+  /** Where published ports listen; without it, at the instance's host. */
+  readonly inboundHost?: string;
+  /** Resolves once `host:port` listens, also when it does already. Rejects with `listen.…`; another port is then tried where there is one. */
+  readonly openPort: (host: string, port: number) => Promise<void>;
+  /** Further ports on which this sidecar listens: outbound, admin, doors. */
+  readonly isOwnPort: (port: number) => boolean;
+  readonly zone?: string;
+  /** How long a withdrawn instance goes on being served, in milliseconds. */
+  readonly lingerMs?: number;
+  /** The timeout that this host's consumers of a service registered, in milliseconds, where a door knows it. */
+  readonly consumerTimeoutMs?: (service: string) => number | undefined;
+  /** Clock time of the last call to a service: one that is called is not dropped as idle. */
+  readonly calledAt?: (service: string) => number | undefined;
+}
+
+export interface FaceStatus {
+  readonly apps: readonly AppHealth[];
+  readonly provided: readonly ProvidedStatus[];
+  readonly wanted: readonly WantedStatus[];
+  readonly inbound: readonly InboundPort[];
+  readonly ports: readonly PortEntry[];
+}
+
+export interface Face extends Directory {
+  /** The services that the data plane is to know now, and each one that changes. */
+  outbound(): ReadonlyMap<string, OutboundService>;
+  onOutbound(listener: OutboundListener): Watch;
+  /** A call came for a service that nobody has subscribed to: it is followed from now on. */
+  ensure(service: string): void;
+  /** The published ports and what is behind them. */
+  inbound(): readonly InboundPort[];
+  onInbound(listener: InboundListener): Watch;
+  /** The first half of an orderly end: nothing is published any more, everything is served still. Resolves when that is in force. */
+  deregister(): Promise<void>;
+  status(): FaceStatus;
+  /** Stops at once; what is published stays with the directory. */
+  close(): void;
+}
+
+/** Twice what subscribers take to let go of an address: they show it for 6 s and call it up to 15 s longer. */
+const defaultLingerMs = 30_000;
+
+export function openFace(options: FaceOptions): Face {
+  const { directory, apps, ports, zone = "", lingerMs = defaultLingerMs } = options;
+  const isOwnPort = (port: number): boolean => options.isOwnPort(port) || ports.isOwn(port);
+  const wanted = new Wanted(options);
+  const provided = new Provided({ ...options, zone, lingerMs, isOwnPort });
+  return {
+    publish: (instance, publishing) => provided.publish(instance, publishing),
+    watch: (service, listener) => wanted.watch(service, listener),
+    watchCatalogue: (pattern, listener) => directory.watchCatalogue(pattern, listener),
+    outbound: () => wanted.outbound(),
+    onOutbound: (listener) => wanted.onOutbound(listener),
+    ensure: (service) => wanted.ensure(service),
+    inbound: () => provided.inbound.ports(),
+    onInbound: (listener) => provided.inbound.listen(listener),
+    deregister: () => provided.deregister(),
+    status: () => ({
+      apps: apps.status(),
+      provided: provided.status(),
+      wanted: wanted.status(),
+      inbound: provided.inbound.ports(),
+      ports: ports.entries(),
+    }),
+    close: () => {
+      provided.close();
+      wanted.close();
+      apps.close();
+    },
+  };
+}

@@ -1,0 +1,121 @@
+/**
+ * Which services are reached at which published port of this host, told whole to the data plane. An entry that left goes on being served
+ * for a while and says so; then its port is given back.
+ */
+import type { Clock, Timer } from "@dualmesh/base/clock";
+import type { Watch } from "@dualmesh/model/directory";
+import type { PortTable } from "../ports/port-table.ts";
+
+export interface InboundService {
+  /** Canonical service text. */
+  readonly service: string;
+  readonly application: string;
+  /** Where the application accepts: 127.0.0.1 or the address that it registered. */
+  readonly host: string;
+  readonly appPort: number;
+  /** The deadline of a request that states none, in milliseconds; 0 for the default. */
+  readonly timeoutMs: number;
+  /** True when it has been withdrawn and is served only for callers that have not heard of it. */
+  readonly leaving: boolean;
+}
+
+export interface InboundPort {
+  readonly host: string;
+  readonly port: number;
+  readonly services: readonly InboundService[];
+}
+
+/** A promise delays what depends on it (publishing) until the routes are in force. */
+export type InboundListener = (ports: readonly InboundPort[]) => void | Promise<void>;
+
+export interface InboundOptions {
+  readonly clock: Clock;
+  readonly ports: PortTable;
+  readonly lingerMs: number;
+}
+
+export interface InboundEntry {
+  readonly bindHost: string;
+  readonly port: number;
+  /** The address that the application registered, by which the port table knows it. */
+  readonly registeredHost: string;
+  readonly inbound: InboundService;
+}
+
+interface Row {
+  entry: InboundEntry;
+  leaving: Timer | undefined;
+}
+
+export class InboundTable {
+  readonly #options: InboundOptions;
+  readonly #rows = new Map<string, Row>();
+  readonly #listeners = new Set<InboundListener>();
+
+  constructor(options: InboundOptions) {
+    this.#options = options;
+  }
+
+  ports(): readonly InboundPort[] {
+    const ports = new Map<string, { host: string; port: number; services: InboundService[] }>();
+    for (const { entry, leaving } of this.#rows.values()) {
+      const key = `${entry.bindHost}|${entry.port}`;
+      const service = { ...entry.inbound, leaving: leaving !== undefined };
+      const port = ports.get(key);
+      if (port === undefined) ports.set(key, { host: entry.bindHost, port: entry.port, services: [service] });
+      else port.services.push(service);
+    }
+    return [...ports.values()];
+  }
+
+  /** Calls `listener` with the whole table, at once and after each change. */
+  listen(listener: InboundListener): Watch {
+    this.#listeners.add(listener);
+    void listener(this.ports());
+    return { close: () => void this.#listeners.delete(listener) };
+  }
+
+  has(key: string): boolean {
+    return this.#rows.has(key);
+  }
+
+  /** Resolves when the listeners have it in force. */
+  async put(key: string, entry: InboundEntry): Promise<void> {
+    const row = this.#rows.get(key);
+    row?.leaving?.cancel();
+    this.#rows.set(key, { entry, leaving: undefined });
+    await this.#tell();
+  }
+
+  /** The application accepts at `host` now. */
+  async follow(key: string, host: string): Promise<void> {
+    const row = this.#rows.get(key);
+    if (row === undefined || row.entry.inbound.host === host) return;
+    row.entry = { ...row.entry, inbound: { ...row.entry.inbound, host } };
+    await this.#tell();
+  }
+
+  /** Begins to take an entry out. */
+  async leave(key: string): Promise<void> {
+    const row = this.#rows.get(key);
+    if (row === undefined || row.leaving !== undefined) return;
+    row.leaving = this.#options.clock.after(this.#options.lingerMs, () => {
+      const { inbound, registeredHost } = row.entry;
+      this.#rows.delete(key);
+      this.#options.ports.release({ service: inbound.service, host: registeredHost, appPort: inbound.appPort });
+      void this.#tell();
+    });
+    await this.#tell();
+  }
+
+  close(): void {
+    for (const row of this.#rows.values()) row.leaving?.cancel();
+    this.#rows.clear();
+    this.#listeners.clear();
+  }
+
+  async #tell(): Promise<void> {
+    const ports = this.ports();
+    await Promise.all([...this.#listeners].map((listener) => listener(ports)));
+  }
+}

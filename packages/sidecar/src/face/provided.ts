@@ -1,0 +1,216 @@
+/**
+ * What the applications of this host provide. Each registration is published upstream at the sidecar's address, or at its own when it
+ * cannot be carried, for as long as its port accepts; and the data plane is told which published port leads to which application. What
+ * has been withdrawn goes on being served for a while, since callers learn of it later than we do.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import { MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
+import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
+import type { AppHealth, Apps } from "../apps/apps.ts";
+import type { PortTable } from "../ports/port-table.ts";
+import { statedTimeoutMs, whyBypassed } from "./carriage.ts";
+import { InboundTable } from "./inbound.ts";
+import { type Carriage, Offer } from "./offer.ts";
+
+export interface ProvidedOptions {
+  readonly directory: Directory;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly apps: Apps;
+  readonly ports: PortTable;
+  /** The host of every instance; without it, each application's own registered address. */
+  readonly advertise?: string;
+  /** Where published ports listen; without it, at the instance's host. */
+  readonly inboundHost?: string;
+  /** Resolves once `host:port` listens, also when it has for long. Rejects with `listen.…`. */
+  readonly openPort: (host: string, port: number) => Promise<void>;
+  /** Ports on which this sidecar itself listens: a registration that names one would call itself. */
+  readonly isOwnPort: (port: number) => boolean;
+  readonly zone: string;
+  /** How long a withdrawn instance goes on being served. */
+  readonly lingerMs: number;
+}
+
+export interface ProvidedStatus {
+  readonly service: string;
+  readonly application: string;
+  readonly host: string;
+  readonly appPort: number;
+  /** Empty while it is not published. */
+  readonly published: string;
+  /** Why it is not carried; empty when it is. */
+  readonly bypassed: string;
+  readonly health: AppHealth;
+}
+
+const maxOffers = 4_096;
+/** Published ports that are tried when something else on the machine holds one. */
+const maxPortTries = 16;
+const wildcards = new Set(["0.0.0.0", "::"]);
+
+export class Provided {
+  readonly inbound: InboundTable;
+  readonly #options: ProvidedOptions;
+  readonly #offers = new Map<string, Offer>();
+  #deregistered = false;
+
+  constructor(options: ProvidedOptions) {
+    this.#options = options;
+    this.inbound = new InboundTable({ clock: options.clock, lingerMs: options.lingerMs, ports: options.ports });
+  }
+
+  async publish(
+    original: Instance,
+    options: PublishOptions & { readonly signal?: AbortSignal } = {},
+  ): Promise<Publication> {
+    options.signal?.throwIfAborted();
+    this.#check(original);
+    const key = instanceKeyText({ ...original, host: this.#hostOf(original) });
+    const known = this.#offers.get(key);
+    const offer = known ?? this.#open(key, original);
+    const owner = offer.own(original, options);
+    const publication: Publication = {
+      update: (instance, updated) => offer.replace(owner, instance, updated),
+      withdraw: () => offer.withdraw(owner),
+    };
+    const inForce = offer.inForce(owner, options.signal);
+    const giveUp = (): void => void publication.withdraw();
+    options.signal?.addEventListener("abort", giveUp, { once: true });
+    try {
+      await inForce;
+    } finally {
+      options.signal?.removeEventListener("abort", giveUp);
+    }
+    return publication;
+  }
+
+  /** Takes everything back upstream, in order, while calls go on being served. Resolves when that is in force. */
+  async deregister(): Promise<void> {
+    this.#deregistered = true;
+    await Promise.all([...this.#offers.values()].map((offer) => offer.suspend()));
+  }
+
+  status(): readonly ProvidedStatus[] {
+    return [...this.#offers.values()].map((offer) => {
+      const { service, application, appPort } = offer.original;
+      const published = offer.published;
+      return {
+        service,
+        application,
+        host: this.#hostOf(offer.original),
+        appPort,
+        published: published === undefined ? "" : `${published.address}:${published.port}`,
+        bypassed: offer.carriage?.kind === "bypassed" ? offer.carriage.reason : "",
+        health: offer.health,
+      };
+    });
+  }
+
+  close(): void {
+    for (const offer of this.#offers.values()) offer.close();
+    this.#offers.clear();
+    this.inbound.close();
+  }
+
+  #check(original: Instance): void {
+    if (this.#offers.size >= maxOffers) {
+      throw new MeshError("publish.too-many", `a sidecar publishes at most ${maxOffers} instances`, {
+        service: original.service,
+      });
+    }
+    if (this.#options.isOwnPort(original.appPort)) {
+      throw new MeshError(
+        "publish.own-port",
+        `${original.service} is registered at port ${original.appPort}, which is the sidecar's own; give the application another port`,
+        { service: original.service, appPort: original.appPort },
+      );
+    }
+  }
+
+  #open(key: string, original: Instance): Offer {
+    const { directory, clock, log, apps } = this.#options;
+    const offer: Offer = new Offer(original, {
+      directory,
+      clock,
+      log,
+      watchApp: (instance, listener) => apps.watch(instance.host, instance.appPort, listener),
+      carry: (instance) => this.#carry(key, instance, () => offer.health),
+      target: (instance, carriage) => this.#target(instance, carriage),
+      onHealth: (health) => this.#settle(this.inbound.follow(key, health.host)),
+      onEnd: () => {
+        if (this.#offers.get(key) === offer) this.#offers.delete(key);
+        this.#settle(this.inbound.leave(key));
+      },
+    });
+    this.#offers.set(key, offer);
+    if (this.#deregistered) this.#settle(offer.suspend());
+    return offer;
+  }
+
+  /** Decides how an instance is published, and has its published port listening before it is. */
+  async #carry(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
+    const reason = whyBypassed(instance);
+    if (reason === undefined) return this.#listen(key, instance, health);
+    await this.inbound.leave(key);
+    return { kind: "bypassed", reason };
+  }
+
+  async #listen(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
+    const { ports, log, advertise, inboundHost } = this.#options;
+    const bindHost = inboundHost ?? advertise ?? instance.host;
+    const { service, host, appPort, application } = instance;
+    let failure: unknown;
+    for (let tries = 0; tries < maxPortTries; tries += 1) {
+      try {
+        const port = ports.assign({ service, host, appPort });
+        await this.#options.openPort(bindHost, port);
+        await this.#kept();
+        const timeoutMs = statedTimeoutMs(instance);
+        const inbound = { service, application, host: health().host, appPort, timeoutMs, leaving: false };
+        await this.inbound.put(key, { bindHost, port, registeredHost: host, inbound });
+        return { kind: "mesh", port };
+      } catch (error) {
+        failure = error;
+        if (!(error instanceof MeshError) || error.code !== "listen.port-taken") break;
+        const taken = ports.assign({ service, host, appPort });
+        if (!ports.isInRange(taken)) break;
+        ports.avoid(taken);
+      }
+    }
+    if (this.inbound.has(key)) await this.inbound.leave(key);
+    else ports.release({ service, host, appPort });
+    log.error(
+      { service, appPort, error: messageOf(failure) },
+      "an application cannot be carried and is published unmeshed",
+    );
+    return { kind: "bypassed", reason: messageOf(failure) };
+  }
+
+  #settle(work: Promise<void>): void {
+    work.catch((error: unknown) =>
+      this.#options.log.error({ error: messageOf(error) }, "a change of the inbound routes failed"),
+    );
+  }
+
+  /** A disk that refuses must not keep an application out: its port is then merely not remembered. */
+  #kept(): Promise<void> {
+    return this.#options.ports.flushed().catch((error: unknown) => {
+      this.#options.log.warn({ error: messageOf(error) }, "the port table is not on disk");
+    });
+  }
+
+  #target(original: Instance, carriage: Carriage): Instance {
+    const { zone, advertise, inboundHost } = this.#options;
+    const common = { ...original, host: this.#hostOf(original), zone: original.zone === "" ? zone : original.zone };
+    if (carriage.kind === "bypassed") return { ...common, mode: "sdk", bypassed: carriage.reason };
+    const bound = inboundHost === undefined || wildcards.has(inboundHost) ? undefined : inboundHost;
+    const address = advertise ?? bound ?? original.host;
+    return { ...common, address, port: carriage.port, mode: "mesh", bypassed: "" };
+  }
+
+  #hostOf(original: Instance): string {
+    return this.#options.advertise ?? original.host;
+  }
+}
