@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { Clock } from "@dualmesh/base/clock";
 import { sleep } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { supervisedVariable } from "../run/signals.ts";
 import { type Child, startChild } from "./processes.ts";
 
 export interface PartOptions {
@@ -104,7 +105,9 @@ async function startPart(part: Part, options: PartOptions): Promise<Child> {
   const child = startChild({
     name: part.name,
     arguments: [program, part.command, "run", "--config", file],
-    environment: {},
+    // As under a supervisor, it ends when its parent is gone.
+    environment: { [supervisedVariable]: "1" },
+    channel: true,
     onLine: () => {},
     onUnexpectedEnd: options.onUnexpectedEnd,
     clock: options.clock,

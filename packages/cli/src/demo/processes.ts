@@ -2,8 +2,9 @@
  * Child processes of the demo. Each has a process group of its own, so that Ctrl-C in the terminal reaches the demo alone, which then
  * ends every one of them in order, by its id.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 
@@ -12,6 +13,8 @@ export interface ChildOptions {
   /** What Node runs, with its arguments. */
   readonly arguments: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
+  /** Give the process a channel to the demo, which the kernel closes when the demo is gone, however it went. */
+  readonly channel?: boolean;
   readonly onLine: (line: string) => void;
   /** Called when the process ends without having been asked to. */
   readonly onUnexpectedEnd: (error: MeshError) => void;
@@ -33,20 +36,20 @@ const killedMs = 2000;
 export function startChild(options: ChildOptions): Child {
   const { name, clock } = options;
   const tail: string[] = [];
-  const child = spawn(process.execPath, options.arguments, {
+  const child: ChildProcess = spawn(process.execPath, options.arguments, {
     detached: true,
     // A service sees its standard input end when the demo is gone, however it went.
-    stdio: ["pipe", "pipe", "pipe"],
+    stdio: options.channel === true ? ["pipe", "pipe", "pipe", "ipc"] : ["pipe", "pipe", "pipe"],
     env: { ...process.env, ...options.environment },
   });
   let asked = false;
   const { promise: ended, resolve: nowEnded } = Promise.withResolvers<void>();
-  child.stdin.on("error", () => {}); // it ended: "close" tells
-  createInterface({ input: child.stdout }).on("line", (line) => {
+  child.stdin?.on("error", () => {}); // it ended: "close" tells
+  readLines(child.stdout, (line) => {
     keep(tail, line);
     options.onLine(line);
   });
-  createInterface({ input: child.stderr }).on("line", (line) => keep(tail, line));
+  readLines(child.stderr, (line) => keep(tail, line));
   child.on("error", (error) => keep(tail, error.message));
   // "close" comes after the last line of output was read, so that nothing said is lost.
   child.on("close", (code, signal) => {
@@ -72,6 +75,10 @@ export function startChild(options: ChildOptions): Child {
       await within(ended, killedMs, clock);
     },
   };
+}
+
+function readLines(input: Readable | null, onLine: (line: string) => void): void {
+  if (input !== null) createInterface({ input }).on("line", onLine);
 }
 
 /** Whether `promise` resolves within `ms`. */
