@@ -40,6 +40,8 @@ export class DiscoveryTree implements Tree {
   readonly #nodes: SharedNodes;
   readonly #lists: ProviderLists;
   readonly #holdings = new Map<bigint, Holdings>();
+  /** Sessions that are over but may still have an answer on its way. */
+  readonly #ended = new WeakSet<Viewer>();
   #incarnations = 0;
 
   constructor({ context, layouts, limits, listener }: DiscoveryTreeOptions) {
@@ -119,8 +121,7 @@ export class DiscoveryTree implements Tree {
   }
 
   end(viewer: Viewer): void {
-    const held = this.#holdings.get(viewer.id);
-    if (held === undefined) return;
+    const held = this.#held(viewer);
     for (const path of [...held.ephemerals]) this.#nodes.remove(path);
     for (const path of held.ephemerals) this.#context.journal.delete(this.#key(viewer.id, path));
     for (const [path, own] of held.mine) {
@@ -129,7 +130,9 @@ export class DiscoveryTree implements Tree {
       this.#nodes.size -= sizeOf(own.node);
     }
     for (const { view, services } of held.wanted.values()) view.unwant(services);
+    held.clear();
     this.#holdings.delete(viewer.id);
+    this.#ended.add(viewer);
   }
 
   describe(viewer: Viewer): ViewerDescription {
@@ -468,7 +471,7 @@ export class DiscoveryTree implements Tree {
     let held = this.#holdings.get(viewer.id);
     if (held === undefined) {
       held = new Holdings(viewer);
-      this.#holdings.set(viewer.id, held);
+      if (!this.#ended.has(viewer)) this.#holdings.set(viewer.id, held);
     }
     return held;
   }

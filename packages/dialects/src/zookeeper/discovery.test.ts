@@ -5,6 +5,7 @@ import type { Instance } from "@dualmesh/model/instance";
 import { overlapMs } from "../overlap.ts";
 import { DoorFixture, loopbackStandIn } from "../testing/door-fixture.ts";
 import { MemoryDirectory } from "../testing/memory-directory.ts";
+import { MemoryJournal } from "../testing/memory-journal.ts";
 import type { ZooKeeperTestClient } from "../testing/zookeeper-client.ts";
 import { decodeName, encodeName } from "./provider-url.ts";
 
@@ -198,6 +199,21 @@ describe("discovery at a registry's door", () => {
     application.send({ op: "closeSession" });
     const again = await fixture.client();
     assert.equal(again.error(again.exists("/dubbo/mapping/fx.Greeter")), -101);
+  });
+
+  it("publishes nothing for a session that ended before its write was durable", async () => {
+    const journal = new MemoryJournal();
+    const fixture = await DoorFixture.open({ journal });
+    const client = await fixture.client({ timeoutMs: 10_000 });
+    let release = (): void => {};
+    journal.flushed = () => new Promise((resolve) => (release = resolve));
+    client.create(providerPath(dubboUrl("10.0.0.1:20880")), ephemeral);
+    await fixture.clock.advance(11_000);
+    assert.equal(client.closed, true);
+    release();
+    await fixture.settle();
+    assert.deepEqual(fixture.directory.instances(), []);
+    assert.deepEqual([...journal.entries()], []);
   });
 
   it("names what cannot be read as a provider and leaves it unpublished", async () => {

@@ -61,6 +61,14 @@ export class Holdings {
     return own;
   }
 
+  /** Forgets everything: the session is over. */
+  clear(): void {
+    this.mine.clear();
+    this.ephemerals.clear();
+    this.wanted.clear();
+    this.#children.clear();
+  }
+
   childrenOf(path: string): Iterable<string> {
     return this.#children.get(path) ?? [];
   }

@@ -98,13 +98,15 @@ export function unpackNode(path: string, packed: Buffer): Node | undefined {
 }
 
 const maxDepth = 32;
+/** A path is part of a journal's key, which has its own limit in bytes. */
+const maxPathLength = 20_000;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
 const refusedCharacters = /[\u0000-\u001f\u007f-\u009f\ud800-\uf8ff]/;
 
 /** The parts of a path, or undefined when ZooKeeper would not accept it or it is longer than any discovery needs. */
 export function splitPath(path: string): readonly string[] | undefined {
   if (path === "/") return [];
-  if (!path.startsWith("/") || path.length > maxNodeNameLength * 2 || refusedCharacters.test(path)) return undefined;
+  if (!path.startsWith("/") || path.length > maxPathLength || refusedCharacters.test(path)) return undefined;
   const segments = path.slice(1).split("/");
   if (segments.length > maxDepth) return undefined;
   for (const segment of segments) {

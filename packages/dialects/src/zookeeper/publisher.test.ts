@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { silentLog } from "@dualmesh/base/log";
+import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
+import type { Instance } from "@dualmesh/model/instance";
+import { loopbackStandIn } from "../testing/door-fixture.ts";
+import { Publisher } from "./publisher.ts";
+
+const instance = (weight: number): Instance => ({ ...loopbackStandIn("bolt/a:1.0:"), weight });
+
+/** A directory that answers a publication only when told to, and notes what it is asked. */
+function slowDirectory() {
+  const asked: string[] = [];
+  let options: (PublishOptions & { readonly signal?: AbortSignal }) | undefined;
+  let answer = (): void => {};
+  const publication: Publication = {
+    update: async (value) => void asked.push(`update ${value.weight}`),
+    withdraw: async () => void asked.push("withdraw"),
+  };
+  const directory: Directory = {
+    publish: (value, given) => {
+      asked.push(`publish ${value.weight}`);
+      options = given;
+      return new Promise((resolve, reject) => {
+        answer = () => resolve(publication);
+        given?.signal?.addEventListener("abort", () => {
+          asked.push("given up");
+          reject(given.signal?.reason);
+        });
+      });
+    },
+    watch: () => ({ close() {} }),
+    watchCatalogue: () => ({ close() {} }),
+  };
+  const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  return { directory, asked, settle, answer: () => answer(), supersede: () => options?.onSuperseded?.() };
+}
+
+const claimant = () => ({ superseded: false });
+
+describe("publishing registrations", () => {
+  it("gives up what is not in force yet when it is withdrawn", async () => {
+    const { directory, asked, settle } = slowDirectory();
+    const publisher = new Publisher(directory, silentLog);
+    const one = claimant();
+    publisher.publish(one, instance(1));
+    publisher.withdraw(one, instance(1));
+    await settle();
+    assert.deepEqual(asked, ["publish 1", "given up"]);
+  });
+
+  it("brings into force what changed while the first publication was on its way", async () => {
+    const { directory, asked, settle, answer } = slowDirectory();
+    const publisher = new Publisher(directory, silentLog);
+    publisher.publish(claimant(), instance(1));
+    publisher.publish(claimant(), instance(2));
+    answer();
+    await settle();
+    assert.deepEqual(asked, ["publish 1", "update 2"]);
+  });
+
+  it("hands over to the claim before when the last one ends, and withdraws with the last of all", async () => {
+    const { directory, asked, settle, answer } = slowDirectory();
+    const publisher = new Publisher(directory, silentLog);
+    const [one, two] = [claimant(), claimant()];
+    publisher.publish(one, instance(1));
+    answer();
+    await settle();
+    publisher.publish(two, instance(2));
+    publisher.withdraw(two, instance(2));
+    publisher.withdraw(two, instance(2));
+    publisher.withdraw(one, instance(1));
+    await settle();
+    assert.deepEqual(asked, ["publish 1", "update 2", "update 1", "withdraw"]);
+  });
+
+  it("leaves alone what another owner registered later", async () => {
+    const { directory, asked, settle, answer, supersede } = slowDirectory();
+    const publisher = new Publisher(directory, silentLog);
+    const one = claimant();
+    publisher.publish(one, instance(1));
+    answer();
+    await settle();
+    supersede();
+    publisher.withdraw(one, instance(1));
+    await settle();
+    assert.equal(one.superseded, true);
+    assert.deepEqual(asked, ["publish 1"]);
+  });
+});
