@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseConfig } from "@dualmesh/base/config/config";
+import { isMeshError } from "@dualmesh/base/errors";
+import { boltPortOf, registryAddresses, sidecarConfig } from "./config.ts";
+
+const read = (text: string) => parseConfig(sidecarConfig, text, "sidecar.yaml");
+
+function problems(text: string): string {
+  try {
+    read(text);
+  } catch (error) {
+    assert.ok(isMeshError(error, "config.invalid"));
+    return error.message;
+  }
+  return assert.fail("was accepted");
+}
+
+test("an empty file is a whole configuration", () => {
+  const config = read("");
+  assert.equal(config.directory, "registry");
+  assert.deepEqual(registryAddresses(config), ["127.0.0.1:7710"]);
+  assert.deepEqual(config.inbound, {});
+  assert.deepEqual(config.outbound, { host: "127.0.0.1" });
+  assert.deepEqual(config.publishedPorts, { from: 20_900, to: 20_999 });
+  assert.deepEqual(config.doors, { zookeeper: { port: 12_181 }, mesh: { port: 13_330, outboundPort: 12_220 } });
+  assert.deepEqual(config.admin, { host: "127.0.0.1", port: 20_883 });
+  assert.equal(config.timeouts.defaultMs, 60_000);
+  assert.equal(config.limits.stageBytes, 1_048_576);
+});
+
+test("a part of a group leaves the rest of it at its defaults, and a door can be shut", () => {
+  const config = read("doors: { mesh: false, zookeeper: { port: 0 } }\ntimeouts: { connectMs: 50 }\n");
+  assert.deepEqual(config.doors, { zookeeper: { port: 0 }, mesh: false });
+  assert.equal(config.timeouts.connectMs, 50);
+  assert.equal(config.timeouts.defaultMs, 60_000);
+});
+
+test("the registry may have several addresses", () => {
+  const config = read("registry: { address: ['10.0.0.1:7710', '[::1]:7710'] }");
+  assert.deepEqual(registryAddresses(config), ["10.0.0.1:7710", "[::1]:7710"]);
+  assert.match(problems("registry: { address: '10.0.0.1' }"), /sidecar\.yaml:1:\d+: registry\.address/);
+  assert.match(problems("registry: { address: '10.0.0.1:99999' }"), /registry\.address/);
+});
+
+test("directories that come later are named as such", () => {
+  assert.match(problems("directory: zookeeper"), /later version/);
+  assert.match(problems("directory: xds"), /later version/);
+  assert.match(problems("directory: etcd"), /directory/);
+});
+
+test("an application's Bolt port is said where its registry does not say it", () => {
+  const config = read("apps: [{ name: shop, boltPort: 12300 }, { name: stock }]");
+  assert.equal(boltPortOf(config, "shop"), 12_300);
+  assert.equal(boltPortOf(config, "stock"), 12_200);
+  assert.equal(boltPortOf(config, "unheard-of"), 12_200);
+  assert.match(problems("apps: [{ name: a }, { name: a }]"), /named twice/);
+});
+
+test("mistakes are told with their place", () => {
+  assert.match(problems("zone: east\ninbund: { port: 1 }"), /sidecar\.yaml:2:\d+: inbund: .*inbound/);
+  assert.match(problems("outbound:\n  host: 0.0.0.0"), /sidecar\.yaml:2:\d+: outbound\.host/);
+  assert.match(problems("publishedPorts: { from: 30, to: 20 }"), /publishedPorts\.to/);
+  assert.match(problems("timeouts: { connectMs: soon }"), /timeouts\.connectMs/);
+  assert.match(problems("limits: { connections: -1 }"), /limits\.connections/);
+});

@@ -1,0 +1,218 @@
+/**
+ * The sidecar's configuration: its keys, their defaults and their bounds. An empty file is a whole configuration. Where the state is kept
+ * and how much is logged belongs to every part and is added by the command line.
+ */
+import { z } from "zod";
+
+const port = z.int().min(0).max(65_535);
+const realPort = z.int().min(1).max(65_535);
+const host = z.string().min(1).max(253);
+const name = z.string().min(1).max(255);
+const milliseconds = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
+const count = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
+
+const kibibyte = 1_024;
+const mebibyte = 1_024 * kibibyte;
+const gibibyte = 1_024 * mebibyte;
+const hour = 3_600_000;
+
+const directories = ["registry", "zookeeper", "xds"] as const;
+const laterDirectories: Readonly<Record<string, string>> = {
+  zookeeper: "an existing ZooKeeper as directory comes in a later version; use registry",
+  xds: "a control plane as directory comes in a later version; use registry",
+};
+
+const directory = z.enum(directories).superRefine((value, context) => {
+  const later = laterDirectories[value];
+  if (later !== undefined) context.addIssue({ code: "custom", message: later });
+});
+
+/** `host:port`, `[v6]:port`. */
+const address = z
+  .string()
+  .regex(/^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/]{1,253}):\d{1,5}$/, "an address is host:port")
+  .refine((text) => Number(text.slice(text.lastIndexOf(":") + 1)) <= 65_535, "a port is at most 65535");
+
+const registry = z
+  .strictObject({
+    address: z
+      .union([address, z.array(address).min(1).max(16)])
+      .default("127.0.0.1:7710")
+      .describe("host:port of the registry's stream, or a list of several ways to it"),
+  })
+  .prefault({});
+
+const inbound = z
+  .strictObject({
+    host: host
+      .optional()
+      .describe(
+        "where other machines' calls arrive; default: the advertised address, else the one each application registers",
+      ),
+    port: port.optional().describe("default: 20881, or that of the next free pair, which is kept on disk"),
+  })
+  .prefault({});
+
+const outbound = z
+  .strictObject({
+    host: host.default("127.0.0.1").describe("where this host's applications call; an address of 127.0.0.0/8"),
+    port: port.optional().describe("default: 20882, or that of the next free pair, which is kept on disk"),
+  })
+  .prefault({});
+
+const publishedPorts = z
+  .strictObject({
+    from: realPort.default(20_900).describe("the first"),
+    to: realPort.default(20_999).describe("the last"),
+  })
+  .refine(({ from, to }) => from <= to, { message: "the first port is after the last one", path: ["to"] })
+  .prefault({})
+  .describe("ports of their own for second providers of one service on this host");
+
+const zookeeperDoor = z
+  .union([z.literal(false), z.strictObject({ port: port.default(12_181).describe("on 127.0.0.1") })])
+  .prefault({})
+  .describe("the ZooKeeper door on 127.0.0.1, for Dubbo and SOFA-RPC; false keeps it shut");
+
+const meshDoor = z
+  .union([
+    z.literal(false),
+    z.strictObject({
+      port: port.default(13_330).describe("on 127.0.0.1"),
+      outboundPort: port
+        .default(12_220)
+        .describe(
+          "SOFA-RPC always calls this port of 127.0.0.1, whatever it is told; one sidecar of a network namespace has it",
+        ),
+    }),
+  ])
+  .prefault({})
+  .describe("the door for SOFA-RPC's mesh:// registry on 127.0.0.1; false keeps it shut");
+
+const app = z.strictObject({
+  name: name.describe("the application, as it names itself"),
+  boltPort: realPort.default(12_200).describe("where it listens for Bolt; the mesh:// registry does not say it"),
+});
+
+const timeouts = z
+  .strictObject({
+    defaultMs: milliseconds(1, hour).default(60_000).describe("the deadline of a call for which nobody states one"),
+    maxMs: milliseconds(1, 24 * hour)
+      .default(hour)
+      .describe("no deadline is longer, whoever states it"),
+    connectMs: milliseconds(10, 60_000).default(1_000).describe("to connect to an endpoint"),
+    frameMs: milliseconds(100, 600_000).default(60_000).describe("from the first byte of a frame to its last"),
+    idleMs: milliseconds(1_000, 24 * hour)
+      .default(900_000)
+      .describe("a caller's connection without a byte in either direction is closed"),
+    heartbeatMs: milliseconds(1_000, hour).default(15_000).describe("an endpoint that was silent for so long is asked"),
+    deadMs: milliseconds(1_000, hour)
+      .default(45_000)
+      .describe("an endpoint that was silent for so long, although asked, is given up"),
+    readOnlyMs: milliseconds(0, hour).default(30_000).describe("an endpoint that said it is leaving is passed over"),
+    waitMs: milliseconds(0, 60_000).default(1_000).describe("a call to a service of which nothing is known yet waits"),
+  })
+  .prefault({});
+
+const limits = z
+  .strictObject({
+    connections: count(1, 1_000_000).default(20_000).describe("callers; beyond, accepting pauses"),
+    doorConnections: count(1, 100_000).default(1_000).describe("of each door; beyond, accepting pauses"),
+    stageBytes: count(kibibyte, gibibyte)
+      .default(mebibyte)
+      .describe("replies that a caller may leave unread; beyond, it is closed"),
+    stageReplies: count(1, 1_000_000).default(1_024).describe("the same, counted"),
+    largeFrameBytes: count(kibibyte, 8 * mebibyte)
+      .default(256 * kibibyte)
+      .describe("larger frames take a connection of their own"),
+    largeConnections: count(1, 1_000)
+      .default(4)
+      .describe("such connections of one endpoint; beyond, the call is refused"),
+    partialFramesBytes: count(mebibyte, 16 * gibibyte)
+      .default(64 * mebibyte)
+      .describe("frames that are not whole, all together; beyond, their connection is closed"),
+    heldBytes: count(mebibyte, 16 * gibibyte)
+      .default(64 * mebibyte)
+      .describe("calls that wait, all together; beyond, they are refused"),
+    waitingCalls: count(0, 1_000_000)
+      .default(1_000)
+      .describe("calls that wait for a service; beyond, they are refused"),
+    inFlightPerConnection: count(1, 1_000_000).default(32_768).describe("beyond, calls are refused"),
+    upstreamQueueBytes: count(kibibyte, gibibyte)
+      .default(4 * mebibyte)
+      .describe("bytes that an endpoint may leave unread; beyond, calls to it are refused"),
+    labelValues: count(1, 1_000_000).default(5_000).describe("series of metrics; beyond, they are counted as other"),
+  })
+  .prefault({});
+
+const drain = z
+  .strictObject({
+    lingerMs: milliseconds(0, hour)
+      .default(30_000)
+      .describe("a withdrawn application goes on being served for callers that have not heard of it; at least 21000"),
+    idleMs: milliseconds(0, hour)
+      .default(15_000)
+      .describe("at the end: without a call for so long, the inbound port closes"),
+    maxMs: milliseconds(0, 24 * hour)
+      .default(60_000)
+      .describe("at the end: closes all the same"),
+  })
+  .prefault({});
+
+export const sidecarConfig = z
+  .strictObject({
+    directory: directory.default("registry").describe("where instances come from"),
+    registry: registry.describe("the dualmesh registry"),
+    nodeId: name
+      .optional()
+      .describe("names this sidecar to the registry for good; default: made once and kept on disk"),
+    advertise: host
+      .optional()
+      .describe("this machine as others reach it; default: the address that each application registers"),
+    inbound,
+    outbound,
+    publishedPorts,
+    doors: z.strictObject({ zookeeper: zookeeperDoor, mesh: meshDoor }).prefault({}),
+    admin: z
+      .strictObject({
+        host: host.default("127.0.0.1").describe("where it listens"),
+        port: port.default(20_883).describe("0 takes any free port"),
+      })
+      .prefault({})
+      .describe("metrics, health and status; only reads"),
+    apps: z
+      .array(app)
+      .max(1_000)
+      .refine((apps) => new Set(apps.map((one) => one.name)).size === apps.length, "an application is named twice")
+      .default([])
+      .describe("what must be said of applications because they do not say it"),
+    timeouts,
+    limits,
+    drain,
+    zone: z.string().max(255).default("").describe("of instances that do not say their own"),
+    staleAfterMs: milliseconds(100, hour)
+      .default(5_000)
+      .describe("how long the registry is waited for at the start before the state on disk is in force"),
+  })
+  .refine(({ outbound: { host } }) => isLoopback(host), {
+    message: "applications are told this address as their own machine's: an address of 127.0.0.0/8",
+    path: ["outbound", "host"],
+  });
+
+export type SidecarConfig = z.output<typeof sidecarConfig>;
+
+/** The addresses of the registry, as a list. */
+export function registryAddresses({ registry: { address } }: SidecarConfig): readonly string[] {
+  return typeof address === "string" ? [address] : address;
+}
+
+/** Where the application of this name listens for Bolt. */
+export function boltPortOf({ apps }: SidecarConfig, application: string): number {
+  return apps.find((app) => app.name === application)?.boltPort ?? defaultBoltPort;
+}
+
+const defaultBoltPort = 12_200;
+
+function isLoopback(host: string): boolean {
+  return /^127(?:\.\d{1,3}){3}$/.test(host);
+}
