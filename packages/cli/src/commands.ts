@@ -1,0 +1,61 @@
+/** The table of commands. A command's code is loaded when it runs, so that a sidecar has no demo in its memory. */
+import type { Command, RawCommand } from "./command.ts";
+import { partCommand } from "./run/part-command.ts";
+import { statusCommand } from "./status/command.ts";
+
+export const commands: readonly (Command | RawCommand)[] = [
+  {
+    name: "demo",
+    summary: "Shows services moving into the mesh and out again while they call each other.",
+    runRaw: async (words) => (await import("./demo/demo.ts")).runDemo(words),
+  },
+  partCommand({
+    part: "registry",
+    summary: "Runs a registry, which knows the instances of every service and tells who asks.",
+    flags: [
+      { name: "listen", value: "ADDRESS", summary: "where stream, doors and admin listen", key: ["listen"] },
+      { name: "stream-port", value: "PORT", summary: "the port for sidecars", key: ["stream", "port"] },
+      { name: "zookeeper-port", value: "PORT", summary: "the ZooKeeper door", key: ["doors", "zookeeper", "port"] },
+      { name: "admin-port", value: "PORT", summary: "the admin port", key: ["admin", "port"] },
+    ],
+    supervisable: true,
+    example: "dualmesh registry run --listen 10.0.0.5 --zookeeper-port 2181",
+    load: async () => (await import("./run/registry.ts")).registryPart,
+  }),
+  partCommand({
+    part: "sidecar",
+    summary: "Runs a sidecar, which carries the calls of the applications beside it.",
+    flags: [
+      {
+        name: "registry",
+        value: "ADDRESS",
+        summary: "the stream port of the registry, HOST:PORT",
+        key: ["registry", "address"],
+      },
+      {
+        name: "advertise",
+        value: "ADDRESS",
+        summary: "the address that others reach this host by",
+        key: ["advertise"],
+      },
+      { name: "inbound-port", value: "PORT", summary: "where calls from others come in", key: ["inbound", "port"] },
+      {
+        name: "outbound-port",
+        value: "PORT",
+        summary: "where the applications' own calls go out",
+        key: ["outbound", "port"],
+      },
+      {
+        name: "zookeeper-port",
+        value: "PORT",
+        summary: "the ZooKeeper door for the applications",
+        key: ["doors", "zookeeper", "port"],
+      },
+      { name: "admin-port", value: "PORT", summary: "the admin port", key: ["admin", "port"] },
+    ],
+    supervisable: true,
+    example: "dualmesh sidecar run --registry 10.0.0.5:7710 --supervised",
+    load: async () => (await import("./run/sidecar.ts")).sidecarPart,
+  }),
+  statusCommand,
+];

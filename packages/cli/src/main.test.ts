@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { commands } from "./commands.ts";
+import { openHome, type Running } from "./testing.ts";
+
+const anyPorts = ["--stream-port", "0", "--admin-port", "0", "--zookeeper-port", "0"];
+
+test("every command has a help with usage, flags, exit codes and an example", async () => {
+  await using home = await openHome();
+  const overview = await home.run("--help");
+  assert.equal(overview.code, 0);
+  for (const command of commands) {
+    assert.ok(overview.stdout.includes(command.name));
+    const { code, stdout } = await home.run(...command.name.split(" "), "--help");
+    assert.equal(code, 0, command.name);
+    assert.match(stdout, new RegExp(`Usage: dualmesh ${command.name}`));
+    assert.match(stdout, /Exit codes?:/);
+    if ("flags" in command)
+      for (const { name } of command.flags)
+        assert.ok(stdout.includes(`--${name} `) || stdout.includes(`--${name}\n`), name);
+  }
+});
+
+test("what is wrong with the words is said, with what was meant, and ends with 2", async () => {
+  await using home = await openHome();
+  const wrong: [string[], RegExp][] = [
+    [[], /Usage/],
+    [["registry"], /needs a verb: registry run/],
+    [["regstry", "run"], /did you mean "registry run"/],
+    [["registry", "run", "--strem-port", "1"], /did you mean --stream-port/],
+    [["registry", "run", "--stream-port"], /needs a value/],
+    [["registry", "run", "--state", "a", "--state", "b"], /given twice/],
+    [["registry", "run", "extra"], /"extra" is not expected/],
+    [["status", "--registry", "nowhere"], /HOST:PORT/],
+  ];
+  for (const [words, expected] of wrong) {
+    const { code, stderr, stdout } = await home.run(...words);
+    assert.equal(code, 2, words.join(" "));
+    assert.match(stderr, expected);
+    assert.equal(stdout, "");
+  }
+});
+
+test("what is wrong with the configuration is said with file and line, and ends with 3", async () => {
+  await using home = await openHome();
+  const file = join(home.path, "registry.yaml");
+  await writeFile(file, "stream:\n  prot: 1\n");
+  const { code, stderr } = await home.run("registry", "run", "--config", file, "--admin-port", "x");
+  assert.equal(code, 3);
+  assert.match(stderr, /registry\.yaml:2:3: stream\.prot: unknown key; did you mean "port"\?/);
+  assert.match(stderr, /--admin-port: admin\.port: expected a whole number/);
+  assert.equal((await home.run("registry", "run", "--config", join(home.path, "none.yaml"))).code, 3);
+});
+
+test("the printed configuration reads back as itself", async () => {
+  await using home = await openHome();
+  const first = await home.run("registry", "run", "--stream-port", "1234", "--log-level", "warn", "--print-config");
+  assert.match(first.stdout, /port: 1234/);
+  const file = join(home.path, "printed.yaml");
+  await writeFile(file, first.stdout);
+  const second = await home.run("registry", "run", "--config", file, "--print-config");
+  assert.deepEqual([second.code, second.stdout], [0, first.stdout]);
+});
+
+test("a registry runs, shows itself in status by socket and by address, refuses a second one, and ends in order", async () => {
+  await using home = await openHome();
+  const registry = home.start("registry", "run", ...anyPorts);
+  await registry.saw('"msg":"running"');
+  const here = await home.run("status", "--json");
+  const [report] = JSON.parse(here.stdout);
+  assert.deepEqual(
+    [report.part, report.pid, report.state],
+    ["registry", registry.child.pid, join(home.path, "dualmesh", "registry")],
+  );
+  const byAddress = await home.run("status", "--registry", report.admin);
+  assert.equal(byAddress.code, 0);
+  assert.match(byAddress.stdout, /^registry /);
+  assert.equal((await home.run("status", "--sidecar", report.admin)).code, 7);
+  assert.equal((await fetch(`http://${report.admin}/readyz`)).status, 200);
+  const second = await home.run("registry", "run", ...anyPorts);
+  assert.equal(second.code, 4);
+  assert.match(second.stderr, new RegExp(`in use by process ${registry.child.pid}`));
+  registry.child.kill("SIGTERM");
+  assert.equal(await registry.ended(), 0);
+  assert.equal((await home.run("status")).code, 7);
+});
+
+test("a port that is taken ends with 5, a state directory that cannot be used with 6", async () => {
+  await using home = await openHome();
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const taken = await home.run("registry", "run", ...anyPorts.slice(2), "--stream-port", String(port));
+  assert.deepEqual([taken.code, taken.stderr.includes(String(port))], [5, true]);
+  server.close();
+  const file = join(home.path, "file");
+  await writeFile(file, "");
+  assert.equal((await home.run("registry", "run", "--state", join(file, "state"), ...anyPorts)).code, 6);
+});
+
+/** The child of a supervisor, from the process table. */
+async function childOf(running: Running): Promise<number> {
+  const pid = running.child.pid;
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
+  return Number(text.trim().split(" ")[0]);
+}
+
+async function gone(pid: number): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while ((await readdir("/proc")).includes(String(pid))) {
+    if (performance.now() > deadline) throw new Error(`process ${pid} is still there`);
+    await sleep(systemClock, 10);
+  }
+}
+
+test("a supervised part is started again within a second of kill -9, and ends with its supervisor", async () => {
+  await using home = await openHome();
+  const supervisor = home.start("registry", "run", "--supervised", ...anyPorts);
+  await supervisor.saw('"msg":"running"');
+  const first = await childOf(supervisor);
+  process.kill(first, "SIGKILL");
+  const killed = performance.now();
+  await supervisor.saw("started again");
+  await gone(first);
+  let second = 0;
+  while (!(second > 0)) second = await childOf(supervisor);
+  assert.ok(performance.now() - killed < 1_000);
+  await supervisor.saw('"msg":"running"', 2);
+  assert.match((await home.run("status", "--json")).stdout, new RegExp(`"pid": ${second}`));
+  supervisor.child.kill("SIGTERM");
+  assert.equal(await supervisor.ended(), 0);
+  await gone(second);
+});
+
+test("no child outlives a supervisor that is killed", async () => {
+  await using home = await openHome();
+  const supervisor = home.start("registry", "run", "--supervised", ...anyPorts);
+  await supervisor.saw('"msg":"running"');
+  const child = await childOf(supervisor);
+  supervisor.child.kill("SIGKILL");
+  await gone(child);
+});
+
+test("a supervisor whose child cannot start at all ends with the child's code", async () => {
+  await using home = await openHome();
+  assert.equal((await home.run("registry", "run", "--supervised", "--stream-port", "x")).code, 3);
+});
+
+test("status reads what a part adds without knowing it, and foreign text cannot move the cursor", async () => {
+  const { renderReport } = await import("./status/render.ts");
+  const text = renderReport({
+    part: "sidecar",
+    version: "1",
+    pid: 7,
+    uptime: 93_784,
+    warnings: ["open\u001b[2J"],
+    status: {
+      newFact: 3,
+      upstream: { open: 1 },
+      services: [
+        { name: "a\u001b[31mb", bypassed: "" },
+        { name: "c", extra: { d: 1 } },
+      ],
+      none: [],
+    },
+  });
+  assert.match(text, /uptime {2}1d 2h/);
+  assert.match(text, /new fact {2}3/);
+  assert.match(text, /services \(2\)/);
+  assert.match(text, /NAME/);
+  assert.ok(!text.includes("BYPASSED"));
+  assert.ok(!text.includes("\u001b"));
+});
+
+test("waits between restarts are a second at most for the first six deaths, then longer", async () => {
+  const { restartWaitMs } = await import("./run/supervise.ts");
+  const waits = Array.from({ length: 20 }, (_, index) => restartWaitMs(index + 1));
+  assert.ok(waits.slice(0, 6).every((wait) => wait <= 1_000));
+  assert.deepEqual(
+    waits,
+    waits.toSorted((a, b) => a - b),
+  );
+  assert.equal(waits.at(-1), 30_000);
+});
+
+test("the state goes to the usual place, and beside the working directory where that cannot be written", async () => {
+  await using home = await openHome();
+  const { stateRoots } = await import("./state-path.ts");
+  assert.equal(stateRoots({ XDG_STATE_HOME: "/a" })[0], "/a/dualmesh");
+  assert.match(stateRoots({ XDG_STATE_HOME: "relative" })[0], /\.local\/state\/dualmesh$/);
+  await mkdir(join(home.path, "dualmesh"));
+  const { stdout } = await home.run("registry", "run", "--print-config");
+  assert.ok(stdout.includes(`state: ${join(home.path, "dualmesh", "registry")}`));
+});

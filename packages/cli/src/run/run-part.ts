@@ -1,0 +1,82 @@
+/** Runs a part from its state directory to its orderly end: lock, part, admin port, control socket, then the wait for a signal. */
+import { type Admin, openAdmin } from "@dualmesh/base/admin/server";
+import { systemClock } from "@dualmesh/base/clock";
+import { type LogLevel, openLog } from "@dualmesh/base/log";
+import { systemRandom } from "@dualmesh/base/random";
+import { Scope } from "@dualmesh/base/scope";
+import { type ControlHandler, openControl } from "@dualmesh/base/state/control-socket";
+import { openState } from "@dualmesh/base/state/state";
+import { exitCodes } from "../exit-codes.ts";
+import { productVersion } from "../version.ts";
+import type { Part } from "./part.ts";
+import { nextSignal } from "./signals.ts";
+
+export interface RunOptions {
+  readonly config: Record<string, unknown>;
+  readonly state: string;
+  readonly log: { readonly level: LogLevel; readonly pretty?: boolean | undefined };
+}
+
+/** What `dualmesh status` gets from a running part. */
+export interface PartReport {
+  readonly part: string;
+  readonly version: string;
+  readonly pid: number;
+  /** Seconds since it was started. */
+  readonly uptime: number;
+  readonly state: string;
+  readonly admin: string | null;
+  readonly warnings: readonly string[];
+  readonly status: unknown;
+}
+
+/** Resolves to the exit code when the part has ended. */
+export async function runPart(part: Part, options: RunOptions): Promise<number> {
+  const { level, pretty } = options.log;
+  const log = openLog(pretty === undefined ? { level } : { level, pretty }).child({ part: part.name });
+  const signals = nextSignal();
+  await using scope = new Scope(log);
+  const clock = systemClock;
+  const started = clock.now();
+  const state = scope.use(await openState({ path: options.state, part: part.name, clock, log }));
+  const {
+    running,
+    admin: pages,
+    warnings = [],
+  } = await part.start({
+    config: options.config,
+    state,
+    clock,
+    random: systemRandom,
+    log,
+  });
+  scope.defer(() => running.close());
+  let admin: Admin | undefined;
+  const report = (): PartReport => ({
+    part: part.name,
+    version: productVersion(),
+    pid: process.pid,
+    uptime: Math.floor((clock.now() - started) / 1000),
+    state: state.path,
+    admin: admin?.address ?? null,
+    warnings,
+    status: running.status(),
+  });
+  if (pages !== undefined) {
+    const { jsonReply } = await import("@dualmesh/base/admin/server");
+    const routes = new Map([...pages.routes, ["/status", () => jsonReply(report())] as const]);
+    const opened = await openAdmin({ ...pages, routes, clock, log });
+    admin = opened;
+    scope.defer(() => opened.close());
+  }
+  const handlers = new Map<string, ControlHandler>([["status", async () => report()]]);
+  const control = await openControl({ directory: state.path, handlers, clock, log });
+  scope.defer(() => control.close());
+  for (const warning of warnings) log.warn({}, warning);
+  log.info({ pid: process.pid, state: state.path, epoch: state.epoch, admin: admin?.address }, "running");
+  const reason = await signals;
+  log.info({ reason }, "ending in order; a second signal ends at once");
+  await scope.end();
+  log.info({}, "ended");
+  return exitCodes.ok;
+}
