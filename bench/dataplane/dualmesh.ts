@@ -120,7 +120,7 @@ async function ready(part: string, started: Started, admin: number): Promise<voi
     }
     await sleep(systemClock, 100);
   }
-  const why = running ? `not ready after ${readyTimeoutMs / 1_000} s: ${last}` : `it ended: ${started.complaint()}`;
+  const why = `${running ? `not ready after ${readyTimeoutMs / 1_000} s: ${last}` : "it ended"} ${started.complaint()}`;
   throw new MeshError("bench.start", `the ${part} does not start: ${why}`);
 }
 
