@@ -20,6 +20,10 @@ export interface SidecarPorts {
   readonly admin: number;
   readonly zookeeper: number;
   readonly mesh: number;
+  /** Where applications over `mesh://` call: `meshOutboundPort` at the one sidecar of the machine that serves such consumers. */
+  readonly meshOutbound: number;
+  /** The ports of second providers of one service. */
+  readonly published: { readonly from: number; readonly to: number };
 }
 
 /** Where an application that was told `mesh://` dials, whatever it is answered. */
@@ -59,7 +63,8 @@ export function sidecarCommand(
     inbound: { host: machineAddress(), port: ports.inbound },
     outbound: { host: "127.0.0.1", port: ports.outbound },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, mesh: { port: ports.mesh } },
+    doors: { zookeeper: { port: ports.zookeeper }, mesh: { port: ports.mesh, outboundPort: ports.meshOutbound } },
+    publishedPorts: ports.published,
     ...(apps.length > 0 ? { apps } : {}),
     state: join(directory, "state"),
   });

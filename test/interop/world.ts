@@ -39,6 +39,9 @@ export interface ProviderOptions {
   readonly protocol?: string;
 }
 
+/** Above those that `freePort` gives, below those that the machine gives to connections. */
+const publishedPorts = { consumers: { from: 30_000, to: 30_499 }, providers: { from: 30_500, to: 30_999 } };
+
 /** The names under which applications over `mesh://` are known to their sidecar; each has one port. */
 const meshApplicationNames = ["interop-mesh-provider-a", "interop-mesh-provider-b"] as const;
 
@@ -82,7 +85,7 @@ export class World implements AsyncDisposable {
     return {
       sidecarOfConsumers: consumers?.program.pid,
       sidecarOfProviders: providers?.program.pid,
-      outboundPorts: consumers === undefined ? [] : [consumers.ports.outbound, meshOutboundPort],
+      outboundPorts: consumers === undefined ? [] : [consumers.ports.outbound, consumers.ports.meshOutbound],
     };
   }
 
@@ -173,6 +176,8 @@ export class World implements AsyncDisposable {
         admin: await freePort(),
         zookeeper: await freePort(),
         mesh: await freePort(),
+        meshOutbound: side === "consumers" ? meshOutboundPort : await freePort(),
+        published: publishedPorts[side],
       };
       const apps = side === "providers" ? this.#meshApplications : [];
       const name = `sidecar-of-${side}`;
