@@ -383,6 +383,8 @@ async function storm(seed: number): Promise<void> {
   };
   publish(providers[0] as Provider, 0, instance(0));
   await until(world, "the first is seen", () => watchers.every((watcher) => watcher.ports.length === 1));
+  await world.clock.advance(200); // it is on the registry's disk
+  for (const watcher of watchers) watcher.sets.length = 0;
 
   for (let step = 0; step < 150; step++) {
     await world.clock.advance(chance() * 400);

@@ -1,7 +1,7 @@
 /**
  * The subscriptions of a client: what it holds of each feed, who listens, whether it is proven to be fresh, and what is shown while
- * the registry is out of reach or not to be believed yet. Nothing shrinks by accident: an answer that is empty or sharply smaller than
- * what was known, from a registry that has just restarted, is held back until that registry says that nobody is missing any more.
+ * the registry is out of reach or not to be believed yet. Nothing shrinks by accident: what an answer lacks, if it
+ * is all or most of what was known and the registry has just restarted, stays until that registry says that nobody is missing.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import { messageOf } from "@dualmesh/base/errors";
@@ -41,7 +41,7 @@ import { type Applied, type Entries, type RecordReader, Replica } from "./replic
 
 type FeedValue = StreamInstance | StreamCatalogueEntry;
 
-/** A set of at least this many is sharply shrunk below half. */
+/** A set of at least this many is sharply shrunk when less than half is left. */
 const smallestSharpSet = 4;
 /** A copy that was found wrong is asked for again within this, so that not all clients ask at once. */
 const resyncJitterMs = 1_000;
@@ -305,24 +305,32 @@ export class Feeds {
     }
   }
 
-  /** Shows what the replica holds, unless it `restarted` into something suspiciously small. */
+  /** Shows what the replica holds; a suspicious answer only adds to what is shown, until the registry has settled. */
   #show(feed: Feed, mayHold: boolean): void {
     const next = feed.replica.entries;
-    if (mayHold && isSuspicious(feed.shown.size, next.size)) {
+    if (mayHold && isSuspicious(feed.shown, next)) {
       if (!feed.held) this.counts.heldAnswers++;
       feed.held = true;
       const fields = { feed: feed.name, known: feed.shown.size, answered: next.size };
       this.#options.log.warn(
         fields,
-        "a registry that restarted knows far fewer; the last good set stays until it has settled",
+        "a registry that restarted knows far fewer; what was known stays until it has settled",
       );
-      // What is shown must not change with the replica.
-      if (feed.shown === next) feed.shown = new Map(next);
+      this.#addToShown(feed, next);
       return;
     }
     const before = feed.shown;
     feed.shown = next;
     feed.held = false;
+    this.#saveDifference(feed, before);
+    this.#notify(feed);
+  }
+
+  /** Replaces the map, since what is shown must not change with the replica. */
+  #addToShown(feed: Feed, next: Entries<FeedValue>): void {
+    const before = feed.shown;
+    feed.shown = new Map([...before, ...next]);
+    if ([...next].every(([key, entry]) => before.get(key) === entry)) return;
     this.#saveDifference(feed, before);
     this.#notify(feed);
   }
@@ -340,7 +348,7 @@ export class Feeds {
         keep.putEntry(feed.kind, feed.name, key, record);
       }
     }
-    if (feed.held && !isSuspicious(feed.shown.size, feed.replica.entries.size)) return this.#show(feed, false);
+    if (feed.held && !isSuspicious(feed.shown, feed.replica.entries)) return this.#show(feed, false);
     if (!feed.held) keep.putFeed(feed.kind, feed.name, delta.to, this.#options.clock.wall());
     this.#notify(feed);
   }
@@ -416,8 +424,12 @@ export class Feeds {
   }
 }
 
-function isSuspicious(known: number, next: number): boolean {
-  return (next === 0 && known > 0) || (known >= smallestSharpSet && next * 2 < known);
+/** Nothing of what was known is left, or less than half of a set that is not small. */
+function isSuspicious(known: Entries<FeedValue>, next: Entries<FeedValue>): boolean {
+  if (known.size === 0) return false;
+  let left = 0;
+  for (const key of known.keys()) if (next.has(key)) left++;
+  return left === 0 || (known.size >= smallestSharpSet && left * 2 < known.size);
 }
 
 function readerOf(kind: FeedKind, name: string): RecordReader<FeedValue> {

@@ -3,7 +3,7 @@
  * malformed gets the reason and is closed. Nothing here touches a socket.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
-import { isMeshError } from "@dualmesh/base/errors";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { parseServiceText } from "@dualmesh/model/service";
 import { FrameError } from "@dualmesh/wire/codec";
@@ -35,7 +35,7 @@ import { isPattern } from "./catalogue.ts";
 import type { RegistryConfig } from "./config.ts";
 import { type Instances, leaseText } from "./instance.ts";
 import { type Pusher, PushQueue } from "./push.ts";
-import type { Session, SessionConnection, Sessions } from "./session.ts";
+import type { OpenedSession, Session, SessionConnection, Sessions } from "./session.ts";
 import type { InstanceRow, Store } from "./store.ts";
 
 /** Answers that a client does not read are kept up to this; reading from it pauses at a quarter. */
@@ -78,6 +78,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
   #deadline: Timer | undefined;
   #pings: Timer | undefined;
   #closed = false;
+  #acknowledged = false;
   #paused = false;
   /** Answers that leave together once what was read has been worked through. */
   #answers: Buffer[] = [];
@@ -168,9 +169,9 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
 
   #onMessage(message: StreamMessage): void {
     const session = this.#session;
-    if (session === undefined) {
-      if (message.type === "hello") this.#onHello(message);
-      else this.#fail("unexpected", `${message.type} before hello`);
+    if (session === undefined || !this.#acknowledged) {
+      if (message.type === "hello" && session === undefined) this.#onHello(message);
+      else this.#fail("unexpected", `${message.type} before the hello was acknowledged`);
       return;
     }
     switch (message.type) {
@@ -201,9 +202,30 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     }
     this.#deadline?.cancel();
     this.#cutter.maxBytes = maxStreamFrameBytes;
-    const { session, token, resumed } = host.sessions.open(hello, this);
-    this.#session = session;
-    if (resumed) host.counts.resumed++;
+    const opened = host.sessions.open(hello, this);
+    this.#session = opened.session;
+    if (opened.resumed) host.counts.resumed++;
+    if (opened.durable === undefined) return this.#acknowledge(opened);
+    // A disk that refuses or hangs delays the hello and does not forbid it.
+    let waiting = true;
+    const acknowledge = (): void => {
+      if (waiting) this.#acknowledge(opened);
+      waiting = false;
+      slow.cancel();
+    };
+    const slow = host.clock.after(slowDiskMs, acknowledge);
+    opened.durable.then(acknowledge, (error: unknown) => {
+      host.log.warn(
+        { error: messageOf(error) },
+        "a session could not be written to disk and may not survive a restart",
+      );
+      acknowledge();
+    });
+  }
+
+  #acknowledge({ session, token, resumed }: OpenedSession): void {
+    const { config, sessions, registryId, epoch, clock } = this.#host;
+    if (this.#closed) return;
     this.#answer({
       type: "helloAck",
       version: streamVersion,
@@ -211,18 +233,20 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
       session: session.id,
       token,
       resumed,
-      settled: host.sessions.settled,
-      registryId: host.registryId,
-      epoch: host.epoch,
+      settled: sessions.settled,
+      registryId,
+      epoch,
       limits: {
         frameBytes: maxStreamFrameBytes,
-        instances: host.config.limits.sessionInstances,
-        subscriptions: host.config.limits.subscriptions,
-        pingMs: host.config.pingMs,
-        graceMs: host.config.graceMs,
+        instances: config.limits.sessionInstances,
+        subscriptions: config.limits.subscriptions,
+        pingMs: config.pingMs,
+        graceMs: config.graceMs,
       },
     });
-    this.#pings = host.clock.every(host.config.pingMs, () => this.#onPingTime());
+    this.#acknowledged = true;
+    this.#sendAnswers();
+    this.#pings = clock.every(config.pingMs, () => this.#onPingTime());
   }
 
   #onRegister(session: Session, message: Register): void {
@@ -312,7 +336,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
 
   /** A ping proves freshness, so that it is sent only when everything before it has been. Bytes on their way are a sign of life too. */
   #ping(): void {
-    if (this.#closed || this.#session === undefined) return;
+    if (this.#closed || !this.#acknowledged) return;
     this.#pingDue = !this.#queue.upToDate;
     if (this.#pingDue) return;
     this.#pingDue = false;
@@ -391,6 +415,8 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
   }
 }
 
+/** How long a hello waits for a session to be on disk. */
+const slowDiskMs = 1_000;
 /** When a client may try again that ran into a limit. */
 const limitRetryMs = 10_000;
 /** Characters, of which each takes at most three bytes: below `maxTextBytes`. */

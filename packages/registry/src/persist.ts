@@ -22,11 +22,14 @@ export interface Loaded {
   readonly registryId: Buffer;
   readonly sessions: readonly StoredSession[];
   readonly rows: readonly InstanceRow[];
+  /** The run before had settled, so that its sessions on disk are all that were there. */
+  readonly complete: boolean;
   /** Entries that could not be read and were left out. */
   readonly damaged: number;
 }
 
 const identityKey = "registry";
+const settledKey = "settled";
 const sessionPrefix = "session/";
 const instancePrefix = "instance/";
 const hashBytes = 32;
@@ -39,7 +42,7 @@ export class RegistryJournal {
   }
 
   /** Reads everything. A registry that has no name yet gets one, on disk when this resolves. */
-  async load(random: Random): Promise<Loaded> {
+  async load(random: Random, epoch: number): Promise<Loaded> {
     const sessions: StoredSession[] = [];
     const rows: InstanceRow[] = [];
     let damaged = 0;
@@ -52,12 +55,18 @@ export class RegistryJournal {
         damaged++;
       }
     }
+    const settled = this.#journal.get(settledKey);
+    const complete = damaged === 0 && settled?.length === 4 && settled.readUInt32BE(0) === epoch - 1;
     const known = this.#journal.get(identityKey);
-    if (known?.length === registryIdBytes) return { registryId: Buffer.from(known), sessions, rows, damaged };
+    if (known?.length === registryIdBytes) return { registryId: Buffer.from(known), sessions, rows, complete, damaged };
     const registryId = random.bytes(registryIdBytes);
     this.#journal.put(identityKey, registryId);
     await this.#journal.flushed();
-    return { registryId, sessions, rows, damaged };
+    return { registryId, sessions, rows, complete, damaged };
+  }
+
+  putSettled(epoch: number): void {
+    this.#journal.put(settledKey, new PayloadWriter(4).u32(epoch).take());
   }
 
   putSession(session: StoredSession): void {

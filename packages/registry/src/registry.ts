@@ -76,7 +76,7 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
   const { config, state, clock, random, log } = options;
   const { epoch } = state;
   const journal = new RegistryJournal(await state.journal("registry"));
-  const loaded = await journal.load(random);
+  const loaded = await journal.load(random, epoch);
   if (loaded.damaged > 0) log.warn({ entries: loaded.damaged }, "entries of the state file could not be read");
   const store = new MemoryStore(epoch);
   const connections = new Set<StreamConnection>();
@@ -98,7 +98,19 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
   const onSettled = (): void => {
     for (const connection of connections) connection.settled();
   };
-  const sessionOptions = { instances, journal, clock, random, log, epoch, graceMs, restartWindowMs, onSettled };
+  const { complete } = loaded;
+  const sessionOptions = {
+    complete,
+    instances,
+    journal,
+    clock,
+    random,
+    log,
+    epoch,
+    graceMs,
+    restartWindowMs,
+    onSettled,
+  };
   const sessions = new Sessions(sessionOptions, loaded.sessions);
   const local = sessions.newId();
   const directory = new LocalDirectory({ store, instances, journal, pusher, clock, session: local });

@@ -29,6 +29,15 @@ export interface Session extends StoredSession {
   expiry: Timer | undefined;
 }
 
+export interface OpenedSession {
+  readonly session: Session;
+  /** Empty when a session is continued. */
+  readonly token: Buffer;
+  readonly resumed: boolean;
+  /** Resolves when a new session is on disk: only then may its client rely on it. */
+  readonly durable: Promise<void> | undefined;
+}
+
 export interface SessionsOptions {
   readonly instances: Instances;
   readonly journal: RegistryJournal;
@@ -38,6 +47,8 @@ export interface SessionsOptions {
   readonly epoch: number;
   readonly graceMs: number;
   readonly restartWindowMs: number;
+  /** Everybody who was here before the restart is among the loaded sessions. */
+  readonly complete: boolean;
   /** Nobody who was here before the restart is missing any more. */
   readonly onSettled: () => void;
 }
@@ -63,7 +74,7 @@ export class Sessions {
       const ms = Math.max(options.restartWindowMs, options.graceMs);
       session.expiry = options.clock.after(ms, () => this.#expire(session));
     }
-    // With nothing loaded nobody can say who is missing, so that the whole window is waited for.
+    // When a run ends before it has settled, or with nothing loaded, nobody can say who is missing, so that the whole window is waited for.
     this.#windowEnd = options.clock.now() + options.restartWindowMs;
     this.#window = options.clock.after(options.restartWindowMs, () => this.#endWindow());
   }
@@ -82,7 +93,7 @@ export class Sessions {
   }
 
   /** Continues the session of the hello's token, or begins one. The token is given once, when the session is new. */
-  open(hello: Hello, connection: SessionConnection): { session: Session; token: Buffer; resumed: boolean } {
+  open(hello: Hello, connection: SessionConnection): OpenedSession {
     const known = hello.token.length === 0 ? undefined : this.#byToken.get(hashOf(hello.token).toString("latin1"));
     if (known !== undefined && known.nodeId === hello.nodeId) {
       const former = known.connection;
@@ -92,14 +103,14 @@ export class Sessions {
       known.lostSince = 0;
       known.agent = hello.agent;
       former?.takenOver();
-      return { session: known, token: Buffer.alloc(0), resumed: true };
+      return { session: known, token: Buffer.alloc(0), resumed: true, durable: undefined };
     }
     const token = this.#options.random.bytes(tokenBytes);
     const { kind, nodeId } = hello;
     const session = this.#add({ id: this.newId(), tokenHash: hashOf(token), kind, nodeId }, hello.agent);
     session.connection = connection;
     this.#options.journal.putSession(session);
-    return { session, token, resumed: false };
+    return { session, token, resumed: false, durable: this.#options.journal.flushed() };
   }
 
   /** The connection is gone without an orderly end: the grace time begins. */
@@ -166,7 +177,7 @@ export class Sessions {
   }
 
   #came(session: string): void {
-    if (this.#unreported.delete(session) && this.#unreported.size === 0) this.#settle();
+    if (this.#unreported.delete(session) && this.#unreported.size === 0 && this.#options.complete) this.#settle();
   }
 
   /** What belongs to nobody who could still return goes: doors' sessions of the last run that were not registered again. */
@@ -183,6 +194,7 @@ export class Sessions {
   #settle(): void {
     if (this.settled) return;
     this.settled = true;
+    this.#options.journal.putSettled(this.#options.epoch);
     this.#options.onSettled();
   }
 }
