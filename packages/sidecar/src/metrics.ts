@@ -95,19 +95,24 @@ export const eventNames = [
 ] as const;
 export type EventName = (typeof eventNames)[number];
 
-const maxSeries = 5_000;
-
 export class DataMetrics {
+  readonly #maxSeries: number;
   readonly #series = new Map<string, Series>();
   readonly #events = new Map<EventName, number>(eventNames.map((name) => [name, 0]));
   /** Gauges, asked when the page is written. */
   readonly gauges = new Map<string, { readonly help: string; readonly read: () => number }>();
 
+  /** Past `maxSeries` combinations of labels, a new one is counted as `other`. */
+  constructor(maxSeries = 5_000) {
+    this.#maxSeries = maxSeries;
+  }
+
   series(source: string, service: string, protocol: string, direction: Direction): Series {
     const key = `${direction}|${protocol}|${source}|${service}`;
     const found = this.#series.get(key);
     if (found !== undefined) return found;
-    if (this.#series.size >= maxSeries && source !== "other") return this.series("other", "other", protocol, direction);
+    if (this.#series.size >= this.#maxSeries && source !== "other")
+      return this.series("other", "other", protocol, direction);
     const series = new Series({ source, service, protocol, direction });
     this.#series.set(key, series);
     return series;

@@ -150,7 +150,7 @@ test("heartbeats of the caller are answered here", async () => {
 });
 
 test("an idle upstream connection gets heartbeats, and one that does not answer them is given up", async () => {
-  await using world = new TestPlane({ heartbeatMs: 300, deadMs: 2_500 });
+  await using world = new TestPlane({ heartbeatMs: 300, deadMs: 2_200 });
   const provider = await world.provider((peer, frame) => {
     if (frame.kind === frameKind.request) peer.send(boltResponse(frame.id, Buffer.from("echo")));
   });

@@ -51,14 +51,14 @@ export class DataPlane implements ExchangeOwner {
   readonly #downstreams = new Set<Downstream>();
   readonly #downstreamContext: DownstreamContext;
   readonly #sweep: { cancel(): void };
-  #lastRequestMs: number;
+  #lastInboundMs: number;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
     const { clock, random, metrics, limits, codecs } = options;
     this.#clock = clock;
     this.#limits = limits;
-    this.#lastRequestMs = clock.now();
+    this.#lastInboundMs = clock.now();
     const partialFrames = new PartialFrames(limits.partialFramesBytes);
     const held = new PartialFrames(limits.heldBytes);
     const codecOf = (protocol: string): RpcCodec => codecs.find((codec) => codec.protocol === protocol) as RpcCodec;
@@ -127,9 +127,14 @@ export class DataPlane implements ExchangeOwner {
     this.#release(service);
   }
 
-  /** Milliseconds since the last request came in. */
-  get idleMs(): number {
-    return this.#clock.now() - this.#lastRequestMs;
+  /** Milliseconds since the last request from another host. */
+  get inboundIdleMs(): number {
+    return this.#clock.now() - this.#lastInboundMs;
+  }
+
+  /** Clock time of the last call to an outbound service; undefined when there was none. */
+  calledAt(service: string): number | undefined {
+    return this.#routing.outbound.get(service)?.calledMs;
   }
 
   get inFlight(): number {
@@ -151,7 +156,7 @@ export class DataPlane implements ExchangeOwner {
   #request(downstream: Downstream, frame: RpcFrame): void {
     const codec = downstream.codec;
     const nowMs = this.#clock.now();
-    this.#lastRequestMs = nowMs;
+    if (downstream.direction === "inbound") this.#lastInboundMs = nowMs;
     if (downstream.source === "") downstream.source = this.#sourceOf(downstream, codec, frame);
 
     // 1. Which service is meant.
@@ -165,6 +170,7 @@ export class DataPlane implements ExchangeOwner {
       );
     const route = this.#route(downstream, codec, frame, head);
     if (route === undefined) return this.#unrouted(downstream, codec, frame, head, nowMs);
+    route.calledMs = nowMs;
 
     // 2. May this caller call it.
     if (!authorise(route, downstream))

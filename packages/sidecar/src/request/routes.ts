@@ -24,6 +24,8 @@ export class Route {
   timeoutMs: number;
   /** False until somebody has said who provides the service: calls wait a little. */
   known = false;
+  /** Clock time of the last call. */
+  calledMs: number | undefined = undefined;
   readonly #context: RouteContext;
   readonly #series = new Map<string, Series>();
   #pools: readonly EndpointPool[] = [];

@@ -83,9 +83,9 @@ export class UpstreamConnection implements TransportEvents {
     const transport = this.#transport;
     if (transport === undefined) return;
     const { heartbeatMs, deadMs } = this.#context.limits;
-    if (nowMs - this.#heardMs > deadMs) {
+    if (nowMs - this.#heardMs > heartbeatMs + deadMs) {
       this.#context.metrics.event("upstream_dead");
-      transport.destroy(`no sign of life for ${deadMs} ms`);
+      transport.destroy(`no answer to a heartbeat within ${deadMs} ms`);
     } else if (nowMs - this.#heardMs > heartbeatMs && nowMs - this.#sentMs > heartbeatMs / 3) {
       this.#sentMs = nowMs;
       const heartbeat = this.#codec.heartbeat(this.#pending.skip());

@@ -1,0 +1,307 @@
+/**
+ * The sidecar: its ports, its doors, its face and its data plane, put together in the order in which they may rely on each other, and ended in
+ * the reverse. What it publishes is taken back first, and what callers still send is served until they have heard of it.
+ */
+import type { AdminRoute } from "@dualmesh/base/admin/server";
+import { jsonReply, textReply } from "@dualmesh/base/admin/server";
+import { type Clock, sleep } from "@dualmesh/base/clock";
+import { withoutSecrets } from "@dualmesh/base/config/print";
+import type { Log } from "@dualmesh/base/log";
+import { metricsContentType } from "@dualmesh/base/metrics";
+import type { Random } from "@dualmesh/base/random";
+import { Scope } from "@dualmesh/base/scope";
+import type { StateDirectory } from "@dualmesh/base/state/state";
+import type { Door } from "@dualmesh/dialects/door";
+import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
+import { rpcCodecs } from "@dualmesh/wire/protocols";
+import { Apps } from "./apps/apps.ts";
+import { type SidecarConfig, sidecarConfig } from "./config.ts";
+import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
+import { type Face, openFace } from "./face/face.ts";
+import { DataMetrics } from "./metrics.ts";
+import { choosePair, type PortPair } from "./ports/port-pair.ts";
+import { PortTable } from "./ports/port-table.ts";
+import { Ready } from "./ready.ts";
+import { SnapshotFeed } from "./request/feed.ts";
+import { serviceOf } from "./request/heads.ts";
+import { DataPlane } from "./request/request.ts";
+import { hostDoor, isLoopback } from "./transport/door-host.ts";
+import { type Listener, listen } from "./transport/listener.ts";
+import { PublishedPorts } from "./transport/published-ports.ts";
+import { probe } from "./transport/tcp.ts";
+import type { Transport } from "./transport/transport.ts";
+
+export interface SidecarOptions {
+  readonly config: SidecarConfig;
+  readonly state: StateDirectory;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export interface RunningSidecar {
+  readonly outboundPort: number;
+  readonly inboundPort: number;
+  readonly zookeeperPort: number | undefined;
+  /** The pages of the admin port. */
+  readonly routes: ReadonlyMap<string, AdminRoute>;
+  status(): unknown;
+  /** Takes everything back, serves on until the inbound ports have been idle, then stops. */
+  close(): Promise<void>;
+}
+
+/** Starts everything. Rejects with `listen.…`, `state.…` or `config.…`; what had been started is ended then. */
+export async function startSidecar(options: SidecarOptions): Promise<RunningSidecar> {
+  const scope = new Scope(options.log);
+  try {
+    return await new Assembly(options, scope).start();
+  } catch (error) {
+    await scope.end();
+    throw error;
+  }
+}
+
+const loopback = "127.0.0.1";
+
+class Assembly {
+  readonly #options: SidecarOptions;
+  readonly #scope: Scope;
+  readonly #metrics: DataMetrics;
+  readonly #ready: Ready;
+  readonly #doors: Door[] = [];
+  #face: Face | undefined;
+
+  constructor(options: SidecarOptions, scope: Scope) {
+    this.#options = options;
+    this.#scope = scope;
+    this.#metrics = new DataMetrics(options.config.limits.labelValues);
+    this.#ready = new Ready(options.clock);
+  }
+
+  async start(): Promise<RunningSidecar> {
+    const { config, state, clock, random, log } = this.#options;
+    const scope = this.#scope;
+    const directory = await openDirectory(config, { state, clock, random, log });
+    scope.defer(() => directory.close({ orderly: false }));
+
+    const plane = this.#dataPlane();
+    scope.defer(() => plane.close());
+    const published = new PublishedPorts({
+      maxConnections: config.limits.connections,
+      accept: (transport, port) => plane.accept(transport, { inboundPort: port }),
+      dropped: () => this.#metrics.event("downstream_dropped"),
+    });
+    scope.defer(() => published.close());
+    const ports = await state.journal("ports");
+    const { pair, outbound } = await this.#ports(plane, published, ports);
+
+    const face = openFace({
+      directory,
+      clock,
+      log,
+      apps: new Apps({ clock, random, log, dial: probe }),
+      ports: new PortTable({ journal: ports, clock, log, inboundPort: pair.inbound, range: config.publishedPorts }),
+      loopback: { host: config.outbound.host, port: pair.outbound },
+      ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
+      ...(config.inbound.host === undefined ? {} : { inboundHost: config.inbound.host }),
+      openPort: (host, port) => published.open(host, port),
+      isOwnPort: (port) => this.#ownPorts(pair).includes(port),
+      zone: config.zone,
+      lingerMs: config.drain.lingerMs,
+      calledAt: (service) => plane.calledAt(service),
+    });
+    this.#face = face;
+    scope.defer(() => face.close());
+    this.#feed(face, plane, pair);
+
+    const zookeeper = await this.#zookeeperDoor(face);
+    this.#ready.listening();
+    void directory.ready().then((state) => this.#ready.directory(state));
+    log.info({ outbound: pair.outbound, inbound: pair.inbound, zookeeper: zookeeper?.port }, "the sidecar listens");
+    return {
+      outboundPort: outbound.port,
+      inboundPort: pair.inbound,
+      zookeeperPort: zookeeper?.port,
+      routes: this.#routes(face, directory),
+      status: () => this.#status(face, directory, pair, published),
+      close: () => this.#close(face, directory, plane, outbound),
+    };
+  }
+
+  #dataPlane(): DataPlane {
+    const { config, clock, random } = this.#options;
+    return new DataPlane({
+      clock,
+      random,
+      metrics: this.#metrics,
+      limits: { ...config.limits, ...config.timeouts, maxTimeoutMs: config.timeouts.maxMs },
+      codecs: rpcCodecs,
+      unknownService: (protocol, head, group) => {
+        const service = serviceOf(protocol, head, group);
+        if (service !== undefined) this.#face?.ensure(service);
+        return service;
+      },
+      localApplication: () => this.#onlyApplication(),
+    });
+  }
+
+  /** Takes the two ports by which this sidecar is known: the ones it had, the configured ones, or the next free pair. */
+  async #ports(
+    plane: DataPlane,
+    published: PublishedPorts,
+    journal: Awaited<ReturnType<StateDirectory["journal"]>>,
+  ): Promise<{ pair: PortPair; outbound: Listener }> {
+    const { config } = this.#options;
+    const inboundHost = config.inbound.host ?? config.advertise;
+    const accept = (transport: Transport): void => {
+      // The outbound port trusts its callers as this host's own applications.
+      if (isLoopback(transport.localAddress)) return plane.accept(transport, "outbound");
+      this.#metrics.event("downstream_refused");
+      transport.open({ onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} });
+      transport.destroy("not from loopback");
+    };
+    const { pair, listening } = await choosePair<Listener>({
+      journal,
+      ...(config.outbound.port === undefined ? {} : { outbound: config.outbound.port }),
+      ...(config.inbound.port === undefined ? {} : { inbound: config.inbound.port }),
+      isReserved: (port) =>
+        this.#configuredPorts().includes(port) ||
+        (port >= config.publishedPorts.from && port <= config.publishedPorts.to),
+      listen: async ({ inbound, outbound }) => {
+        const dropped = (): void => this.#metrics.event("downstream_dropped");
+        const listener = await listen({
+          host: config.outbound.host,
+          port: outbound,
+          maxConnections: config.limits.connections,
+          accept,
+          dropped,
+        });
+        try {
+          // Where the inbound port will listen is known only once an application has registered, unless it is configured.
+          if (inboundHost !== undefined) await published.open(inboundHost, inbound);
+          else
+            await (
+              await listen({
+                host: "0.0.0.0",
+                port: inbound,
+                maxConnections: 1,
+                accept: (one) => one.destroy("probing"),
+                dropped,
+              })
+            ).close();
+        } catch (error) {
+          await listener.close();
+          throw error;
+        }
+        return listener;
+      },
+    });
+    this.#scope.defer(() => listening.close());
+    return { pair, outbound: listening };
+  }
+
+  /** Puts what the face says in force in the data plane, in batches of one turn. */
+  #feed(face: Face, plane: DataPlane, pair: PortPair): void {
+    const { config } = this.#options;
+    const feed = new SnapshotFeed({
+      target: plane,
+      defaultTimeoutMs: config.timeouts.defaultMs,
+      isLoop: (address, port) => port === pair.outbound && isLoopback(address),
+    });
+    feed.inbound(face.inbound());
+    const inbound = face.onInbound((ports) => feed.inbound(ports));
+    const outbound = face.onOutbound((service, state) => feed.outbound(service, state));
+    this.#scope.defer(() => {
+      inbound.close();
+      outbound.close();
+    });
+  }
+
+  async #zookeeperDoor(face: Face): Promise<Listener | undefined> {
+    const { config, state, clock, random, log } = this.#options;
+    if (config.doors.zookeeper === false) return undefined;
+    const door = await openZooKeeperDoor({
+      place: "sidecar",
+      directory: face,
+      journal: await state.journal("door-zookeeper"),
+      epoch: state.epoch,
+      clock,
+      random,
+      log: log.child({ door: "zookeeper" }),
+    });
+    this.#scope.use(door);
+    this.#doors.push(door);
+    const host = await hostDoor(door, {
+      host: loopback,
+      port: config.doors.zookeeper.port,
+      maxConnections: config.limits.doorConnections,
+      remoteCallers: false,
+      dropped: () => this.#metrics.event("downstream_dropped"),
+    });
+    this.#scope.defer(() => host.close());
+    return host;
+  }
+
+  /** The application that a request without a name is counted for: the only one that has registered here. */
+  #onlyApplication(): string {
+    const names = new Set(
+      this.#doors
+        .flatMap((door) => door.sessions().map(({ application }) => application))
+        .filter((name) => name !== ""),
+    );
+    return names.size === 1 ? (names.values().next().value ?? "") : "";
+  }
+
+  #configuredPorts(): readonly number[] {
+    const { admin, doors } = this.#options.config;
+    const mesh = doors.mesh === false ? [] : [doors.mesh.port, doors.mesh.outboundPort];
+    return [admin.port, ...(doors.zookeeper === false ? [] : [doors.zookeeper.port]), ...mesh];
+  }
+
+  #ownPorts(pair: PortPair): readonly number[] {
+    return [pair.inbound, pair.outbound, ...this.#configuredPorts()];
+  }
+
+  #routes(face: Face, directory: SidecarDirectory): ReadonlyMap<string, AdminRoute> {
+    const { config } = this.#options;
+    return new Map<string, AdminRoute>([
+      ["/healthz", () => textReply("ok\n")],
+      ["/readyz", () => this.#ready.reply()],
+      ["/metrics", () => ({ status: 200, contentType: metricsContentType, body: this.#metrics.page().toString() })],
+      ["/config", () => jsonReply(withoutSecrets(sidecarConfig, config))],
+      ["/endpoints", () => jsonReply({ outbound: [...face.outbound().values()], inbound: face.inbound() })],
+      ["/directory", () => jsonReply(directory.status())],
+    ]);
+  }
+
+  #status(face: Face, directory: SidecarDirectory, pair: PortPair, published: PublishedPorts): unknown {
+    return {
+      ready: this.#ready.state,
+      outbound: pair.outbound,
+      inbound: pair.inbound,
+      listening: published.addresses,
+      directory: directory.status(),
+      face: face.status(),
+      doors: this.#doors.map((door) => ({ dialect: door.dialect, sessions: door.sessions() })),
+      requests: [...this.#metrics.all()].map((series) => ({ ...series.labels, ...series.totals() })),
+    };
+  }
+
+  async #close(face: Face, directory: SidecarDirectory, plane: DataPlane, outbound: Listener): Promise<void> {
+    const { config, clock, log } = this.#options;
+    this.#ready.ending();
+    await face.deregister();
+    const end = clock.now() + config.drain.maxMs;
+    // Callers elsewhere hold the address for a while yet: the inbound ports go on until nobody has called for long enough.
+    const started = clock.now();
+    while (
+      clock.now() < end &&
+      (plane.inFlight > 0 || Math.min(plane.inboundIdleMs, clock.now() - started) < config.drain.idleMs)
+    )
+      await sleep(clock, 50);
+    log.info({ inFlight: plane.inFlight }, "drained");
+    await outbound.close();
+    await directory.close({ orderly: true });
+    await this.#scope.end();
+  }
+}
