@@ -96,7 +96,6 @@ export async function openAdmin(options: AdminOptions): Promise<Admin> {
   for (const event of ["upgrade", "connect"] as const) server.on(event, (_, socket) => socket.destroy());
   await listen(server, host, port);
   server.on("error", (error) => log.warn({ error: error.message }, "the admin port could not accept a connection"));
-  if (!isLoopback(host)) log.warn({ host, port }, "the admin port is open to other machines, without authentication");
   const reserve = openReserve({ clock, onChange: (scarce) => tellScarce(scarce, options, log) });
   const bound = (server.address() as AddressInfo).port;
   return {

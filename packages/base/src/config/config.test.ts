@@ -9,7 +9,7 @@ import { secretText } from "./schema.ts";
 
 const port = z.number().int().min(0).max(65_535);
 const schema = z.strictObject({
-  directory: z.enum(["registry", "zookeeper"]).default("registry"),
+  directory: z.enum(["registry", "zookeeper"]).default("registry").describe("where instances come from"),
   outbound: z.strictObject({ host: z.string().min(1).default("127.0.0.1"), port: port.default(20_882) }).prefault({}),
   doors: z
     .object({ zookeeper: z.union([z.literal(false), z.strictObject({ port })]).prefault({ port: 2_181 }) })
@@ -142,6 +142,7 @@ test("flags are laid over the file, typed as the schema wants, and named in what
 test("what is printed reads back as the same configuration, and secrets are redacted", () => {
   const config = parseConfig(schema, "apps: [{ name: x }]\nlabels: { a.b: 'yes' }", "f");
   assert.deepEqual(parseConfig(schema, printConfig(schema, config), "f"), config);
+  assert.match(printConfig(schema, config), /^# where instances come from\ndirectory: registry\n/);
   const secret = printConfig(schema, parseConfig(schema, "credentials: hunter2", "f"));
   assert.ok(!secret.includes("hunter2") && secret.includes("[redacted]"));
   assert.ok(!problems("credentials: 12345").join().includes("12345"));

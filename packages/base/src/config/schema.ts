@@ -61,12 +61,27 @@ export function accepts(schema: z.core.$ZodType | undefined, type: "string" | "o
 }
 
 export function isSecret(schema: z.core.$ZodType | undefined): boolean {
-  for (let at: z.core.$ZodType | undefined = schema; at !== undefined; ) {
-    if (z.globalRegistry.get(at)?.["secret"] === true) return true;
+  return layers(schema).some((layer) => z.globalRegistry.get(layer)?.["secret"] === true);
+}
+
+/** What `.describe` said of a key, whatever was put around it. */
+export function descriptionOf(schema: z.core.$ZodType | undefined): string | undefined {
+  for (const layer of layers(schema)) {
+    const description = z.globalRegistry.get(layer)?.description;
+    if (description !== undefined) return description;
+  }
+  return undefined;
+}
+
+/** A schema and what is inside of it, down to the first that is no wrapping. */
+function layers(schema: z.core.$ZodType | undefined): z.core.$ZodType[] {
+  const found: z.core.$ZodType[] = [];
+  for (let at = schema; at !== undefined; ) {
+    found.push(at);
     const { def } = (at as z.core.$ZodTypes)._zod;
     at = "innerType" in def ? (def.innerType as z.core.$ZodType) : def.type === "pipe" ? def.in : undefined;
   }
-  return false;
+  return found;
 }
 
 /** Every key of `value` that no schema knows, also where a schema would drop it without a word. */

@@ -1,17 +1,19 @@
 /** The sidecar as the command line runs it. */
-import type { z } from "zod";
-import type { Part, PartContext, RunningPart } from "./part.ts";
+import { isLoopback } from "@dualmesh/base/admin/server";
+import { sidecarConfig } from "@dualmesh/sidecar/config";
+import { startSidecar } from "@dualmesh/sidecar/sidecar";
+import type { Part } from "./part.ts";
 
-interface SidecarModules {
-  readonly sidecarConfig: z.ZodObject;
-  readonly startSidecar: (context: PartContext<unknown>) => Promise<RunningPart>;
-}
-
-const modules = ["config", "sidecar"].map((name) => import(`@dualmesh/sidecar/${name}`));
-const { sidecarConfig, startSidecar } = Object.assign({}, ...(await Promise.all(modules))) as SidecarModules;
-
-export const sidecarPart: Part = {
+export const sidecarPart: Part<typeof sidecarConfig> = {
   name: "sidecar",
   schema: sidecarConfig,
-  start: async (context) => ({ running: await startSidecar(context) }),
+  async start(context) {
+    const { host, port } = context.config.admin;
+    const running = await startSidecar(context);
+    return {
+      running,
+      warnings: isLoopback(host) ? [] : [`the admin port is open to other machines at ${host}, without authentication`],
+      admin: { host, port, routes: running.routes },
+    };
+  },
 };
