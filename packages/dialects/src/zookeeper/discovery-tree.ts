@@ -21,6 +21,8 @@ type Done = (answer: Answer) => void;
 
 /** How long a session's own deletion hides a node that the directory still shows, in milliseconds. */
 const hideMs = 2_000;
+/** How long a client that waits for its own registration finds it in its list, in milliseconds. */
+const listedMs = 5_000;
 /** How long an application may be registered at application level before it counts as registered only there, in milliseconds. */
 const bypassAfterMs = 5_000;
 
@@ -265,12 +267,29 @@ export class DiscoveryTree implements Tree {
       return () => {};
     }
     owner.application = own.instance.application;
+    if (!restored && this.#context.place === "sidecar" && layout.waitsForItself(place.name))
+      this.#listForItself(held, own);
     const { instance } = own;
     const publish = (): void => {
       if (held.mine.get(node.path) === own) this.#publisher.publish(own, instance);
     };
     if (restored) publish();
     return publish;
+  }
+
+  /** Shows a node for a moment in its owner's own list, where a sidecar otherwise shows only what the directory hands out. */
+  #listForItself(held: Holdings, own: OwnNode): void {
+    const { clock } = this.#context;
+    const path = parentOf(own.node.path);
+    const tell = (): void => {
+      if (held.mine.get(own.node.path) !== own) return;
+      const list = this.#nodes.get(path);
+      if (list !== undefined) Object.assign(list, { cversion: list.cversion + 1, pzxid: this.#nodes.next() });
+      this.#listener.changed({ type: eventType.childrenChanged, path, to: (id) => id === held.viewer.id });
+    };
+    own.listedUntil = clock.now() + listedMs;
+    clock.after(listedMs, tell);
+    tell();
   }
 
   #keepParents(held: Holdings, path: string): void {
@@ -430,7 +449,9 @@ export class DiscoveryTree implements Tree {
     }
     const { place } = this.#layouts.locate(node.path);
     const showsOwn = place.kind !== "providers" || this.#context.place === "registry";
-    if (showsOwn) for (const name of held.childrenOf(node.path)) names.add(name);
+    for (const name of held.childrenOf(node.path)) {
+      if (showsOwn || (held.mine.get(childOf(node.path, name))?.listedUntil ?? 0) > now) names.add(name);
+    }
     return [...names];
   }
 

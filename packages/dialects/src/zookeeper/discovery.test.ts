@@ -382,6 +382,25 @@ describe("discovery at a sidecar's door", () => {
     assert.equal(registry.instances().length, 0);
   });
 
+  it("shows npm's SOFA-RPC server its own registration for a moment, since it waits for it", async () => {
+    const { fixture } = await sidecar();
+    const [server, other] = [await fixture.client(), await fixture.client()];
+    const url = "bolt://10.0.0.1:12200?appName=p&language=nodejs&uniqueId=";
+    const list = "/sofa-rpc/fx.Greeter/providers";
+    server.create(`${list}/${encodeName(url)}`, ephemeral);
+    const own = server.list(list, true);
+    const others = other.list(list);
+    await fixture.settle();
+    const loopback = url.replace("10.0.0.1:12200", "127.0.0.1:20882");
+    assert.deepEqual(urls(server, own), [url, loopback]);
+    assert.deepEqual(urls(other, others), [loopback]);
+    await fixture.clock.advance(5_000);
+    assert.deepEqual(server.events(), [`children ${list}`]);
+    const later = server.list(list);
+    await fixture.settle();
+    assert.deepEqual(urls(server, later), [loopback]);
+  });
+
   it("stops watching for a consumer that has gone for a minute, not for one that registers anew", async () => {
     const { fixture } = await sidecar();
     const client = await fixture.client();

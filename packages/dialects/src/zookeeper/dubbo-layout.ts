@@ -31,6 +31,7 @@ export function dubboLayout(root = "dubbo"): Layout {
     place: (segments) => placeOf(root, segments),
     providersPath: (interfaceName) => `/${root}/${interfaceName}/providers`,
     readProvider,
+    waitsForItself: () => false,
     readConsumer,
     expected: () => undefined,
     mayShow: (protocol) => !others.has(protocol),

@@ -8,6 +8,8 @@ export interface OwnNode {
   readonly node: Node;
   /** The instance that the node registers. */
   instance: Instance | undefined;
+  /** Until when a sidecar's door shows the node in its owner's list. */
+  listedUntil: number;
   /** Another owner registered the instance later, elsewhere. */
   superseded: boolean;
   /** The node should register an instance but cannot be read. */
@@ -41,7 +43,14 @@ export class Holdings {
   }
 
   keep(node: Node): OwnNode {
-    const own: OwnNode = { node, instance: undefined, superseded: false, unreadable: false, application: undefined };
+    const own: OwnNode = {
+      node,
+      instance: undefined,
+      listedUntil: 0,
+      superseded: false,
+      unreadable: false,
+      application: undefined,
+    };
     this.mine.set(node.path, own);
     const parent = parentOf(node.path);
     const names = this.#children.get(parent);

@@ -36,6 +36,8 @@ export interface Layout {
   providersPath(interfaceName: string): string;
   /** The instance that a provider's node registers, or undefined when it cannot be read as one. */
   readProvider(interfaceName: string, name: string, newIncarnation: () => number): Instance | undefined;
+  /** True when the client that wrote this node goes on only after it has seen it in the list. */
+  waitsForItself(name: string): boolean;
   readConsumer(interfaceName: string, name: string): Wanted | undefined;
   /** The service to expect when somebody reads a list before it has said what it wants; undefined when it always says so first. */
   expected(interfaceName: string): string | undefined;

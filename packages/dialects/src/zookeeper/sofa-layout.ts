@@ -27,6 +27,7 @@ export function sofaLayout(root = "sofa-rpc"): Layout {
     place: (segments) => placeOf(root, segments),
     providersPath: (interfaceName) => `/${root}/${interfaceName}/providers`,
     readProvider,
+    waitsForItself: (name) => parseProviderUrl(decodeName(name) ?? "")?.parameters.get("language") === "nodejs",
     readConsumer,
     // Node's client reads the list and writes its consumer's node at the same time.
     expected: (interfaceName) => serviceOf("bolt", interfaceName, ""),
