@@ -64,6 +64,8 @@ export function startSidecar(
     admin: { port: ports.admin },
     doors: { zookeeper: { port: ports.zookeeper }, mesh: false },
     advertise: host,
+    // When it ends, everyone who called through it has been told already.
+    drain: { idleMs: 1000, maxMs: 4000 },
     state: join(options.folder, `sidecar-${app}`, "state"),
   };
   return startPart({ name: `sidecar-${app}`, command: "sidecar", configuration, admin: ports.admin }, options);
