@@ -104,7 +104,7 @@ class Assembly {
       loopback: { host: config.outbound.host, port: pair.outbound },
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
       ...(config.inbound.host === undefined ? {} : { inboundHost: config.inbound.host }),
-      openPort: (host, port) => published.open(host, port),
+      openPort: async (host, port) => void (await published.open(host, port)),
       isOwnPort: (port) => this.#ownPorts(pair).includes(port),
       zone: config.zone,
       lingerMs: config.drain.lingerMs,
@@ -160,44 +160,29 @@ class Assembly {
       transport.open({ onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} });
       transport.destroy("not from loopback");
     };
-    const { pair, listening } = await choosePair<Listener>({
+    const dropped = (): void => this.#metrics.event("downstream_dropped");
+    const { listening } = await choosePair<{ outbound: Listener; inbound: number }>({
       journal,
       ...(config.outbound.port === undefined ? {} : { outbound: config.outbound.port }),
       ...(config.inbound.port === undefined ? {} : { inbound: config.inbound.port }),
       isReserved: (port) =>
         this.#configuredPorts().includes(port) ||
         (port >= config.publishedPorts.from && port <= config.publishedPorts.to),
-      listen: async ({ inbound, outbound }) => {
-        const dropped = (): void => this.#metrics.event("downstream_dropped");
-        const listener = await listen({
-          host: config.outbound.host,
-          port: outbound,
-          maxConnections: config.limits.connections,
-          accept,
-          dropped,
-        });
+      listen: async ({ inbound, outbound: port }) => {
+        const { host } = config.outbound;
+        const outbound = await listen({ host, port, maxConnections: config.limits.connections, accept, dropped });
         try {
-          // Where the inbound port will listen is known only once an application has registered, unless it is configured.
-          if (inboundHost !== undefined) await published.open(inboundHost, inbound);
-          else
-            await (
-              await listen({
-                host: "0.0.0.0",
-                port: inbound,
-                maxConnections: 1,
-                accept: (one) => one.destroy("probing"),
-                dropped,
-              })
-            ).close();
+          const taken = inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound);
+          return { outbound, inbound: await taken };
         } catch (error) {
-          await listener.close();
+          await outbound.close();
           throw error;
         }
-        return listener;
       },
     });
-    this.#scope.defer(() => listening.close());
-    return { pair, outbound: listening };
+    this.#scope.defer(() => listening.outbound.close());
+    const { outbound, inbound } = listening;
+    return { pair: { outbound: outbound.port, inbound }, outbound };
   }
 
   /** Puts what the face says in force in the data plane, in batches of one turn. */
@@ -304,4 +289,15 @@ class Assembly {
     await directory.close({ orderly: true });
     await this.#scope.end();
   }
+}
+
+/**
+ * Whether `port` can be had (0 asks for any). Where the inbound port will listen is known only once an application has registered,
+ * unless it is configured.
+ */
+async function freePort(port: number): Promise<number> {
+  const accept = (transport: Transport): void => transport.destroy("only asking");
+  const listener = await listen({ host: "0.0.0.0", port, maxConnections: 1, accept, dropped: () => {} });
+  await listener.close();
+  return listener.port;
 }

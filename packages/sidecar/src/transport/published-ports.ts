@@ -19,17 +19,28 @@ export class PublishedPorts {
     this.#options = options;
   }
 
-  /** Resolves once `host:port` listens. Rejects as `listen` does; it may then be tried again. */
-  async open(host: string, port: number): Promise<void> {
+  /** Resolves, once `host:port` listens, with the port (0 takes any). Rejects as `listen` does; it may then be tried again. */
+  async open(host: string, port: number): Promise<number> {
+    const opening = this.#open.get(`${host}|${port}`) ?? this.#listen(host, port);
+    return (await opening).port;
+  }
+
+  #listen(host: string, port: number): Promise<Listener> {
+    const { maxConnections, dropped, accept } = this.#options;
+    const opening = listen({
+      host,
+      port,
+      maxConnections,
+      dropped,
+      accept: (transport) => accept(transport, transport.localPort),
+    });
     const key = `${host}|${port}`;
-    let opening = this.#open.get(key);
-    if (opening === undefined) {
-      const { maxConnections, dropped, accept } = this.#options;
-      opening = listen({ host, port, maxConnections, dropped, accept: (transport) => accept(transport, port) });
-      this.#open.set(key, opening);
-      opening.catch(() => this.#open.delete(key));
-    }
-    await opening;
+    this.#open.set(key, opening);
+    opening.then(
+      (listener) => this.#open.delete(key) && this.#open.set(`${host}|${listener.port}`, opening),
+      () => this.#open.delete(key),
+    );
+    return opening;
   }
 
   get addresses(): readonly string[] {
