@@ -10,12 +10,6 @@ const name = setting("NAME");
 const workMs = Number(setting("WORK_MS"));
 const traffic = new Traffic();
 const registry = new sofa.registry.ZookeeperRegistry({ logger, address: setting("REGISTRY") });
-const registered = Promise.withResolvers<void>();
-const register = registry.register.bind(registry);
-registry.register = async (config) => {
-  await register(config);
-  registered.resolve();
-};
 
 const server = new sofa.server.RpcServer({
   appName: name,
@@ -39,13 +33,7 @@ server.addService(
 );
 
 await server.start();
-// `publish` ends only when the provider finds its very own URL among its subscription's addresses; what stands before a registry may
-// show another address for it. Being registered is what counts.
-server.publish().catch((error: unknown) => {
-  console.error(error);
-  process.exit(1);
-});
-await registered.promise;
+await server.publish();
 report({ event: "ready" });
 
 onEnd(async () => {

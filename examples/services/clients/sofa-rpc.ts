@@ -13,13 +13,7 @@ interface Logger {
   error(...words: unknown[]): void;
 }
 
-interface Registration {
-  interfaceName: string;
-  url: string;
-}
-
 interface ZookeeperRegistry {
-  register(config: Registration): Promise<void>;
   on(event: "error", listener: (error: Error) => void): void;
   close(): Promise<void>;
 }
