@@ -16,6 +16,8 @@ export class MemoryNetwork {
   /** Accepts connections; undefined while nobody listens. */
   accept: ((channel: Channel) => ChannelEvents) | undefined;
   bytesToClients = 0;
+  /** What becomes of a write to a client: nothing, itself, or something else. */
+  tamper: (bytes: Buffer) => readonly Buffer[] = (bytes) => [bytes];
 
   constructor(clock: Clock, random: Random) {
     this.#clock = clock;
@@ -56,9 +58,10 @@ class MemoryLink {
     this.#events = events;
     this.#clock = clock;
     const over = (): void => this.cut();
-    this.client = new End(this, "registry", clock, random, over, () => {});
+    this.client = new End(this, "registry", clock, random, over, (bytes) => [bytes]);
     this.#server = new End(this, owner, clock, random, over, (bytes) => {
-      network.bytesToClients += bytes;
+      network.bytesToClients += bytes.length;
+      return network.tamper(bytes);
     });
   }
 
@@ -93,7 +96,7 @@ class End implements Channel {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #over: () => void;
-  readonly #count: (bytes: number) => void;
+  readonly #pass: (bytes: Buffer) => readonly Buffer[];
   events: ChannelEvents | undefined;
   peer: End | undefined;
   #arrival = 0;
@@ -105,14 +108,14 @@ class End implements Channel {
     clock: Clock,
     random: Random,
     over: () => void,
-    count: (bytes: number) => void,
+    pass: (bytes: Buffer) => readonly Buffer[],
   ) {
     this.#link = link;
     this.remote = remote;
     this.#clock = clock;
     this.#random = random;
     this.#over = over;
-    this.#count = count;
+    this.#pass = pass;
   }
 
   get queuedBytes(): number {
@@ -121,7 +124,10 @@ class End implements Channel {
 
   send(bytes: Buffer): void {
     if (this.#link.over || this.#closing) return;
-    this.#count(bytes.length);
+    for (const write of this.#pass(bytes)) this.#deliver(write);
+  }
+
+  #deliver(bytes: Buffer): void {
     const half = Math.floor(this.#random.next() * bytes.length);
     for (const piece of [bytes.subarray(0, half), bytes.subarray(half)]) {
       const copy = Buffer.from(piece);

@@ -287,6 +287,57 @@ describe("a registry that is killed", () => {
   });
 });
 
+describe("a stream that lies (R10)", () => {
+  const deltaType = 0x0c;
+
+  async function watched(
+    seed: number,
+  ): Promise<{ world: World; consumer: RegistryDirectory; watcher: Watcher; provider: RegistryDirectory }> {
+    const world = new World(seed);
+    await world.startRegistry();
+    const [provider, consumer] = [world.client("provider"), world.client("consumer")];
+    const watcher = new Watcher(consumer);
+    for (let port = 1; port <= 5; port++) await run(world, provider.publish(instance(port)));
+    await until(world, "all are seen", () => watcher.ports.length === 5);
+    await world.clock.advance(100);
+    return { world, provider, consumer, watcher };
+  }
+
+  const faults: Readonly<Record<string, (bytes: Buffer) => readonly Buffer[]>> = {
+    "a delta that is lost": () => [],
+    "a delta that comes twice": (bytes) => [bytes, bytes],
+    "a delta whose digest is wrong": (bytes) => {
+      const wrong = Buffer.from(bytes);
+      const digestAt = 8 + 1 + 2 + Buffer.byteLength(service) + 24;
+      wrong[digestAt] = (wrong[digestAt] as number) ^ 1;
+      return [wrong];
+    },
+    "a delta whose record is malformed": (bytes) => {
+      const wrong = Buffer.from(bytes);
+      wrong.fill(0xff, wrong.length - 20, wrong.length - 8);
+      return [wrong];
+    },
+  };
+  for (const [name, fault] of Object.entries(faults)) {
+    it(`is found out and repaired by at most one resync: ${name}`, async () => {
+      const { world, provider, consumer, watcher } = await watched(40);
+      const sets = watcher.sets.length;
+      world.network.tamper = (bytes) => {
+        if (bytes[3] !== deltaType) return [bytes];
+        world.network.tamper = (other) => [other];
+        return fault(bytes);
+      };
+      await run(world, provider.publish(instance(6)));
+      await world.clock.advance(20_000);
+      assert.deepEqual(watcher.ports, [1, 2, 3, 4, 5, 6]);
+      for (const set of watcher.sets.slice(sets)) assert.deepEqual(portsOf(set.instances), [1, 2, 3, 4, 5, 6]);
+      const { resyncs } = consumer.status().counts;
+      assert.equal(resyncs, name === "a delta that comes twice" ? 0 : 1);
+      await world.end();
+    });
+  }
+});
+
 describe("a client that starts", () => {
   it("is ready once what it remembers is answered, from disk when the registry is away, never from nothing", async () => {
     const world = new World(30);

@@ -7,7 +7,7 @@ import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { parseServiceText } from "@dualmesh/model/service";
 import { FrameError } from "@dualmesh/wire/codec";
-import { type Channel, type ChannelEvents, FrameCutter } from "@dualmesh/wire/stream/channel";
+import { type Channel, type ChannelEvents, FrameCutter, type PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { StreamFrame } from "@dualmesh/wire/stream/codec";
 import { decodeMessage } from "@dualmesh/wire/stream/decode";
 import { encodeMessage } from "@dualmesh/wire/stream/encode";
@@ -52,6 +52,7 @@ export interface StreamHost {
   readonly epoch: number;
   readonly registryId: Buffer;
   readonly counts: StreamCounts;
+  readonly partialFrames: PartialBytes;
   /** The connection is over. */
   readonly onClosed: (connection: StreamConnection) => void;
 }
@@ -97,7 +98,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     this.#queue = new PushQueue(host.pusher, host.store, channel, host.clock, () => {
       if (this.#pingDue) this.#ping();
     });
-    this.#cutter = new FrameCutter(maxHelloFrameBytes, (frame) => this.#onFrame(frame));
+    this.#cutter = new FrameCutter(maxHelloFrameBytes, (frame) => this.#onFrame(frame), host.partialFrames);
     this.#heardAt = host.clock.now();
     this.#deadline = host.clock.after(helloTimeoutMs, () => {
       host.counts.helloTimeouts++;
@@ -203,6 +204,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     this.#deadline?.cancel();
     this.#cutter.maxBytes = maxStreamFrameBytes;
     const opened = host.sessions.open(hello, this);
+    if (opened === undefined) return this.#fail("busy", "this registry has as many sessions as it may have");
     this.#session = opened.session;
     if (opened.resumed) host.counts.resumed++;
     if (opened.durable === undefined) return this.#acknowledge(opened);
@@ -410,6 +412,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     this.#deadline?.cancel();
     this.#pings?.cancel();
     this.#queue.close();
+    this.#cutter.close();
     if (this.#session !== undefined) this.#host.sessions.lost(this.#session, this);
     this.#host.onClosed(this);
   }

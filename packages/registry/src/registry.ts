@@ -9,7 +9,7 @@ import { Scope } from "@dualmesh/base/scope";
 import type { Journal } from "@dualmesh/base/state/journal";
 import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import type { Instance } from "@dualmesh/model/instance";
-import type { Channel, ChannelEvents } from "@dualmesh/wire/stream/channel";
+import { type Channel, type ChannelEvents, PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { GoodbyeReason } from "@dualmesh/wire/stream/messages";
 import { revisionText } from "@dualmesh/wire/stream/messages";
 import type { RegistryConfig } from "./config.ts";
@@ -100,6 +100,8 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
   };
   const { complete } = loaded;
   const sessionOptions = {
+    // Lost sessions count too, so that connecting and vanishing in a loop fills nothing.
+    maxSessions: config.limits.connections * 2,
     complete,
     instances,
     journal,
@@ -125,6 +127,7 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
     epoch,
     registryId: loaded.registryId,
     counts,
+    partialFrames: new PartialBytes(maxPartialBytes),
     onClosed: (connection) => void connections.delete(connection),
   };
   // Encoded snapshots are worth keeping while many ask for the same, not for good.
@@ -156,6 +159,9 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
     stop,
   };
 }
+
+/** Incomplete frames of all connections of the stream together. */
+const maxPartialBytes = 64 * 1024 * 1024;
 
 /** Loads, opens the doors, listens. Rejects with `listen.port-taken` and its like when a port cannot be had. */
 export async function startRegistry(options: RegistryOptions): Promise<RunningRegistry> {

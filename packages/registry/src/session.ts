@@ -47,6 +47,7 @@ export interface SessionsOptions {
   readonly epoch: number;
   readonly graceMs: number;
   readonly restartWindowMs: number;
+  readonly maxSessions: number;
   /** Everybody who was here before the restart is among the loaded sessions. */
   readonly complete: boolean;
   /** Nobody who was here before the restart is missing any more. */
@@ -92,8 +93,8 @@ export class Sessions {
     return { epoch: this.#options.epoch, counter: ++this.#counter };
   }
 
-  /** Continues the session of the hello's token, or begins one. The token is given once, when the session is new. */
-  open(hello: Hello, connection: SessionConnection): OpenedSession {
+  /** Continues the session of the hello's token, or begins one; undefined when there are too many. The token is given once, when the session is new. */
+  open(hello: Hello, connection: SessionConnection): OpenedSession | undefined {
     const known = hello.token.length === 0 ? undefined : this.#byToken.get(hashOf(hello.token).toString("latin1"));
     if (known !== undefined && known.nodeId === hello.nodeId) {
       const former = known.connection;
@@ -105,6 +106,7 @@ export class Sessions {
       former?.takenOver();
       return { session: known, token: Buffer.alloc(0), resumed: true, durable: undefined };
     }
+    if (this.count >= this.#options.maxSessions && !this.#dropIdle()) return undefined;
     const token = this.#options.random.bytes(tokenBytes);
     const { kind, nodeId } = hello;
     const session = this.#add({ id: this.newId(), tokenHash: hashOf(token), kind, nodeId }, hello.agent);
@@ -149,6 +151,16 @@ export class Sessions {
   close(): void {
     this.#window.cancel();
     for (const session of this.#byText.values()) session.expiry?.cancel();
+  }
+
+  /** Forgets a lost session that publishes nothing; false when there is none. */
+  #dropIdle(): boolean {
+    for (const session of this.#byText.values()) {
+      if (session.connection !== undefined || this.#options.instances.countOf(session.id) > 0) continue;
+      this.#forget(session);
+      return true;
+    }
+    return false;
   }
 
   #add(stored: StoredSession, agent: string): Session {

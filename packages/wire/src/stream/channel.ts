@@ -4,6 +4,7 @@
  */
 import { FrameError } from "../codec.ts";
 import { frameHeadBytes, type StreamFrame, streamCodec } from "./codec.ts";
+import { maxStreamFrameBytes } from "./limits.ts";
 
 export interface Channel {
   /** `address:port` of the peer, to show. */
@@ -29,19 +30,35 @@ export interface ChannelEvents {
   closed(reason: string): void;
 }
 
+/** What the incomplete frames of many connections may take together, in bytes. */
+export class PartialBytes {
+  readonly limit: number;
+  used = 0;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+}
+
 /** Cuts bytes into frames. What is incomplete is kept in a buffer that grows with what arrived, up to the limit. */
 export class FrameCutter {
   readonly #frame: StreamFrame = streamCodec.view();
   readonly #onFrame: (frame: StreamFrame) => boolean;
   /** The largest frame that is accepted now. */
   maxBytes: number;
-  #partial: Buffer = Buffer.alloc(0);
+  readonly #budget: PartialBytes;
+  #partial: Buffer = noBytes;
   #held = 0;
   /** Bytes that the partial frame is known to need. */
   #need = 0;
 
   /** `onFrame` returns false when it wants no more; a frame is valid during the call only. */
-  constructor(maxBytes: number, onFrame: (frame: StreamFrame) => boolean) {
+  constructor(
+    maxBytes: number,
+    onFrame: (frame: StreamFrame) => boolean,
+    budget: PartialBytes = new PartialBytes(maxStreamFrameBytes),
+  ) {
+    this.#budget = budget;
     this.maxBytes = maxBytes;
     this.#onFrame = onFrame;
   }
@@ -64,9 +81,8 @@ export class FrameCutter {
         this.#need = -size;
         continue;
       }
-      this.#held = 0;
       const wanted = this.#onFrame(this.#frame);
-      if (this.#partial.length > keptBytes) this.#partial = Buffer.alloc(0);
+      this.close();
       if (!wanted) return false;
     }
     while (at < bytes.length) {
@@ -82,6 +98,13 @@ export class FrameCutter {
     return true;
   }
 
+  /** Forgets what is incomplete and gives its memory back. */
+  close(): void {
+    this.#budget.used -= this.#partial.length;
+    this.#partial = noBytes;
+    this.#held = 0;
+  }
+
   #decode(bytes: Buffer, at: number, end: number): number {
     const size = streamCodec.decode(bytes, at, end, this.#frame);
     if (Math.abs(size) > this.maxBytes && Math.abs(size) > frameHeadBytes)
@@ -92,7 +115,12 @@ export class FrameCutter {
   #keep(bytes: Buffer, from: number, to: number): void {
     const size = this.#held + to - from;
     if (size > this.#partial.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(size, Math.min(this.#need, this.#partial.length * 2)));
+      const capacity = Math.max(size, Math.min(this.#need, this.#partial.length * 2));
+      const more = capacity - this.#partial.length;
+      if (this.#budget.used + more > this.#budget.limit)
+        throw new FrameError("stream", 0, "incomplete frames take all the memory that they may");
+      this.#budget.used += more;
+      const grown = Buffer.allocUnsafeSlow(capacity);
       this.#partial.copy(grown, 0, 0, this.#held);
       this.#partial = grown;
     }
@@ -101,4 +129,4 @@ export class FrameCutter {
   }
 }
 
-const keptBytes = 64 * 1024;
+const noBytes = Buffer.alloc(0);

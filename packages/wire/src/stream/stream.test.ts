@@ -4,7 +4,7 @@ import { isMeshError } from "@dualmesh/base/errors";
 import fc from "fast-check";
 import { FrameError } from "../codec.ts";
 import { frameLaws } from "../laws.ts";
-import { FrameCutter } from "./channel.ts";
+import { FrameCutter, PartialBytes } from "./channel.ts";
 import { frameHeadBytes, type StreamFrame, streamCodec } from "./codec.ts";
 import { decodeMessage } from "./decode.ts";
 import { encodeMessage } from "./encode.ts";
@@ -207,6 +207,20 @@ describe("the frame cutter", () => {
         },
       ),
     );
+  });
+
+  it("keeps within what all incomplete frames may take together, and gives it back", () => {
+    const budget = new PartialBytes(45);
+    const frame = encodeMessage({ type: "goodbye", reason: "orderly", text: "x".repeat(30) });
+    const cutters = [0, 1].map(() => new FrameCutter(maxStreamFrameBytes, () => true, budget));
+    cutters[0]?.read(frame.subarray(0, 30));
+    assert.ok(budget.used >= 30 && budget.used <= 45);
+    assert.throws(() => cutters[1]?.read(frame.subarray(0, 20)), FrameError);
+    cutters[0]?.close();
+    assert.equal(budget.used, 0);
+    cutters[1]?.read(frame.subarray(0, 10));
+    cutters[1]?.read(frame.subarray(10));
+    assert.equal(budget.used, 0);
   });
 
   it("refuses a frame above its limit as soon as the length is there", () => {
