@@ -63,7 +63,7 @@ interface Inbound {
 const windowMs = 3000;
 /** More recent calls of one couple than this are forgotten early: the figures of the window are then those of the newest. */
 const maxRecent = 4096;
-/** A sidecar that counted nothing for so long has no part in the calls. */
+/** A sidecar that had counted nothing for so long when a call was started had no part in it. */
 const inboundFreshMs = 1500;
 const maxReasons = 5;
 
@@ -132,7 +132,7 @@ export class Ledger {
   }
 
   /** How many calls took exactly this way and were answered since `since`. */
-  answered(row: Pick<Row, "caller" | "called" | "callerWay" | "calledWay">, since: number, now: number): number {
+  answered(row: Pick<Row, "caller" | "called" | "callerWay" | "calledWay">, since: number): number {
     const couple = this.#couples.get(keyOf(row.caller, row.called));
     if (couple === undefined) return 0;
     return couple.recent.filter(
@@ -140,7 +140,7 @@ export class Ledger {
         !seen.failed &&
         seen.at >= since &&
         seen.callerWay === row.callerWay &&
-        this.#calledWay(couple, seen, now) === row.calledWay,
+        this.#calledWay(couple, seen) === row.calledWay,
     ).length;
   }
 
@@ -157,7 +157,7 @@ export class Ledger {
         caller: couple.caller,
         called: couple.called,
         callerWay: newest?.callerWay ?? "SDK",
-        calledWay: newest === undefined ? "SDK" : this.#calledWay(couple, newest, now),
+        calledWay: newest === undefined ? "SDK" : this.#calledWay(couple, newest),
         callsPerSecond: couple.recent.length / (windowMs / 1000),
         failed: couple.failed,
         p50Ms: quantile(answered, 0.5),
@@ -175,10 +175,10 @@ export class Ledger {
     };
   }
 
-  #calledWay(couple: Couple, seen: Seen, now: number): Way {
+  #calledWay(couple: Couple, seen: Seen): Way {
     if (!seen.viaSidecar) return seen.calledWay;
     const inbound = this.#inbound.get(couple.called);
-    return inbound !== undefined && now - inbound.grewAt < inboundFreshMs ? "mesh" : "SDK";
+    return inbound !== undefined && seen.at - inbound.grewAt < inboundFreshMs ? "mesh" : "SDK";
   }
 
   #count(at: number, failed: boolean, reason: string): void {

@@ -87,7 +87,7 @@ async function shown(telling: Telling, name: string, ways: ReadonlyMap<string, W
     .filter(({ caller, called }) => caller === name || called === name);
   for (const { caller, called } of couples) {
     const row = { caller, called, callerWay: ways.get(caller) ?? "SDK", calledWay: ways.get(called) ?? "SDK" };
-    while (ledger.answered(row, since, clock.wall()) < enoughCalls) {
+    while (ledger.answered(row, since) < enoughCalls) {
       signal.throwIfAborted();
       if (clock.now() > deadline) {
         const wanted = `${caller} (${row.callerWay}) to ${called} (${row.calledWay})`;
