@@ -24,7 +24,10 @@ module.exports = {
       name: "one-transport",
       comment: "in the sidecar only transport/ touches a socket",
       severity: "error",
-      from: { path: "^packages/sidecar/src/", pathNot: "^packages/sidecar/src/(transport/|.*\\.test\\.ts$)" },
+      from: {
+        path: "^packages/sidecar/src/",
+        pathNot: "^packages/sidecar/src/(transport/|.*(\\.test|/testing)\\.ts$)",
+      },
       to: { path: "^(node:)?(net|tls|dgram)$", dependencyTypes: ["core"] },
     },
     {
@@ -34,13 +37,22 @@ module.exports = {
       from: { path: "^packages/model/src/", pathNot: "\\.test\\.ts$" },
       to: { dependencyTypes: ["core"] },
     },
-    { name: "no-circles", severity: "error", from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } } },
+    {
+      name: "no-circles",
+      severity: "error",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
     { name: "resolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
   ],
   options: {
     doNotFollow: { path: "node_modules" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
-    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "node", "default"], extensions: [".ts", ".js"] },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default"],
+      extensions: [".ts", ".js"],
+    },
   },
 };

@@ -8,6 +8,7 @@ export interface Fact {
   readonly reason: string;
 }
 
+/** @public The runner loads it by its path. */
 // biome-ignore lint/style/noDefaultExport: the runner takes a reporter as the default export
 export default async function* facts(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const event of events) {
