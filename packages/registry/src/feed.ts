@@ -18,7 +18,7 @@ import { compareRevisions, type FeedKind, type Removal, type RemovalReason } fro
 import type { Revision } from "@dualmesh/wire/stream/payload";
 import type { FeedPosition, FeedUpdate } from "./store.ts";
 
-/** Deltas kept for subscribers that come back after a short gap; beyond either limit the oldest go. */
+/** Deltas kept for subscribers that come back after a short gap; beyond either limit, or the set's own size, the oldest go. */
 const maxRingDeltas = 256;
 const maxRingBytes = 512 * 1024;
 
@@ -134,7 +134,9 @@ export class Feed {
     this.#sealed = { revision: to, digest: batch.digest };
     this.#ring.push({ from, to, frame });
     this.#ringBytes += frame.length;
-    while (this.#ring.length > maxRingDeltas || (this.#ringBytes > maxRingBytes && this.#ring.length > 1)) {
+    // Deltas larger than the whole are of no use; up to there they are cheaper, also when much changes at once.
+    const limit = Math.max(maxRingBytes, this.#recordBytes + chunkBytes);
+    while (this.#ring.length > maxRingDeltas || (this.#ringBytes > limit && this.#ring.length > 1)) {
       this.#ringBytes -= (this.#ring.shift() as SealedDelta).frame.length;
     }
   }

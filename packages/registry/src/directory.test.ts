@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
+import { isMeshError } from "@dualmesh/base/errors";
+import { silentLog } from "@dualmesh/base/log";
+import { seededRandom } from "@dualmesh/base/random";
+import type { InstanceSet } from "@dualmesh/model/directory";
+import { registryConfigShape } from "./config.ts";
+import { openRegistryCore, type RegistryCore } from "./registry.ts";
+import { instance, service, VolatileJournal } from "./testing/peer.ts";
+
+function openCore(clock: FakeClock, epoch = 1, journal = new VolatileJournal()): Promise<RegistryCore> {
+  const state = { epoch, journal: () => Promise.resolve(journal) };
+  const config = registryConfigShape.parse({});
+  return openRegistryCore({ config, state, clock, random: seededRandom(epoch), log: silentLog });
+}
+
+describe("the directory of doors at the registry", () => {
+  it("publishes, shows real addresses to watchers, and withdraws", async () => {
+    const clock = new FakeClock();
+    const { directory, stop } = await openCore(clock);
+    const sets: InstanceSet[] = [];
+    const watch = directory.watch(service, (set) => sets.push(set));
+    assert.equal(sets.length, 0, "never synchronously");
+    await clock.advance(20);
+    assert.deepEqual(sets[0]?.instances, []);
+    const publication = await directory.publish(instance(1));
+    await clock.advance(20);
+    assert.deepEqual(
+      sets.at(-1)?.instances.map(({ address, port }) => [address, port]),
+      [["10.0.0.1", 1]],
+    );
+    assert.equal(sets.at(-1)?.freshSince, clock.wall());
+    await publication.update(instance(1, { weight: 7 }));
+    await clock.advance(20);
+    assert.equal(sets.at(-1)?.instances[0]?.weight, 7);
+    await publication.withdraw();
+    await publication.withdraw();
+    await clock.advance(20);
+    assert.deepEqual(sets.at(-1)?.instances, []);
+    watch.close();
+    stop();
+  });
+
+  it("ends a publication whose key is published again, and deletes nothing of its successor", async () => {
+    const clock = new FakeClock();
+    const { directory, store, stop } = await openCore(clock);
+    let superseded = 0;
+    const former = await directory.publish(instance(1), { onSuperseded: () => superseded++ });
+    const successor = await directory.publish(instance(1, { incarnation: 2 }));
+    assert.equal(superseded, 1);
+    await assert.rejects(former.update(instance(1)), (error) => isMeshError(error, "registry.superseded"));
+    await former.withdraw();
+    assert.equal([...store.rowsOf(service)].length, 1);
+    await successor.withdraw();
+    assert.equal([...store.rowsOf(service)].length, 0);
+    stop();
+  });
+
+  it("keeps what a door published over a restart until the door says it again or the window has passed", async () => {
+    const clock = new FakeClock();
+    const journal = new VolatileJournal();
+    const before = await openCore(clock, 1, journal);
+    await before.directory.publish(instance(1));
+    await before.directory.publish(instance(2));
+    before.stop();
+    const after = await openCore(clock, 2, journal);
+    const { revision } = after.store;
+    await after.directory.publish(instance(1));
+    assert.deepEqual(after.store.revision, revision, "an equal value makes no revision");
+    await clock.advance(59_000);
+    assert.equal([...after.store.rowsOf(service)].length, 2);
+    await clock.advance(2_000);
+    assert.deepEqual(
+      [...after.store.rowsOf(service)].map(({ session }) => session.epoch),
+      [2],
+    );
+    assert.ok(after.sessions.settled);
+    after.stop();
+  });
+
+  it("lists the catalogue by pattern", async () => {
+    const clock = new FakeClock();
+    const { directory, stop } = await openCore(clock);
+    const seen: string[] = [];
+    directory.watchCatalogue("bolt/*", (entries) => seen.push(entries.map((entry) => entry.service).join()));
+    await directory.publish(instance(1));
+    await directory.publish(instance(2, { service: "dubbo/x::" }));
+    await clock.advance(50);
+    assert.equal(seen.at(-1), service);
+    stop();
+  });
+
+  it("refuses what is no service", async () => {
+    const { directory, stop } = await openCore(new FakeClock());
+    await assert.rejects(directory.publish(instance(1, { service: "Greeter" })), (error) =>
+      isMeshError(error, "registry.refused"),
+    );
+    stop();
+  });
+});
