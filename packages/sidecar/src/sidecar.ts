@@ -6,16 +6,18 @@ import type { AdminRoute } from "@dualmesh/base/admin/server";
 import { jsonReply, textReply } from "@dualmesh/base/admin/server";
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { withoutSecrets } from "@dualmesh/base/config/print";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { metricsContentType } from "@dualmesh/base/metrics";
 import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import type { Door } from "@dualmesh/dialects/door";
+import { maxMeshBodyBytes, openMeshDoor } from "@dualmesh/dialects/mesh/door";
 import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { Apps } from "./apps/apps.ts";
-import { type SidecarConfig, sidecarConfig } from "./config.ts";
+import { boltPortOf, type SidecarConfig, sidecarConfig } from "./config.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type Face, openFace } from "./face/face.ts";
 import { DataMetrics } from "./metrics.ts";
@@ -26,7 +28,9 @@ import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/request.ts";
 import { hostDoor, isLoopback } from "./transport/door-host.ts";
+import { hostHttp } from "./transport/http-host.ts";
 import { type Listener, listen } from "./transport/listener.ts";
+import { machineAddress } from "./transport/machine.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
 import { probe } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
@@ -43,6 +47,7 @@ export interface RunningSidecar {
   readonly outboundPort: number;
   readonly inboundPort: number;
   readonly zookeeperPort: number | undefined;
+  readonly meshPort: number | undefined;
   /** The pages of the admin port. */
   readonly routes: ReadonlyMap<string, AdminRoute>;
   status(): unknown;
@@ -68,7 +73,7 @@ class Assembly {
   readonly #scope: Scope;
   readonly #metrics: DataMetrics;
   readonly #ready: Ready;
-  readonly #doors: Door[] = [];
+  readonly #doors: Pick<Door, "dialect" | "sessions">[] = [];
   #face: Face | undefined;
 
   constructor(options: SidecarOptions, scope: Scope) {
@@ -115,13 +120,18 @@ class Assembly {
     this.#feed(face, plane, pair);
 
     const zookeeper = await this.#zookeeperDoor(face);
+    const mesh = await this.#meshDoor(face, plane);
     this.#ready.listening();
     void directory.ready().then((state) => this.#ready.directory(state));
-    log.info({ outbound: pair.outbound, inbound: pair.inbound, zookeeper: zookeeper?.port }, "the sidecar listens");
+    log.info(
+      { outbound: pair.outbound, inbound: pair.inbound, zookeeper: zookeeper?.port, mesh: mesh?.port },
+      "the sidecar listens",
+    );
     return {
       outboundPort: outbound.port,
       inboundPort: pair.inbound,
       zookeeperPort: zookeeper?.port,
+      meshPort: mesh?.port,
       routes: this.#routes(face, directory),
       status: () => this.#status(face, directory, pair, published),
       close: () => this.#close(face, directory, plane, outbound),
@@ -153,14 +163,6 @@ class Assembly {
   ): Promise<{ pair: PortPair; outbound: Listener }> {
     const { config } = this.#options;
     const inboundHost = config.inbound.host ?? config.advertise;
-    const accept = (transport: Transport): void => {
-      // The outbound port trusts its callers as this host's own applications.
-      if (isLoopback(transport.localAddress)) return plane.accept(transport, "outbound");
-      this.#metrics.event("downstream_refused");
-      transport.open({ onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} });
-      transport.destroy("not from loopback");
-    };
-    const dropped = (): void => this.#metrics.event("downstream_dropped");
     const { listening } = await choosePair<{ outbound: Listener; inbound: number }>({
       journal,
       ...(config.outbound.port === undefined ? {} : { outbound: config.outbound.port }),
@@ -170,7 +172,7 @@ class Assembly {
         (port >= config.publishedPorts.from && port <= config.publishedPorts.to),
       listen: async ({ inbound, outbound: port }) => {
         const { host } = config.outbound;
-        const outbound = await listen({ host, port, maxConnections: config.limits.connections, accept, dropped });
+        const outbound = await this.#listenOutbound(plane, host, port);
         try {
           const taken = inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound);
           return { outbound, inbound: await taken };
@@ -225,6 +227,71 @@ class Assembly {
     });
     this.#scope.defer(() => host.close());
     return host;
+  }
+
+  /** `mesh://` says neither host nor port of a provider, and its clients call one port only, whatever they are told. */
+  async #meshDoor(face: Face, plane: DataPlane): Promise<Listener | undefined> {
+    const { config, state, clock, random, log } = this.#options;
+    if (config.doors.mesh === false) return undefined;
+    const { port, outboundPort } = config.doors.mesh;
+    const outbound = await this.#listenOutbound(plane, loopback, outboundPort).catch((error: unknown) => {
+      if (!isMeshError(error, "listen.port-taken")) throw error;
+      const mend =
+        "SOFA-RPC's mesh:// clients call this port only, so one sidecar of a machine can serve them; set doors.mesh to false here";
+      throw new MeshError(error.code, `${error.message} (${mend})`, error.details, { cause: error });
+    });
+    this.#scope.defer(() => outbound.close());
+    const door = await openMeshDoor(
+      {
+        place: "sidecar",
+        directory: face,
+        journal: await state.journal("door-mesh"),
+        epoch: state.epoch,
+        clock,
+        random,
+        log: log.child({ door: "mesh" }),
+      },
+      {
+        boltPort: (application) => boltPortOf(config, application),
+        advertise: config.advertise ?? machineAddress(),
+        outboundPort: outbound.port,
+        untilAccepting: async (host, appPort, signal) => {
+          while (
+            (await probe(loopback, appPort, 300)) !== "accepted" &&
+            (await probe(host, appPort, 300)) !== "accepted"
+          )
+            await sleep(clock, 300, signal);
+        },
+      },
+    );
+    this.#scope.use(door);
+    this.#doors.push(door);
+    const { doorConnections: maxConnections } = config.limits;
+    const host = await hostHttp({
+      host: loopback,
+      port,
+      maxConnections,
+      maxBodyBytes: maxMeshBodyBytes,
+      handle: (request) => door.handle(request),
+    });
+    this.#scope.defer(() => host.close());
+    return host;
+  }
+
+  /** A port that trusts its callers as this host's own applications. */
+  #listenOutbound(plane: DataPlane, host: string, port: number): Promise<Listener> {
+    return listen({
+      host,
+      port,
+      maxConnections: this.#options.config.limits.connections,
+      dropped: () => this.#metrics.event("downstream_dropped"),
+      accept: (transport) => {
+        if (isLoopback(transport.localAddress)) return plane.accept(transport, "outbound");
+        this.#metrics.event("downstream_refused");
+        transport.open({ onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} });
+        transport.destroy("not from loopback");
+      },
+    });
   }
 
   /** The application that a request without a name is counted for: the only one that has registered here. */

@@ -139,3 +139,21 @@ test("applications are not dialled in step", async () => {
   const late = dialled.filter(({ at }) => at > 9_000);
   assert.ok(new Set(late.map(({ at }) => Math.round(at))).size > late.length / 3);
 });
+
+test("one can wait until an application accepts, or give it up, and nothing is dialled any more afterwards", async () => {
+  const { clock, answers, apps } = world();
+  const giveUp = new AbortController();
+  const refused = assert.rejects(apps.untilAccepting("127.0.0.1", 1, giveUp.signal), { name: "AbortError" });
+  let accepted = false;
+  const waiting = apps.untilAccepting("192.0.2.2", 2, new AbortController().signal).then(() => {
+    accepted = true;
+  });
+  await clock.advance(20_000);
+  assert.equal(accepted, false);
+  answers.set("192.0.2.2:2", "accepted");
+  await clock.advance(400);
+  await waiting;
+  giveUp.abort();
+  await refused;
+  assert.deepEqual(apps.status(), []);
+});

@@ -91,6 +91,24 @@ export class Apps {
     };
   }
 
+  /** Resolves when the application accepts; rejects with the signal's reason. */
+  async untilAccepting(registeredHost: string, port: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const accepting = Promise.withResolvers<void>();
+    const onAbort = (): void => accepting.reject(signal.reason);
+    const watch = this.watch(registeredHost, port, ({ state }) => {
+      if (state === "up") accepting.resolve();
+    });
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (watch.health.state === "up") accepting.resolve();
+    try {
+      await accepting.promise;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      watch.close();
+    }
+  }
+
   status(): readonly AppHealth[] {
     return [...this.#apps.values()].map((app) => app.health);
   }

@@ -269,6 +269,8 @@ export class Offer {
       this.#end();
       return;
     }
+    // A source that refuses an update may have let go of what it had: the next attempt publishes anew.
+    this.#upstream = undefined;
     this.#options.log.warn({ service, error: messageOf(error), retryMs }, "an instance could not be published");
     this.#retry = this.#options.clock.after(retryMs, () => this.#poke());
   }

@@ -261,6 +261,31 @@ test("an instance that the directory refuses is reported to the door", async () 
   assert.deepEqual(face.status().provided, []);
 });
 
+test("an update that the directory refuses is reported, and what is wanted is published anew", async () => {
+  const memory = new MemoryDirectory({ clock: openWorld().clock });
+  let refusing = false;
+  const directory: Directory = {
+    watch: (service, listener) => memory.watch(service, listener),
+    watchCatalogue: (pattern, listener) => memory.watchCatalogue(pattern, listener),
+    async publish(instance, options) {
+      if (refusing) throw new Error("not now");
+      const publication = await memory.publish(instance, options);
+      return { ...publication, update: () => Promise.reject(new Error("refused")) };
+    },
+  };
+  const { clock, face, accepting } = openWorld({ directory });
+  accepting.add("127.0.0.1:20880");
+  const publishing = face.publish(dubbo());
+  await clock.advance(10);
+  refusing = true;
+  await assert.rejects((await publishing).update(dubbo({ weight: 3 })), /refused/);
+  await clock.advance(12_000);
+  assert.equal(memory.instances()[0]?.weight, 100);
+  refusing = false;
+  await clock.advance(6_000);
+  assert.equal(memory.instances()[0]?.weight, 3);
+});
+
 test("the data plane's routes are in force before an instance is published", async () => {
   const { clock, directory, face, accepting } = openWorld();
   accepting.add("127.0.0.1:20880");

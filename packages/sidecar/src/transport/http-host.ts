@@ -16,7 +16,7 @@ export interface HttpRequest {
 export interface HttpAnswer {
   readonly status: number;
   readonly contentType: string;
-  readonly body: string;
+  readonly body: Buffer;
 }
 
 export interface HttpHostOptions {
@@ -70,7 +70,7 @@ async function answer(
   const reply = await options.handle({ method: request.method ?? "GET", path: request.url ?? "/", body, remote });
   response.writeHead(reply.status, {
     "content-type": reply.contentType,
-    "content-length": Buffer.byteLength(reply.body),
+    "content-length": reply.body.length,
   });
   response.end(reply.body);
 }
