@@ -85,10 +85,12 @@ async function playFamily(world: World, played: readonly PlayedRow[], report: Re
   const providers = await startEach(
     played.map(({ row }) => [row.provider, row.way.provider] as const),
     (implementation, mode) => startProviders(world, implementation, mode),
+    report.trouble,
   );
   const consumers = await startEach(
     played.map(({ row }) => [row.consumer, row.way.consumer] as const),
     async (implementation, mode) => ({ programs: [await world.startConsumer(implementation, mode)], ports: [] }),
+    report.trouble,
   );
   // Consumers work side by side, each on its own rows in turn.
   await Promise.all(
@@ -106,6 +108,7 @@ async function playFamily(world: World, played: readonly PlayedRow[], report: Re
 async function startEach(
   wanted: readonly (readonly [Implementation, Mode])[],
   start: (implementation: Implementation, mode: Mode) => Promise<Running>,
+  trouble: (text: string) => void,
 ): Promise<ReadonlyMap<string, Started>> {
   const distinct = new Map(wanted.map((pair) => [keyOf(...pair), pair]));
   const started = await Promise.all(
@@ -113,7 +116,9 @@ async function startEach(
       try {
         return [key, await start(...pair)];
       } catch (error) {
-        return [key, { failure: String((error as Error).message) }];
+        const { message, cause } = error as Error;
+        trouble(`${message}\n${String(cause)}`);
+        return [key, { failure: message }];
       }
     }),
   );

@@ -17,16 +17,19 @@ export function formatMatrix(cells: readonly Cell[]): string {
   return [line("", cases), ...table, ...reasons(cells), summary(cells)].join("\n");
 }
 
-/** Failures one by one, skips by their reason. */
+/** Failures and skips by their reason; those of one row with one reason together. */
 function reasons(cells: readonly Cell[]): readonly string[] {
-  const failed = cells
-    .filter((cell) => cell.result === "failed")
-    .map((cell) => `failed   ${cell.name}: ${cell.reason ?? ""}`);
-  const skips = new Map<string, number>();
+  const failed = new Map<string, string[]>();
+  const skipped = new Map<string, number>();
   for (const cell of cells) {
-    if (cell.result === "skipped") skips.set(cell.reason ?? "", (skips.get(cell.reason ?? "") ?? 0) + 1);
+    const reason = cell.reason ?? "";
+    if (cell.result === "skipped") skipped.set(reason, (skipped.get(reason) ?? 0) + 1);
+    if (cell.result !== "failed") continue;
+    const key = `${cell.row}\n${reason}`;
+    failed.set(key, [...(failed.get(key) ?? []), cell.case]);
   }
-  return ["", ...failed, ...[...skips].map(([reason, count]) => `${count} cells ${reason}`)];
+  const failures = [...failed].map(([key, names]) => `failed  ${key.replace("\n", ` (${names.join(", ")}): `)}`);
+  return ["", ...failures, ...[...skipped].map(([reason, count]) => `${count} cells ${reason}`)];
 }
 
 function summary(cells: readonly Cell[]): string {

@@ -90,7 +90,7 @@ export class Program {
       if (!this.running) throw new Error(`${this.name} ended before it was ready: ${this.#ending}`);
       return this.said.some((line) => line["ready"] === true);
     }).catch((error: Error) => {
-      throw new Error(`${error.message}\n${this.tail()}`);
+      throw new Error(error.message, { cause: this.tail() });
     });
     return this;
   }
