@@ -84,17 +84,14 @@ test("every arrow that points up, and every forbidden import, fails the check", 
   const planted = violations.map(([folder, text, rule], index) => {
     const path = `${folder}/planted${index}.ts`;
     plant(path, `${text}\n`);
-    return { path, rule };
+    return { path, told: `${rule}: ${rule === "no-circles" ? folder : path}` }; // a circle begins anywhere
   });
   plant("packages/wire/src/circle.ts", `import "./planted${violations.length - 1}.ts";\n`);
   const { status, output } = cruise(copy);
   for (const { path } of planted) rmSync(join(copy, path));
   rmSync(join(copy, "packages/wire/src/circle.ts"));
   assert.notEqual(status, 0);
-  for (const { path, rule } of planted) {
-    const told = output.split("\n").some((line) => line.includes(`${rule}: `) && line.includes(path));
-    assert.ok(told, `${rule} of ${path} is not told:\n${output}`);
-  }
+  for (const { told } of planted) assert.ok(output.includes(told), `"${told}" is not in:\n${output}`);
 });
 
 test("an export, a file and a dependency that nobody uses are found", () => {
