@@ -153,6 +153,9 @@ describe("leases and owners", () => {
     assert.equal(before.status().state, "taken-over");
     assert.deepEqual(registry.store.revision, revision, "no revision");
     assert.equal(watcher.sets.length, sets, "no push");
+    world.network.cut("node");
+    await world.clock.advance(20_000);
+    assert.equal(after.status().session, session, "the successor continues it after a lost connection");
     await assert.rejects(before.publish(instance(2)), (error) => isMeshError(error, "registry.closed"));
     await world.end();
   });

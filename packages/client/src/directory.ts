@@ -21,7 +21,7 @@ import { digestText } from "@dualmesh/wire/stream/digest";
 import { maxNodeIdBytes, maxServiceBytes, streamVersion } from "@dualmesh/wire/stream/limits";
 import { type HelloAck, type NodeKind, revisionText, type StreamMessage } from "@dualmesh/wire/stream/messages";
 import { type Feed, Feeds } from "./feeds.ts";
-import { Keep } from "./keep.ts";
+import { Keep, type KeptSession } from "./keep.ts";
 import { Link, type LinkState } from "./link.ts";
 import { Publications, type Published } from "./publications.ts";
 import { type Dial, dialTcp } from "./tcp.ts";
@@ -112,7 +112,10 @@ class StreamDirectory implements RegistryDirectory {
   readonly #publications: Publications;
   readonly #staleTimer: Timer;
   readonly #restoreTimer: Timer;
+  /** Whether a former process left a session on disk. */
   readonly #hadSession: boolean;
+  /** In memory too, since a successor may write to the same disk once it has taken over. */
+  #session: KeptSession | undefined;
   #restored = false;
   #ready: "fresh" | "stale" | "no" = "no";
   readonly #whenReady = Promise.withResolvers<"fresh" | "stale">();
@@ -124,7 +127,8 @@ class StreamDirectory implements RegistryDirectory {
     const { clock, random, log, journal } = options;
     const staleAfterMs = options.staleAfterMs ?? defaultStaleAfterMs;
     this.#keep = new Keep(journal);
-    this.#hadSession = this.#keep.session() !== undefined;
+    this.#session = this.#keep.session();
+    this.#hadSession = this.#session !== undefined;
     const send = (message: StreamMessage): void => this.#link.send(message);
     this.#link = new Link({
       addresses: options.addresses,
@@ -140,15 +144,12 @@ class StreamDirectory implements RegistryDirectory {
         nodeId: options.nodeId,
         agent: options.agent ?? "dualmesh",
         credentials: Buffer.from(options.credentials ?? []),
-        token: this.#keep.session()?.token ?? Buffer.alloc(0),
+        token: this.#session?.token ?? Buffer.alloc(0),
       }),
       onOpen: (ack) => this.#onOpen(ack),
       onMessage: (message) => this.#onMessage(message),
       onDown: () => this.#onDown(),
-      onTakenOver: () => {
-        this.#keep.deleteSession();
-        options.onTakenOver?.();
-      },
+      onTakenOver: () => options.onTakenOver?.(),
     });
     this.#publications = new Publications({ clock, log, isOpen: () => this.#link.open, send });
     const onAnswered = (): void => this.#checkReady();
@@ -259,11 +260,13 @@ class StreamDirectory implements RegistryDirectory {
   }
 
   #onOpen(ack: HelloAck): void {
-    const kept = this.#keep.session();
+    const kept = this.#session;
     const sameRegistry = kept?.registryId.equals(ack.registryId) ?? false;
     const token = ack.token.length > 0 ? Buffer.from(ack.token) : kept?.token;
-    if (token !== undefined && (ack.token.length > 0 || !sameRegistry))
-      this.#keep.putSession({ token, registryId: Buffer.from(ack.registryId) });
+    if (token !== undefined && (ack.token.length > 0 || !sameRegistry)) {
+      this.#session = { token, registryId: Buffer.from(ack.registryId) };
+      this.#keep.putSession(this.#session);
+    }
     this.#publications.onOpen(ack.session);
     // A former process' leases are touched only once its successor has published again what it had.
     if (this.#restored) this.#link.send({ type: "reported" });

@@ -4,7 +4,7 @@
  * is all or most of what was known and the registry has just restarted, stays until that registry says that nobody is missing.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
-import { messageOf } from "@dualmesh/base/errors";
+import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import { FrameError } from "@dualmesh/wire/codec";
@@ -45,6 +45,8 @@ type FeedValue = StreamInstance | StreamCatalogueEntry;
 const smallestSharpSet = 4;
 /** A copy that was found wrong is asked for again within this, so that not all clients ask at once. */
 const resyncJitterMs = 1_000;
+/** The limit of subscriptions that is assumed before the registry has said its own. */
+const usualSubscriptions = 10_000;
 /** How often the time up to which sets were proven is written to disk. */
 const saveFreshMs = 60_000;
 /** A feed that nobody watches any more is kept for this, since owners come and go at restarts and upgrades. */
@@ -147,6 +149,7 @@ export class Feeds {
   watch(kind: FeedKind, name: string, listener: FeedListener): () => void {
     let feed = this.#feeds.get(feedText(kind, name));
     if (feed === undefined) {
+      this.#makeRoom();
       feed = this.#add(new Feed(kind, name, undefined));
       this.#subscribe(feed);
     }
@@ -248,6 +251,16 @@ export class Feeds {
       feed.forget = clock.after(forgetMs, () => this.#drop(feed));
     }
     return feed;
+  }
+
+  /** One subscription too many would cost the connection: a feed that nobody watches goes, or the watcher is refused. */
+  #makeRoom(): void {
+    const limit = this.#ack?.limits.subscriptions ?? usualSubscriptions;
+    if (this.#feeds.size < limit) return;
+    for (const feed of this.#feeds.values()) {
+      if (feed.listeners.size === 0) return this.#drop(feed);
+    }
+    throw new MeshError("registry.limit", `a client may watch ${limit} services and patterns`, { limit });
   }
 
   #drop(feed: Feed): void {

@@ -8,6 +8,7 @@ import { maxHelloFrameBytes, maxStreamFrameBytes } from "@dualmesh/wire/stream/l
 import { type Register, type Registered, zeroRevision } from "@dualmesh/wire/stream/messages";
 import { encodeInstance, encodeInstanceKey } from "@dualmesh/wire/stream/record";
 import type { RunningRegistry } from "./registry.ts";
+import { bindWarnings } from "./status.ts";
 import { helloOf, instance, Peer, service, startTestRegistry } from "./testing/peer.ts";
 
 function register(appPort: number, changes: Partial<Register> = {}, fields = {}): Register {
@@ -240,6 +241,11 @@ describe("limits of the registry", { timeout: 60_000 }, () => {
       for (const peer of [provider, stuck, reader]) peer.socket.destroy();
       await registry.close();
     }
+  });
+
+  it("warn of a port that is open to others without authentication", () => {
+    assert.deepEqual(["127.0.0.1", "127.9.9.9", "::1", "localhost"].flatMap(bindWarnings), []);
+    assert.equal(bindWarnings("0.0.0.0").length, 1);
   });
 
   it("name the port that is taken", async () => {

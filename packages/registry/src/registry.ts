@@ -21,7 +21,14 @@ import { MemoryStore } from "./memory-store.ts";
 import { RegistryJournal } from "./persist.ts";
 import { Pusher } from "./push.ts";
 import { Sessions } from "./session.ts";
-import { instancesOf, type RegistryStatus, registryMetrics, registryStatus, type StatusSource } from "./status.ts";
+import {
+  bindWarnings,
+  instancesOf,
+  type RegistryStatus,
+  registryMetrics,
+  registryStatus,
+  type StatusSource,
+} from "./status.ts";
 import type { Store } from "./store.ts";
 import { type Listener, listen } from "./tcp.ts";
 
@@ -185,6 +192,7 @@ export async function startRegistry(options: RegistryOptions): Promise<RunningRe
     scope.defer(() => stream.close());
     // Goodbyes leave before the port cuts its connections.
     scope.defer(() => core.close("shutting-down"));
+    for (const warning of bindWarnings(config.listen)) log.warn({ listen: config.listen }, warning);
     log.info({ listen: config.listen, stream: stream.port, epoch: state.epoch }, "the registry listens");
     return runningRegistry(options, core, stream, doors, scope);
   } catch (error) {

@@ -43,6 +43,8 @@ export interface RegistryStatus {
   readonly revision: string;
   readonly settled: boolean;
   readonly listen: string;
+  /** What an operator should know and mend. */
+  readonly warnings: readonly string[];
   readonly streamPort: number;
   readonly instanceCount: number;
   readonly serviceCount: number;
@@ -76,6 +78,7 @@ export function registryStatus(source: StatusSource): RegistryStatus {
     revision: revisionText(store.revision),
     settled: sessions.settled,
     listen,
+    warnings: bindWarnings(listen),
     streamPort: source.streamPort(),
     instanceCount: store.instanceCount,
     serviceCount: store.serviceCount,
@@ -136,6 +139,14 @@ export function registryMetrics(source: StatusSource): string {
     .counter("dualmesh_registry_push_frames_total", "Frames of changes sent", pusher.counts.frames)
     .counter("dualmesh_registry_push_bytes_total", "Bytes of changes sent", pusher.counts.bytes)
     .toString();
+}
+
+/** Whoever reaches a registry may publish and read, until clients can be authenticated. */
+export function bindWarnings(listen: string): string[] {
+  if (/^(127\.|localhost$|::1$)/.test(listen)) return [];
+  return [
+    `listens on ${listen} without authentication: everybody who reaches it may publish; bind to 127.0.0.1 or shield it`,
+  ];
 }
 
 function firstOf<T>(items: Iterable<T>): T[] {
