@@ -68,3 +68,9 @@ test("a kept pair that cannot be read is chosen anew", async () => {
     assert.equal(pair.inbound, 20_881);
   }
 });
+
+test("a pair of whatever is free is not kept", async () => {
+  const journal = new MemoryJournal();
+  await choosePair({ journal, isReserved, inbound: 0, outbound: 0, listen: host().listen });
+  assert.deepEqual([...journal.entries()], []);
+});

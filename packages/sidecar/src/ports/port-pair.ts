@@ -36,7 +36,8 @@ export async function choosePair<Listening>(
   for (const pair of candidates(options)) {
     try {
       const listening = await options.listen(pair);
-      options.journal.put(journalKey, JSON.stringify(pair));
+      // Port 0 is whatever is free at the time: there is nothing to keep.
+      if (isPort(pair.inbound) && isPort(pair.outbound)) options.journal.put(journalKey, JSON.stringify(pair));
       return { pair, listening };
     } catch (error) {
       if (!isMeshError(error, "listen.port-taken")) throw error;
