@@ -1,14 +1,17 @@
 /** The matrix as text: a row for each couple and way, a column for each case, and below it every reason. */
-import { type Cell, cases } from "./plan.ts";
+import { type Cell, cases, rows } from "./plan.ts";
 
 export function formatMatrix(cells: readonly Cell[]): string {
-  const rows = [...new Set(cells.map((cell) => cell.row))];
-  const width = Math.max(...rows.map((row) => row.length), 4);
+  const played = new Set(cells.map((cell) => cell.row));
+  const names = rows()
+    .map(({ name }) => name)
+    .filter((name) => played.has(name));
+  const width = Math.max(...names.map((row) => row.length), 4);
   const byName = new Map(cells.map((cell) => [cell.name, cell]));
   const columns = cases.map((name) => Math.max(name.length, 7));
   const line = (head: string, texts: readonly string[]): string =>
     [head.padEnd(width), ...texts.map((text, index) => text.padEnd(columns[index] ?? 0))].join("  ").trimEnd();
-  const table = rows.map((row) =>
+  const table = names.map((row) =>
     line(
       row,
       cases.map((name) => byName.get(`${row}/${name}`)?.result ?? ""),
