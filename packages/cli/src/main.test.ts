@@ -117,6 +117,51 @@ async function gone(pid: number): Promise<void> {
   }
 }
 
+test("flags set keys that exist, and each part's printed configuration reads back", async () => {
+  await using home = await openHome();
+  const { schemaAt } = await import("@dualmesh/base/config/schema");
+  const { registryPart } = await import("./run/registry.ts");
+  const { sidecarPart } = await import("./run/sidecar.ts");
+  for (const part of [registryPart, sidecarPart]) {
+    const command = commands.find(({ name }) => name === `${part.name} run`);
+    assert.ok(command !== undefined && "flags" in command);
+    for (const { name, key } of command.flags) {
+      const isOfEveryPart = key === undefined || key[0] === "state" || key[0] === "log";
+      assert.ok(isOfEveryPart || schemaAt(part.schema, key) !== undefined, `${part.name} --${name}`);
+    }
+    const file = join(home.path, `${part.name}.yaml`);
+    const { stdout } = await home.run(part.name, "run", "--print-config");
+    await writeFile(file, stdout);
+    assert.equal((await home.run(part.name, "run", "--config", file, "--print-config")).stdout, stdout);
+  }
+});
+
+test("a supervised sidecar without a registry comes back after kill -9 and ends in order", async () => {
+  await using home = await openHome();
+  const file = join(home.path, "sidecar.yaml");
+  await writeFile(
+    file,
+    `registry: { address: "127.0.0.1:1" }
+outbound: { port: 0 }
+inbound: { port: 0 }
+admin: { port: 0 }
+doors: { zookeeper: { port: 0 }, mesh: false }
+drain: { idleMs: 0, lingerMs: 0 }
+`,
+  );
+  const supervisor = home.start("sidecar", "run", "--supervised", "--config", file);
+  await supervisor.saw('"msg":"running"');
+  process.kill(await childOf(supervisor), "SIGKILL");
+  await supervisor.saw('"msg":"running"', 2);
+  const { stdout } = await home.run("status", "--json");
+  const [{ part, admin }] = JSON.parse(stdout);
+  assert.equal(part, "sidecar");
+  assert.equal((await fetch(`http://${admin}/healthz`)).status, 200);
+  assert.equal((await home.run("status", "--sidecar", admin)).code, 0);
+  supervisor.child.kill("SIGTERM");
+  assert.equal(await supervisor.ended(), 0);
+});
+
 test("a supervised part is started again within a second of kill -9, and ends with its supervisor", async () => {
   await using home = await openHome();
   const supervisor = home.start("registry", "run", "--supervised", ...anyPorts);

@@ -26,6 +26,8 @@ export interface PartAdmin {
   readonly host: string;
   readonly port: number;
   readonly routes: ReadonlyMap<string, AdminRoute>;
+  /** The process has run out of descriptors (true) or has some again: traffic should be turned away while it lasts. */
+  readonly onScarceDescriptors?: (scarce: boolean) => void;
 }
 
 export interface Part<Schema extends z.ZodObject = z.ZodObject> {
