@@ -14,6 +14,11 @@ export interface DoorContext {
   readonly directory: Directory;
   /** The door's own, for the sessions and what they own. */
   readonly journal: Journal;
+  /**
+   * Told before a service is watched because an application said that it will call it, with the patience that the application states
+   * in milliseconds; 0 when it states none.
+   */
+  readonly onConsumer?: (service: string, timeoutMs: number) => void;
   /** Grows at every start of the process (1, 2, …); the upper half of whatever the dialect orders by. */
   readonly epoch: number;
   readonly clock: Clock;

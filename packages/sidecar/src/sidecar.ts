@@ -210,6 +210,7 @@ class Assembly {
     const door = await openZooKeeperDoor({
       place: "sidecar",
       directory: face,
+      onConsumer: (service, timeoutMs) => face.consumer(service, timeoutMs),
       journal: await state.journal("door-zookeeper"),
       epoch: state.epoch,
       clock,

@@ -307,6 +307,7 @@ export class DiscoveryTree implements Tree {
     owner.application ||= wanted.application;
     const view = this.#lists.open(layout, place.interfaceName);
     if (view === undefined) return;
+    for (const service of wanted.services) this.#context.onConsumer?.(service, wanted.timeoutMs);
     view.want(wanted.services);
     this.#held(owner).wanted.set(path, { view, services: wanted.services });
   }

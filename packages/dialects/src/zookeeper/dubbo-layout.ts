@@ -7,6 +7,7 @@ import {
   decodeName,
   dialledLoopback,
   encodeName,
+  longestTimeout,
   nameWithAddress,
   numberOf,
   type ProviderUrl,
@@ -102,7 +103,8 @@ function readConsumer(interfaceName: string, name: string): Wanted | undefined {
       }
     }
   }
-  return { application: url.parameters.get("application") || "unknown", services: services.slice(0, 64) };
+  const application = url.parameters.get("application") || "unknown";
+  return { application, services: services.slice(0, 64), timeoutMs: longestTimeout(url.parameters) };
 }
 
 /** A reference may be bound to a protocol; without one, Dubbo's own is what a provider most likely offers. */

@@ -23,6 +23,8 @@ export interface Wanted {
   readonly application: string;
   /** Canonical service texts. Empty when it wants whatever there is. */
   readonly services: readonly string[];
+  /** How long its calls may take, in milliseconds; 0 when it does not say. */
+  readonly timeoutMs: number;
 }
 
 export interface Layout {

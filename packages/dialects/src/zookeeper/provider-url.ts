@@ -101,3 +101,18 @@ export function dialledLoopback(address: string): string {
   const [second, third, fourth] = match.slice(1).map(Number) as [number, number, number];
   return String(127 * 2 ** 24 + second * 2 ** 16 + third * 2 ** 8 + fourth);
 }
+
+const maxTimeoutMs = 24 * 3_600_000;
+
+/**
+ * How long a URL lets a call take, in milliseconds; 0 when it says nothing. Of several statements (one for a method is
+ * `METHOD.timeout`) the longest: a deadline of ours must never come before the caller's own.
+ */
+export function longestTimeout(parameters: ReadonlyMap<string, string>): number {
+  let longest = 0;
+  for (const [name, value] of parameters) {
+    if (name !== "timeout" && !name.endsWith(".timeout")) continue;
+    if (/^\d{1,9}$/.test(value)) longest = Math.max(longest, Math.min(Number(value), maxTimeoutMs));
+  }
+  return longest;
+}

@@ -82,6 +82,7 @@ function readConsumer(interfaceName: string, name: string): Wanted | undefined {
   return {
     application: url.parameters.get("appName") || "unknown",
     services: [serviceOf(url.scheme, interfaceName, url.parameters.get("uniqueId") ?? "")],
+    timeoutMs: 0, // Bolt states it in each frame
   };
 }
 

@@ -2,7 +2,7 @@
  * What the data plane can carry, judged from a registration: the protocol, and whether a request's service can be read from a frame. What
  * cannot be carried is not caught: it stays at its real address, with the reason shown.
  */
-import { parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
+import { longestTimeout, parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
 import type { Instance } from "@dualmesh/model/instance";
 
 const carriedProtocols = new Set(["bolt", "dubbo"]);
@@ -10,7 +10,6 @@ const carriedProtocols = new Set(["bolt", "dubbo"]);
 const readable = new Set(["hessian2", "fastjson2"]);
 /** What every Dubbo consumer can speak: of a list of preferences nothing behind it is ever chosen. */
 const spokenByAll = "hessian2";
-const maxTimeoutMs = 24 * 3_600_000;
 
 export function isCarriedProtocol(service: string): boolean {
   return carriedProtocols.has(protocolOf(service));
@@ -41,18 +40,10 @@ function judge(instance: Instance): string | undefined {
   return serialization === undefined ? undefined : `serialization ${serialization} cannot be read`;
 }
 
-/**
- * How long the instance's registration lets a call take, in milliseconds; 0 when it says nothing. Of several statements (one for a method
- * is `METHOD.timeout`) the longest: a deadline of ours must never come before the caller's own.
- */
+/** How long the instance's registration lets a call take, in milliseconds; 0 when it says nothing. */
 export function statedTimeoutMs(instance: Instance): number {
-  if (instance.registration.dialect !== "dubbo") return 0; // Bolt states it in each frame
-  let longest = 0;
-  for (const [name, value] of parametersOf(instance)) {
-    if (name !== "timeout" && !name.endsWith(".timeout")) continue;
-    if (/^\d{1,9}$/.test(value)) longest = Math.max(longest, Math.min(Number(value), maxTimeoutMs));
-  }
-  return longest;
+  // Bolt states it in each frame.
+  return instance.registration.dialect === "dubbo" ? longestTimeout(parametersOf(instance)) : 0;
 }
 
 /** The first serialisation that may be used and cannot be read. */

@@ -34,8 +34,6 @@ export interface FaceOptions {
   readonly zone?: string;
   /** How long a withdrawn instance goes on being served, in milliseconds. */
   readonly lingerMs?: number;
-  /** The timeout that this host's consumers of a service registered, in milliseconds, where a door knows it. */
-  readonly consumerTimeoutMs?: (service: string) => number | undefined;
   /** Clock time of the last call to a service: one that is called is not dropped as idle. */
   readonly calledAt?: (service: string) => number | undefined;
 }
@@ -54,6 +52,8 @@ export interface Face extends Directory {
   onOutbound(listener: OutboundListener): Watch;
   /** A call came for a service that nobody has subscribed to: it is followed from now on. */
   ensure(service: string): void;
+  /** A local consumer of a service registered, and states its patience in milliseconds; 0 when it states none. */
+  consumer(service: string, timeoutMs: number): void;
   /** The published ports and what is behind them. */
   inbound(): readonly InboundPort[];
   onInbound(listener: InboundListener): Watch;
@@ -79,6 +79,7 @@ export function openFace(options: FaceOptions): Face {
     outbound: () => wanted.outbound(),
     onOutbound: (listener) => wanted.onOutbound(listener),
     ensure: (service) => wanted.ensure(service),
+    consumer: (service, timeoutMs) => wanted.consumer(service, timeoutMs),
     inbound: () => provided.inbound.ports(),
     onInbound: (listener) => provided.inbound.listen(listener),
     deregister: () => provided.deregister(),

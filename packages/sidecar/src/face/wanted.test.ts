@@ -229,11 +229,20 @@ test("a service keeps being followed for a while when its last subscriber leaves
 });
 
 test("the timeout that consumers registered comes before the provider's", async () => {
-  const { clock, directory, face } = openWorld({ consumerTimeoutMs: () => 250 });
+  const { clock, directory, face } = openWorld();
   await directory.publish(carried({ parameters: "timeout=700" }));
+  const timeoutMs = async (): Promise<number | undefined> => {
+    await clock.advance(10);
+    return face.outbound().get(greeter)?.timeoutMs;
+  };
   face.ensure(greeter);
-  await clock.advance(10);
-  assert.equal(face.outbound().get(greeter)?.timeoutMs, 250);
+  assert.equal(await timeoutMs(), 700);
+  face.consumer(greeter, 250);
+  assert.equal(await timeoutMs(), 250);
+  face.consumer(greeter, 400);
+  assert.equal(await timeoutMs(), 400, "the longest of the consumers");
+  face.consumer(greeter, 0);
+  assert.equal(await timeoutMs(), 700, "one that says nothing goes by the provider");
 });
 
 test("status says what is shown and why something is not carried", async () => {

@@ -32,8 +32,6 @@ export interface WantedOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly loopback: LoopbackAddress;
-  /** The timeout in the registration of this host's consumers of a service, in milliseconds; a door that reads them gives it. */
-  readonly consumerTimeoutMs?: (service: string) => number | undefined;
   /** Clock time of the last call to a service, by the data plane's count; a service that is called is not idle. */
   readonly calledAt?: (service: string) => number | undefined;
 }
@@ -75,6 +73,7 @@ export class Wanted {
   /** Those without a subscriber, the one used longest ago first. */
   readonly #idle = new Map<string, Followed>();
   readonly #outbound = new Set<OutboundListener>();
+  readonly #patience = new Map<string, { readonly longestMs: number; readonly someSayNothing: boolean }>();
   readonly #changed = new Set<string>();
   readonly #sweep: Timer;
   #closed = false;
@@ -105,6 +104,20 @@ export class Wanted {
     if (this.#closed || !isCarriedProtocol(service)) return;
     const followed = this.#follow(service);
     if (followed.subscribers.size === 0) this.#touch(followed);
+  }
+
+  /** A local consumer states how long its calls may take. What was once said holds until the service is not followed any more. */
+  consumer(service: string, timeoutMs: number): void {
+    if (this.#closed) return;
+    const said = this.#patience.get(service);
+    const patience = {
+      longestMs: Math.max(said?.longestMs ?? 0, timeoutMs),
+      someSayNothing: said?.someSayNothing === true || timeoutMs === 0,
+    };
+    if (said === undefined && this.#patience.size >= maxIdle) return;
+    this.#patience.set(service, patience);
+    const followed = this.#followed.get(service);
+    if (followed !== undefined) this.#changedOutbound(followed);
   }
 
   /** All services that the data plane is to know. */
@@ -200,8 +213,14 @@ export class Wanted {
 
   #stateOf({ service, shown, set }: Followed): OutboundService {
     const instances = shown.carried.length > 0 ? shown.carried : shown.bypassed;
-    const stated = this.#options.consumerTimeoutMs?.(service) ?? statedTimeoutMs(shown.loopback);
-    return { service, known: set !== undefined, instances, timeoutMs: stated };
+    return { service, known: set !== undefined, instances, timeoutMs: this.#timeoutOf(service, shown.loopback) };
+  }
+
+  /** What consumers say holds for them; for one that says nothing, what the providers say. */
+  #timeoutOf(service: string, provider: Instance): number {
+    const patience = this.#patience.get(service);
+    if (patience === undefined || patience.longestMs === 0) return statedTimeoutMs(provider);
+    return patience.someSayNothing ? Math.max(patience.longestMs, statedTimeoutMs(provider)) : patience.longestMs;
   }
 
   #changedOutbound(followed: Followed): void {
@@ -242,6 +261,7 @@ export class Wanted {
     followed.upstream?.close();
     this.#followed.delete(followed.service);
     this.#idle.delete(followed.service);
+    this.#patience.delete(followed.service);
     this.#changedOutbound(followed);
     this.#options.log.debug({ service: followed.service }, "a service is not followed any more");
   }
