@@ -71,7 +71,7 @@ test("a registry runs, shows itself in status by socket and by address, refuses 
   const registry = home.start("registry", "run", ...anyPorts);
   await registry.saw('"msg":"running"');
   const here = await home.run("status", "--json");
-  const [report] = JSON.parse(here.stdout);
+  const report = JSON.parse(here.stdout).find(({ pid }: { pid: number }) => pid === registry.child.pid);
   assert.deepEqual(
     [report.part, report.pid, report.state],
     ["registry", registry.child.pid, join(home.path, "dualmesh", "registry")],
@@ -86,7 +86,8 @@ test("a registry runs, shows itself in status by socket and by address, refuses 
   assert.match(second.stderr, new RegExp(`in use by process ${registry.child.pid}`));
   registry.child.kill("SIGTERM");
   assert.equal(await registry.ended(), 0);
-  assert.equal((await home.run("status")).code, 7);
+  assert.equal((await home.run("status", "--state", join(home.path, "dualmesh", "registry"))).code, 7);
+  assert.ok(!(await home.run("status", "--json")).stdout.includes(home.path));
 });
 
 test("a port that is taken ends with 5, a state directory that cannot be used with 6", async () => {
@@ -153,7 +154,7 @@ drain: { idleMs: 0, lingerMs: 0 }
   await supervisor.saw('"msg":"running"');
   process.kill(await childOf(supervisor), "SIGKILL");
   await supervisor.saw('"msg":"running"', 2);
-  const { stdout } = await home.run("status", "--json");
+  const { stdout } = await home.run("status", "--json", "--state", join(home.path, "dualmesh", "sidecar"));
   const [{ part, admin }] = JSON.parse(stdout);
   assert.equal(part, "sidecar");
   assert.equal((await fetch(`http://${admin}/healthz`)).status, 200);
@@ -175,7 +176,8 @@ test("a supervised part is started again within a second of kill -9, and ends wi
   while (!(second > 0)) second = await childOf(supervisor);
   assert.ok(performance.now() - killed < 1_000);
   await supervisor.saw('"msg":"running"', 2);
-  assert.match((await home.run("status", "--json")).stdout, new RegExp(`"pid": ${second}`));
+  const { stdout } = await home.run("status", "--json", "--state", join(home.path, "dualmesh", "registry"));
+  assert.match(stdout, new RegExp(`"pid": ${second}`));
   supervisor.child.kill("SIGTERM");
   assert.equal(await supervisor.ended(), 0);
   await gone(second);
@@ -193,6 +195,14 @@ test("no child outlives a supervisor that is killed", async () => {
 test("a supervisor whose child cannot start at all ends with the child's code", async () => {
   await using home = await openHome();
   assert.equal((await home.run("registry", "run", "--supervised", "--stream-port", "x")).code, 3);
+});
+
+test("status finds a part wherever its state is", async () => {
+  await using home = await openHome();
+  const registry = home.start("registry", "run", "--state", "else where", ...anyPorts);
+  await registry.saw('"msg":"running"');
+  const { stdout } = await home.run("status");
+  assert.ok(stdout.includes(join(home.path, "else where")), stdout);
 });
 
 test("status reads what a part adds without knowing it, and foreign text cannot move the cursor", async () => {

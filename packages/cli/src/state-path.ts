@@ -1,4 +1,4 @@
-/** Where a part keeps its state when nothing is said, and where `status` looks for what runs here. */
+/** Where a part keeps its state when nothing is said. */
 import { accessSync, constants } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -13,7 +13,7 @@ export function defaultStatePath(part: string): string {
   return join(isWritable(usual) ? usual : fallback, part);
 }
 
-/** The directories that hold the state directories of parts. */
+/** The usual place for the state directories of parts, and the one for where that cannot be written. */
 export function stateRoots(environment: NodeJS.ProcessEnv = process.env): readonly [string, string] {
   const home = environment["XDG_STATE_HOME"];
   // As its specification has it, a relative path there counts as none.

@@ -1,5 +1,6 @@
 /** From the words and the file to the configuration of a part, and then to the part. */
 import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { parseConfig } from "@dualmesh/base/config/config";
 import type { Path } from "@dualmesh/base/config/document";
 import { printConfig } from "@dualmesh/base/config/print";
@@ -28,7 +29,9 @@ export async function runConfigured(part: Part, flags: readonly Flag[], values: 
     typeof file === "string"
       ? parseConfig(schema, await readConfig(file), file, overrides)
       : parseConfig(schema, "", "the command line", overrides);
-  const { state = defaultStatePath(part.name), log, ...config } = whole;
+  const { log, ...config } = whole;
+  const state = resolve(whole.state ?? defaultStatePath(part.name));
+  delete config.state;
   if (values.has("print-config")) {
     process.stdout.write(printConfig(schema, { ...config, state, log }));
     return exitCodes.ok;

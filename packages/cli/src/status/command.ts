@@ -1,12 +1,10 @@
 /** `dualmesh status`: what runs, as people or programs read it. It only reads: an admin port, or the control sockets of this machine. */
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import type { Command, FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
-import { stateRoots } from "../state-path.ts";
 import { renderReport } from "./render.ts";
+import { runningDirectories } from "./running.ts";
 
 const timeoutMs = 5_000;
 const maxAnswerSize = 16 * 1024 * 1024;
@@ -42,19 +40,18 @@ async function gather(flags: FlagValues): Promise<unknown[]> {
   return asked.length > 0 ? Promise.all(asked) : whatRunsHere();
 }
 
-/** Every part whose state is in one of the usual places and that answers; one that does not answer is left out, not an error. */
+/** Every part that runs here and may be asked; one that has just ended is left out, not an error. */
 async function whatRunsHere(): Promise<unknown[]> {
-  const directories: string[] = [];
-  for (const root of stateRoots()) {
-    for (const name of await namesIn(root)) directories.push(join(root, name));
-  }
+  const directories = await runningDirectories();
   const answers = await Promise.all(
     directories.map(async (directory) => {
       try {
         return [await callControl(controlPath(directory), "status", {}, { timeoutMs })];
       } catch (error) {
-        if (isMeshError(error, "control.unreachable")) return []; // it ran once and has ended
-        throw error;
+        if (!isMeshError(error)) throw error;
+        // One that stands still must not hide the others.
+        if (error.code !== "control.unreachable") process.stderr.write(`dualmesh status: ${error.message}\n`);
+        return [];
       }
     }),
   );
@@ -62,18 +59,8 @@ async function whatRunsHere(): Promise<unknown[]> {
   if (reports.length > 0) return reports;
   throw new MeshError(
     "control.unreachable",
-    `nothing runs here (looked in ${stateRoots().join(" and ")}); name an admin address with --sidecar or --registry, or a state directory with --state`,
+    "nothing runs here, or it runs as another user; name an admin address with --sidecar or --registry, or a state directory with --state",
   );
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory)).sort();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "EACCES")
-      return [];
-    throw error;
-  }
 }
 
 async function askAdmin(address: string, part: string): Promise<unknown> {

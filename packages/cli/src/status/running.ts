@@ -1,0 +1,39 @@
+/**
+ * Which parts run on this machine: the kernel lists every socket that somebody listens on, so that a part is found wherever its state is, the
+ * demo's included. What is only named alike is told by the files beside it.
+ */
+import { access, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { controlPath } from "@dualmesh/base/state/control-socket";
+
+const maxDirectories = 1_000;
+
+/** The state directories that this user may enter and whose part listens, sorted. */
+export async function runningDirectories(table = "/proc/net/unix"): Promise<string[]> {
+  const found: string[] = [];
+  for (const directory of listening(await readFile(table, "utf8"))) {
+    if (found.length >= maxDirectories) break;
+    if (await isStateDirectory(directory)) found.push(directory);
+  }
+  return found.sort();
+}
+
+/** The directories in which a `control.sock` is bound; flag 00010000 says that it listens. */
+function listening(table: string): Set<string> {
+  const directories = new Set<string>();
+  for (const line of table.split("\n")) {
+    const [, flags, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\S+ (\/.*)$/.exec(line) ?? [];
+    if (flags === "00010000" && path !== undefined && path === controlPath(dirname(path)))
+      directories.add(dirname(path));
+  }
+  return directories;
+}
+
+async function isStateDirectory(directory: string): Promise<boolean> {
+  try {
+    await access(`${directory}/epoch.document`);
+    return true;
+  } catch {
+    return false; // another program's, or another user's
+  }
+}
