@@ -1,7 +1,8 @@
 /** Runs a part from its state directory to its orderly end: lock, part, admin port, control socket, then the wait for a signal. */
 import { type Admin, openAdmin } from "@dualmesh/base/admin/server";
 import { systemClock } from "@dualmesh/base/clock";
-import { type LogLevel, openLog } from "@dualmesh/base/log";
+import type { LogLevel } from "@dualmesh/base/log";
+import { openLog } from "@dualmesh/base/open-log";
 import { systemRandom } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import { type ControlHandler, openControl } from "@dualmesh/base/state/control-socket";
@@ -33,7 +34,7 @@ export interface PartReport {
 /** Resolves to the exit code when the part has ended. */
 export async function runPart(part: Part, options: RunOptions): Promise<number> {
   const { level, pretty } = options.log;
-  const log = openLog(pretty === undefined ? { level } : { level, pretty }).child({ part: part.name });
+  const log = (await openLog(pretty === undefined ? { level } : { level, pretty })).child({ part: part.name });
   const signals = nextSignal();
   await using scope = new Scope(log);
   const clock = systemClock;

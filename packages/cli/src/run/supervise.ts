@@ -6,7 +6,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { type Clock, sleep, systemClock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
-import { type Log, openLog } from "@dualmesh/base/log";
+import type { Log } from "@dualmesh/base/log";
+import { openLog } from "@dualmesh/base/open-log";
 import { exitCodes } from "../exit-codes.ts";
 import { supervisedVariable } from "./signals.ts";
 
@@ -23,7 +24,7 @@ export function restartWaitMs(deaths: number): number {
 
 /** Resolves to the exit code when the child has ended in order, or cannot be started at all. */
 export async function supervise(clock: Clock = systemClock): Promise<number> {
-  const log = openLog({ level: "info" }).child({ part: "supervisor" });
+  const log = (await openLog({ level: "info" })).child({ part: "supervisor" });
   const ending = new AbortController();
   let child: ChildProcess | undefined;
   let signals = 0;

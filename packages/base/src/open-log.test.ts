@@ -3,7 +3,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
 
-const file = JSON.stringify(new URL("./log.ts", import.meta.url).href);
+const file = JSON.stringify(new URL("./open-log.ts", import.meta.url).href);
 
 function run(code: string): { status: number | null; stderr: string; stdout: string } {
   const program = `import { openLog } from ${file};\n${code}`;
@@ -12,7 +12,7 @@ function run(code: string): { status: number | null; stderr: string; stdout: str
 
 test("each line is one JSON object with level, time, fields and text, on standard error", () => {
   const { stderr, stdout } = run(`
-    const log = openLog({ level: "info" });
+    const log = await openLog({ level: "info" });
     log.debug({}, "not shown");
     log.info({ port: 1 }, "listening");
     log.child({ part: "sidecar" }).warn({}, "slow");
@@ -33,7 +33,7 @@ test("each line is one JSON object with level, time, fields and text, on standar
 });
 
 test("the last lines before an exit or a crash are not lost", () => {
-  const many = `const log = openLog({ level: "info" }); for (let i = 0; i < 1000; i++) log.info({ i }, "line");`;
+  const many = `const log = await openLog({ level: "info" }); for (let i = 0; i < 1000; i++) log.info({ i }, "line");`;
   for (const [end, status] of [
     ["process.exit(3);", 3],
     ["throw new Error('crash');", 1],
@@ -46,19 +46,21 @@ test("the last lines before an exit or a crash are not lost", () => {
 
 test("secrets are redacted wherever they stand", () => {
   const { stderr } = run(
-    `openLog({ level: "info" }).info({ token: "hunter2", session: { token: "hunter2", credentials: "hunter2" } }, "x");`,
+    `(await openLog({ level: "info" })).info({ token: "hunter2", session: { token: "hunter2", credentials: "hunter2" } }, "x");`,
   );
   assert.ok(!stderr.includes("hunter2"));
 });
 
 test("lines for people when asked for", () => {
-  const { stderr } = run(`openLog({ level: "info", pretty: true }).info({ port: 1 }, "listening"); process.exit(0);`);
+  const { stderr } = run(
+    `(await openLog({ level: "info", pretty: true })).info({ port: 1 }, "listening"); process.exit(0);`,
+  );
   assert.match(stderr, /INFO.*listening.*"port":1/);
 });
 
 test("a reader of the log that stands still does not stop the process", async () => {
   const program = `import { openLog } from ${file};
-    const log = openLog({ level: "info" });
+    const log = await openLog({ level: "info" });
     const text = "x".repeat(1000);
     let lines = 0;
     const timer = setInterval(() => {
