@@ -137,6 +137,9 @@ const limits = z
     waitingCalls: count(0, 1_000_000)
       .default(1_000)
       .describe("calls that wait for a service; beyond, they are refused"),
+    replayBytes: count(64 * kibibyte, gibibyte)
+      .default(2 * mebibyte)
+      .describe("the last requests, kept for another provider if theirs turns out to be gone"),
     inFlightPerConnection: count(1, 1_000_000).default(32_768).describe("beyond, calls are refused"),
     upstreamQueueBytes: count(kibibyte, gibibyte)
       .default(4 * mebibyte)

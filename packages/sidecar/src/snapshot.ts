@@ -13,6 +13,8 @@ export interface Endpoint {
   /** Wall time in milliseconds, 0 when unknown. */
   readonly startedAt: number;
   readonly security: "plain";
+  /** The application itself, or its sidecar, which says so when the application never saw a request. */
+  readonly mode: "sdk" | "mesh";
 }
 
 export interface EndpointCell {

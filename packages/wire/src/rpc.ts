@@ -40,7 +40,8 @@ export type ReplyReason =
   | "no-provider" /* nobody offers the service */
   | "unreadable" /* the service cannot be read from the frame (serialisation) */
   | "timeout" /* the deadline passed */
-  | "unavailable" /* endpoints exist, none could be reached, or the connection broke with the request in flight */
+  | "unreached" /* endpoints exist and none could be reached: nothing was sent, whoever reads this may try elsewhere */
+  | "unavailable" /* the connection broke with the request in flight: it may have been carried out */
   | "overload" /* a limit was reached */
   | "denied"; /* not authorised */
 
@@ -72,6 +73,14 @@ export interface RpcCodec<Frame extends RpcFrame = RpcFrame> extends FrameCodec<
   heartbeatReply(frame: Frame): Buffer;
   /** True when a response says that the server is healthy but refuses or failed (counted as error in metrics). */
   failed(frame: Frame): boolean;
+  /** True for an `unreached` answer of another sidecar: the application never saw the request. */
+  unreached(frame: Frame): boolean;
+  /**
+   * The library that wrote the body of a request, as a number; 0 where it does not matter. Requests of different writers must not share
+   * a connection to a server that keeps class definitions by name per connection (npm's sofa-rpc-node does), since two libraries
+   * order the fields of one class differently.
+   */
+  writer(frame: Frame): number;
 }
 
 export interface PendingHead {

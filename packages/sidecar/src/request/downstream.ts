@@ -47,6 +47,7 @@ export class Downstream implements TransportEvents, Caller {
   closed = false;
   /** The calling application; empty until its first request has said it. */
   source = "";
+  writer = 0;
 
   constructor(transport: Transport, direction: Direction, table: RouteTable, context: DownstreamContext) {
     this.transport = transport;

@@ -8,17 +8,21 @@ import type { MessageEvents } from "@dualmesh/wire/codec";
 import { frameKind, type PendingHead, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { Series } from "../metrics.ts";
 import type { InFlight } from "../upstream/pending.ts";
+import type { EndpointPool } from "../upstream/pool.ts";
+import type { Replayable } from "./replay.ts";
 import type { Route } from "./routes.ts";
 
 /** Who asked, as far as an exchange needs to know. */
 export interface Caller {
   readonly codec: RpcCodec;
+  /** What its library is (`RpcCodec.writer`): callers of different ones never share a connection. */
+  readonly writer: number;
   readonly closed: boolean;
   /** Passes an answer on; copies it. */
   reply(bytes: Buffer, start: number, end: number): void;
 }
 
-export class Exchange implements WheelEntry, InFlight, PendingHead {
+export class Exchange implements WheelEntry, InFlight, PendingHead, Replayable {
   wheelPrevious: WheelEntry | null = null;
   wheelNext: WheelEntry | null = null;
   wheelDue = 0;
@@ -41,8 +45,11 @@ export class Exchange implements WheelEntry, InFlight, PendingHead {
   held: Buffer | undefined = undefined;
   /** Where the request is: the object that must forget it when it ends early. */
   place: { forget(exchange: Exchange): void } | undefined = undefined;
-  /** The pool that could not be connected to. */
-  tried: object | undefined = undefined;
+  /** The pool that it was given to, and the one before that could not be reached. */
+  pool: EndpointPool | undefined = undefined;
+  tried: EndpointPool | undefined = undefined;
+  replayAt = -1;
+  replaySize = 0;
   ended = false;
 
   constructor(caller: Caller, frame: RpcFrame, origin: ExchangeOrigin) {

@@ -114,12 +114,13 @@ export class SnapshotFeed {
       warmupMs: 0,
       startedAt: 0,
       security: "plain",
+      mode: "sdk",
     };
     const cell = { revision: ++this.#cellRevision, known: true, endpoints: [endpoint] };
     return { service, protocol: name.protocol, ...headOf(name), timeoutMs, cell };
   }
 }
 
-function endpointOf({ address, port, weight, warmupMs, startedAt, security }: Instance): Endpoint {
-  return { address, port, weight, warmupMs, startedAt, security };
+function endpointOf({ address, port, weight, warmupMs, startedAt, security, mode }: Instance): Endpoint {
+  return { address, port, weight, warmupMs, startedAt, security, mode };
 }

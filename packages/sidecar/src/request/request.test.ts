@@ -4,7 +4,7 @@ import { test } from "node:test";
 import v8 from "node:v8";
 import { systemClock } from "@dualmesh/base/clock";
 import { frameKind } from "@dualmesh/wire/rpc";
-import type { Snapshot } from "../snapshot.ts";
+import type { EndpointCell, Snapshot } from "../snapshot.ts";
 import {
   bodyText,
   boltHeartbeat,
@@ -13,8 +13,11 @@ import {
   boltRoute,
   boltService,
   cell,
+  codecOf,
   echo,
+  endpointAt,
   type Peer,
+  type Provider,
   type Received,
   TestPlane,
 } from "./testing.ts";
@@ -102,6 +105,52 @@ test("when nobody can be reached the answer says who was tried and why", async (
   caller.send(boltRequest({ id: 1 }));
   await caller.received(1);
   assert.match(textOf(caller.frames[0]), /can be reached|ECONNREFUSED/);
+});
+
+test("when a provider's sidecar says that its application never saw the request, another provider gets it, once", async () => {
+  await using world = new TestPlane();
+  const codec = codecOf("bolt");
+  const unreached = (peer: Peer, frame: Received): void => {
+    const view = codec.view();
+    codec.decode(frame.bytes, 0, frame.bytes.length, view);
+    peer.send(codec.errorReply(view, "unreached", "nobody home"));
+  };
+  const gone = [await world.provider(unreached), await world.provider(unreached)];
+  const there = await world.provider();
+  const mesh = (...ports: readonly number[]): EndpointCell => ({
+    revision: ports.length,
+    known: true,
+    endpoints: ports.map((port) => ({ ...endpointAt(port), mode: "mesh" })),
+  });
+  world.apply(boltRoute(mesh((gone[0] as Provider).port, there.port)));
+  const caller = await world.caller();
+  for (let id = 1; id <= 10; id++) {
+    caller.send(boltRequest({ id }));
+    await caller.received(id);
+  }
+  assert.ok(caller.frames.every((frame) => bodyText(frame, 4) === "echo"));
+  assert.ok(gone[0]?.requests() === 1, "it is passed over for a while");
+  world.plane.replaceCell(boltService, { ...mesh(...gone.map(({ port }) => port)), revision: 9 });
+  caller.send(boltRequest({ id: 11 }));
+  await caller.received(11);
+  assert.match(textOf(caller.frames[10]), /nobody home/);
+});
+
+test("callers of different libraries never share a connection to a provider", async () => {
+  await using world = new TestPlane();
+  const provider = await world.provider();
+  world.apply(boltRoute(cell(1, [provider.port])));
+  const definition = (...fields: readonly string[]): Buffer =>
+    Buffer.from(
+      `O\x95fx.Us${String.fromCharCode(0x90 + fields.length)}${fields.map((field) => String.fromCharCode(field.length) + field).join("")}o\x90rest`,
+      "latin1",
+    );
+  const [java, node, javaToo] = [await world.caller(), await world.caller(), await world.caller()];
+  java.send(boltRequest({ id: 1, body: definition("name", "id") }));
+  node.send(boltRequest({ id: 1, body: definition("id", "name") }));
+  javaToo.send(boltRequest({ id: 1, body: definition("name", "id") }));
+  await Promise.all([java, node, javaToo].map((caller) => caller.received(1)));
+  assert.equal(provider.peers.length, 2);
 });
 
 test("requests on a connection that breaks are answered, and never sent twice", async () => {

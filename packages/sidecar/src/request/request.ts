@@ -13,6 +13,7 @@ import type { Transport } from "../transport/transport.ts";
 import { type EndpointPool, type ExchangeOwner, Pools, type UpstreamLimits } from "../upstream/pool.ts";
 import { Downstream, type DownstreamContext, type DownstreamLimits } from "./downstream.ts";
 import { Exchange } from "./exchange.ts";
+import { ReplayRing } from "./replay.ts";
 import { type Route, Routing } from "./routes.ts";
 import { Waiting } from "./waiting.ts";
 
@@ -24,6 +25,8 @@ export interface DataLimits extends UpstreamLimits, DownstreamLimits {
   readonly waitMs: number;
   readonly waitingCalls: number;
   readonly maxTimeoutMs: number;
+  /** The memory of requests that may be given to another provider. */
+  readonly replayBytes: number;
 }
 
 export interface DataPlaneOptions {
@@ -36,7 +39,12 @@ export interface DataPlaneOptions {
   readonly unknownService: (protocol: string, head: string, group: string) => string | undefined;
   /** The local application when a request does not say which one it is. */
   readonly localApplication: () => string;
+  /** An endpoint refused a connection or broke one: if it is an application of this host, it may be gone. */
+  readonly suspect?: (host: string, port: number) => void;
 }
+
+/** How long a provider whose application is gone is passed over; the registry will have said so by then. */
+const unreachedMs = 1_000;
 
 const deadlineTickMs = 16;
 
@@ -48,6 +56,7 @@ export class DataPlane implements ExchangeOwner {
   readonly #pools: Pools;
   readonly #deadlines: TimerWheel<Exchange>;
   readonly #waiting: Waiting;
+  readonly #replay: ReplayRing;
   readonly #downstreams = new Set<Downstream>();
   readonly #downstreamContext: DownstreamContext;
   readonly #sweep: { cancel(): void };
@@ -66,6 +75,7 @@ export class DataPlane implements ExchangeOwner {
     this.#pools = new Pools({ clock, metrics, limits, partialFrames, held, owner: this, codecOf, firstId });
     this.#routing = new Routing({ clock, random, metrics, pools: this.#pools });
     this.#deadlines = new TimerWheel<Exchange>(clock, deadlineTickMs, (exchange) => this.#expired(exchange));
+    this.#replay = new ReplayRing(limits.replayBytes);
     this.#waiting = new Waiting(limits.waitingCalls, held);
     const now = (): number => clock.now();
     const request = (downstream: Downstream, frame: RpcFrame): void => this.#request(downstream, frame);
@@ -157,7 +167,10 @@ export class DataPlane implements ExchangeOwner {
     const codec = downstream.codec;
     const nowMs = this.#clock.now();
     if (downstream.direction === "inbound") this.#lastInboundMs = nowMs;
-    if (downstream.source === "") downstream.source = this.#sourceOf(downstream, codec, frame);
+    if (downstream.source === "") {
+      downstream.source = this.#sourceOf(downstream, codec, frame);
+      downstream.writer = codec.writer(frame);
+    }
 
     // 1. Which service is meant.
     const head = codec.service(frame);
@@ -211,11 +224,15 @@ export class DataPlane implements ExchangeOwner {
     if (candidate === undefined) {
       if (exchange.tried === undefined)
         return this.#fail(exchange, "no-provider", `no provider of ${route.service} is known`);
-      return this.#fail(exchange, "unavailable", `no other provider of ${route.service} can be reached`);
+      return this.#fail(exchange, "unreached", `no other provider of ${route.service} can be reached`);
     }
     // The deadline comes first: whoever takes the request may end it at once.
     if (exchange.wheelDue === 0 && !exchange.oneway) this.#deadlines.add(exchange, exchange.deadlineMs);
-    const refusal = candidate.pool.connectionFor(size).send(exchange, bytes, start, size);
+    exchange.pool = candidate.pool;
+    // A sidecar says when its application never saw the request: then another provider may get it.
+    if (candidate.endpoint.mode === "mesh" && exchange.tried === undefined && route.endpointCount > 1)
+      this.#replay.keep(exchange, bytes, start, size);
+    const refusal = candidate.pool.connectionFor(size, exchange.caller.writer).send(exchange, bytes, start, size);
     if (refusal !== undefined) this.refused(exchange, refusal);
   }
 
@@ -228,6 +245,7 @@ export class DataPlane implements ExchangeOwner {
     }
     const codec = exchange.codec;
     const failed = codec.failed(frame);
+    if (failed && this.#elsewhere(exchange, frame)) return;
     codec.rewriteId(frame.bytes, frame.offset, frame.size, exchange.idHigh, exchange.id);
     exchange.caller.reply(frame.bytes, frame.offset, frame.offset + frame.size);
     this.#end(exchange, failed ? "error" : "ok");
@@ -251,16 +269,35 @@ export class DataPlane implements ExchangeOwner {
     exchange.held = undefined;
     if (exchange.ended || held === undefined || route === undefined) return;
     const { address, port } = pool.endpoint;
-    const other = exchange.tried === undefined ? route.pick(pool) : undefined;
-    if (other === undefined)
-      return this.#fail(
+    if (!this.#again(exchange, route, pool, held))
+      this.#fail(
         exchange,
-        "unavailable",
+        "unreached",
         `no provider of ${route.service} can be reached (${address}:${port}: ${reason})`,
       );
+  }
+
+  connectionLost(pool: EndpointPool): void {
+    this.#options.suspect?.(pool.endpoint.address, pool.endpoint.port);
+  }
+
+  /** The answer says that the application never saw the request: another provider gets it, if its bytes are still at hand. */
+  #elsewhere(exchange: Exchange, frame: RpcFrame): boolean {
+    const { pool, route } = exchange;
+    if (exchange.replayAt < 0 || pool === undefined || route === undefined || !exchange.codec.unreached(frame))
+      return false;
+    pool.avoidFor(unreachedMs);
+    const bytes = this.#replay.find(exchange);
+    return bytes !== undefined && this.#again(exchange, route, pool, bytes);
+  }
+
+  /** Once more and never again: nothing of the request was carried out at `pool`. */
+  #again(exchange: Exchange, route: Route, pool: EndpointPool, bytes: Buffer): boolean {
+    if (exchange.tried !== undefined || route.pick(pool) === undefined) return false;
     exchange.tried = pool;
     this.#options.metrics.event("retry");
-    this.#forward(exchange, route, held, 0, held.length);
+    this.#forward(exchange, route, bytes, 0, bytes.length);
+    return true;
   }
 
   refused(exchange: Exchange, _why: "overload"): void {
@@ -284,7 +321,7 @@ export class DataPlane implements ExchangeOwner {
       const reply = exchange.codec.errorReplyTo(exchange, result, text);
       exchange.caller.reply(reply, 0, reply.length);
     }
-    this.#end(exchange, exchange.caller.closed ? "cancelled" : result);
+    this.#end(exchange, exchange.caller.closed ? "cancelled" : result === "unreached" ? "unavailable" : result);
   }
 
   /** Counted once, whatever happened. */
@@ -340,7 +377,7 @@ export class DataPlane implements ExchangeOwner {
       downstream.codec.protocol,
       downstream.direction,
     );
-    series.count(reason, 0);
+    series.count(reason === "unreached" ? "unavailable" : reason, 0);
     if (frame.kind === frameKind.oneway) return;
     const reply = downstream.codec.errorReply(frame, reason, text);
     downstream.reply(reply, 0, reply.length);

@@ -46,8 +46,8 @@ export class Route {
     return this.#pools.length;
   }
 
-  pick(except: object | undefined): Candidate<EndpointPool> | undefined {
-    return this.#balancer?.pick(except as EndpointPool | undefined);
+  pick(except: EndpointPool | undefined): Candidate<EndpointPool> | undefined {
+    return this.#balancer?.pick(except);
   }
 
   series(source: string): Series {

@@ -28,6 +28,7 @@ export const testLimits: DataLimits = {
   waitMs: 1_000,
   waitingCalls: 1_000,
   maxTimeoutMs: 3_600_000,
+  replayBytes: 1 << 20,
 };
 
 export const boltService = "bolt/test.Echo:1.0:";
@@ -163,7 +164,7 @@ export interface Provider {
 }
 
 export function endpointAt(port: number): Endpoint {
-  return { address: "127.0.0.1", port, weight: 100, warmupMs: 0, startedAt: 0, security: "plain" };
+  return { address: "127.0.0.1", port, weight: 100, warmupMs: 0, startedAt: 0, security: "plain", mode: "sdk" };
 }
 
 export function cell(revision: number, ports: readonly number[], known = true): EndpointCell {

@@ -9,7 +9,7 @@ const clock = new FakeClock(1_000_000);
 const random = seededRandom(7);
 
 function endpoint(port: number, weight = 100, more: Partial<Endpoint> = {}): Endpoint {
-  return { address: "10.0.0.1", port, weight, warmupMs: 0, startedAt: 0, security: "plain", ...more };
+  return { address: "10.0.0.1", port, weight, warmupMs: 0, startedAt: 0, security: "plain", mode: "sdk", ...more };
 }
 
 function counts(

@@ -15,6 +15,8 @@ export type Refusal = "overload" | undefined;
 
 export class UpstreamConnection implements TransportEvents {
   readonly pool: EndpointPool;
+  /** The library of all callers on this connection (`RpcCodec.writer`). */
+  readonly writer: number;
   readonly #context: UpstreamContext;
   readonly #codec: RpcCodec;
   readonly #reader: FrameReader<RpcFrame>;
@@ -29,8 +31,9 @@ export class UpstreamConnection implements TransportEvents {
   /** No further request goes here; it closes when the last reply has come. */
   draining = false;
 
-  constructor(pool: EndpointPool, codec: RpcCodec, context: UpstreamContext) {
+  constructor(pool: EndpointPool, codec: RpcCodec, writer: number, context: UpstreamContext) {
     this.pool = pool;
+    this.writer = writer;
     this.#codec = codec;
     this.#context = context;
     this.#pending = new PendingTable(context.limits.inFlightPerConnection, context.firstId());

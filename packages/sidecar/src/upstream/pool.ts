@@ -36,6 +36,8 @@ export interface ExchangeOwner {
   /** The connection was never made: nothing was sent, another endpoint may be tried. */
   notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
   refused(exchange: Exchange, why: "overload"): void;
+  /** A connection could not be made, or broke. */
+  connectionLost(pool: EndpointPool): void;
 }
 
 export interface UpstreamContext {
@@ -51,6 +53,7 @@ export interface UpstreamContext {
   readonly firstId: () => number;
 }
 
+const maxWriters = 8;
 const backoffMs = [200, 500, 1_000, 2_000, 5_000];
 
 export class EndpointPool {
@@ -58,7 +61,8 @@ export class EndpointPool {
   readonly endpoint: Endpoint;
   readonly #codec: RpcCodec;
   readonly #context: UpstreamContext;
-  #shared: UpstreamConnection | undefined;
+  /** One for each library that callers use, see `RpcCodec.writer`; nearly always one in all. */
+  readonly #shared: UpstreamConnection[] = [];
   readonly #large: UpstreamConnection[] = [];
   readonly #draining = new Set<UpstreamConnection>();
   #failures = 0;
@@ -80,14 +84,20 @@ export class EndpointPool {
   }
 
   get connectionCount(): number {
-    return (this.#shared === undefined ? 0 : 1) + this.#large.length + this.#draining.size;
+    return this.#shared.length + this.#large.length + this.#draining.size;
   }
 
-  /** The connection that a request of this many bytes should take. */
-  connectionFor(size: number): UpstreamConnection {
-    if (size > this.#context.limits.largeFrameBytes) return this.#largeConnection();
-    this.#shared ??= this.#connect();
-    return this.#shared;
+  /** The connection that a request of this many bytes, written by this library, should take. */
+  connectionFor(size: number, writer: number): UpstreamConnection {
+    if (size > this.#context.limits.largeFrameBytes) return this.#largeConnection(writer);
+    const shared = this.#shared;
+    for (let index = 0; index < shared.length; index++)
+      if ((shared[index] as UpstreamConnection).writer === writer) return shared[index] as UpstreamConnection;
+    // Past the limit (a caller that makes writers up) connections are shared after all.
+    if (shared.length >= maxWriters) return shared[0] as UpstreamConnection;
+    const connection = this.#connect(writer);
+    shared.push(connection);
+    return connection;
   }
 
   connected(): void {
@@ -105,23 +115,29 @@ export class EndpointPool {
   lost(connection: UpstreamConnection, connected: boolean): void {
     this.#remove(connection);
     this.#draining.delete(connection);
+    this.#context.owner.connectionLost(this);
     if (connected) return;
     this.#context.metrics.event("connect_failed");
     const wait = backoffMs[Math.min(this.#failures, backoffMs.length - 1)] as number;
     this.#failures++;
-    this.#avoidUntilMs = this.#context.clock.now() + wait;
+    this.avoidFor(wait);
+  }
+
+  /** Other endpoints are preferred for so long. */
+  avoidFor(ms: number): void {
+    this.#avoidUntilMs = this.#context.clock.now() + ms;
   }
 
   /** The server said that it is going to stop: its connections take nothing new, and others are preferred for a while. */
   drainFor(ms: number): void {
-    this.#avoidUntilMs = this.#context.clock.now() + ms;
+    this.avoidFor(ms);
     this.retire();
   }
 
   /** Lets every connection end with its last reply. */
   retire(): void {
-    const all = [...(this.#shared === undefined ? [] : [this.#shared]), ...this.#large];
-    this.#shared = undefined;
+    const all = [...this.#shared, ...this.#large];
+    this.#shared.length = 0;
     this.#large.length = 0;
     for (const connection of all) {
       this.#draining.add(connection);
@@ -130,27 +146,29 @@ export class EndpointPool {
   }
 
   connections(): readonly UpstreamConnection[] {
-    return [...(this.#shared === undefined ? [] : [this.#shared]), ...this.#large, ...this.#draining];
+    return [...this.#shared, ...this.#large, ...this.#draining];
   }
 
-  #largeConnection(): UpstreamConnection {
+  #largeConnection(writer: number): UpstreamConnection {
     let least: UpstreamConnection | undefined;
-    for (const connection of this.#large) if (least === undefined || connection.load < least.load) least = connection;
+    for (const connection of this.#large)
+      if (connection.writer === writer && (least === undefined || connection.load < least.load)) least = connection;
     if (least !== undefined && (least.load === 0 || this.#large.length >= this.#context.limits.largeConnections))
       return least;
-    const connection = this.#connect();
+    const connection = this.#connect(writer);
     this.#large.push(connection);
     return connection;
   }
 
-  #connect(): UpstreamConnection {
-    return new UpstreamConnection(this, this.#codec, this.#context);
+  #connect(writer: number): UpstreamConnection {
+    return new UpstreamConnection(this, this.#codec, writer, this.#context);
   }
 
   #remove(connection: UpstreamConnection): void {
-    if (this.#shared === connection) this.#shared = undefined;
-    const at = this.#large.indexOf(connection);
-    if (at >= 0) this.#large.splice(at, 1);
+    for (const list of [this.#shared, this.#large]) {
+      const at = list.indexOf(connection);
+      if (at >= 0) list.splice(at, 1);
+    }
   }
 }
 

@@ -8,7 +8,8 @@ import { type FrameKind, frameKind, type PendingHead, type ReplyReason, type Rpc
 import { equalAt, TextTable } from "../texts.ts";
 import { patchCrc } from "./crc.ts";
 import { BoltFrame, boltCommand, boltType, crcSwitch, minHeadBytes } from "./frame.ts";
-import { errorReplyTo, heartbeat, heartbeatReply, replyFlags } from "./reply.ts";
+import { errorReplyTo, heartbeat, heartbeatReply, replyFlags, responseErrorKey, unreachedKey } from "./reply.ts";
+import { writer } from "./writer.ts";
 
 export const boltCodec: RpcCodec<BoltFrame> = {
   protocol: "bolt",
@@ -26,7 +27,9 @@ export const boltCodec: RpcCodec<BoltFrame> = {
   replyFlags,
   heartbeat,
   heartbeatReply,
-  failed: (frame) => frame.kind === frameKind.response && (frame.status !== 0 || saysError(frame)),
+  failed: (frame) => frame.kind === frameKind.response && (frame.status !== 0 || says(frame, responseErrorKey)),
+  unreached: (frame) => frame.kind === frameKind.response && says(frame, unreachedKey),
+  writer,
 };
 
 function sniff(head: Uint8Array): Sniff {
@@ -141,7 +144,6 @@ function encode(frame: BoltFrame): Buffer {
 const targetServiceKey: Buffer = Buffer.from("sofa_head_target_service");
 const serviceKey: Buffer = Buffer.from("service");
 const methodNameKey: Buffer = Buffer.from("sofa_head_method_name");
-const responseErrorKey: Buffer = Buffer.from("sofa_head_response_error");
 
 const utf8 = (bytes: Buffer, start: number, end: number): string => bytes.toString("utf8", start, end);
 const services = new TextTable(utf8);
@@ -188,9 +190,9 @@ function findHeader(frame: BoltFrame, key: Buffer): number {
 }
 
 /** SOFA-RPC answers a thrown exception with status 0 and says so in the header. */
-function saysError(frame: BoltFrame): boolean {
+function says(frame: BoltFrame, key: Buffer): boolean {
   if (frame.headerLength === 0) return false;
-  const at = findHeader(frame, responseErrorKey);
+  const at = findHeader(frame, key);
   return at >= 0 && int32(frame.bytes, at) === 4 && frame.bytes[at + 4] === 0x74; // "true"
 }
 

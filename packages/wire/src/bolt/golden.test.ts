@@ -93,4 +93,18 @@ describe("recorded Bolt frames", () => {
     }
     assert.ok(frames("bolt-1.6.10-v2-no-crc.hex").every((frame) => frame.crcAt < 0));
   });
+
+  it("tell the libraries apart that wrote them, whatever they ask for", () => {
+    const writers = (file: string): ReadonlySet<number> =>
+      new Set(
+        frames(file)
+          .filter(({ kind }) => kind === request)
+          .map((frame) => boltCodec.writer(frame)),
+      );
+    const [java, node] = [writers("sofa-rpc-5.13.2.hex"), writers("sofa-rpc-node-2.10.0.hex")];
+    assert.equal(java.size, 1);
+    assert.equal(node.size, 1);
+    assert.notDeepEqual(java, node);
+    assert.deepEqual(writers("sofa-rpc-5.13.2-unique-id.hex"), java);
+  });
 });

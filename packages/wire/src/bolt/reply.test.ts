@@ -53,6 +53,18 @@ describe("errors in Bolt", () => {
     }
   });
 
+  it("say that they are errors, and to another sidecar that the application never saw the request", () => {
+    for (const className of [sofaRequest, "fx.User"]) {
+      for (const version of [1, 2] as const) {
+        for (const reason of ["unreached", "unavailable"] as const) {
+          const reply = decoded(boltCodec.errorReply(request(version, className), reason, "why"));
+          assert.ok(boltCodec.failed(reply));
+          assert.equal(boltCodec.unreached(reply), reason === "unreached");
+        }
+      }
+    }
+  });
+
   it("are a status for a plain Bolt client, with our text in an exception where it makes none of its own", () => {
     const status = (reason: ReplyReason): number =>
       decoded(boltCodec.errorReply(request(2, "fx.User"), reason, "why")).status;

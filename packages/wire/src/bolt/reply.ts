@@ -11,6 +11,7 @@ import { crc32 } from "node:zlib";
 import { putInt32 } from "../bytes.ts";
 import { writeText } from "../hessian/text.ts";
 import type { PendingHead, ReplyReason } from "../rpc.ts";
+import { equalAt } from "../texts.ts";
 import { type BoltFrame, boltCommand, boltSerialization, boltStatus, boltType, crcSwitch } from "./frame.ts";
 
 const sofaRequestClass: Buffer = Buffer.from("com.alipay.sofa.rpc.core.request.SofaRequest");
@@ -20,24 +21,48 @@ const sofaResponseClass = "com.alipay.sofa.rpc.core.response.SofaResponse";
 
 /** What a reply must know of its request: bit 0 a CRC is expected, bit 1 revision 2 of v2, bit 2 it was a SofaRequest. */
 export function replyFlags(frame: BoltFrame): number {
-  const isSofa = frame.bytes.subarray(frame.classAt, frame.headerAt).equals(sofaRequestClass);
+  const isSofa =
+    frame.classLength === sofaRequestClass.length &&
+    equalAt(sofaRequestClass, frame.bytes, frame.classAt, frame.headerAt);
   return (frame.crcAt >= 0 ? 1 : 0) | (frame.revision === 2 ? 2 : 0) | (isSofa ? 4 : 0);
 }
 
 export function errorReplyTo(request: PendingHead, reason: ReplyReason, text: string): Buffer {
   if ((request.flags & 4) !== 0 && request.serialization === boltSerialization.hessian2) {
-    return response(request, boltStatus.success, sofaResponseClass, sofaError(text));
+    const header = reason === "unreached" ? sofaUnreachedHeader : sofaErrorHeader;
+    return response(request, boltStatus.success, sofaResponseClass, sofaError(text), header);
   }
   if (reason === "timeout") return response(request, boltStatus.timeout, "", nothing);
   if (reason === "overload") return response(request, boltStatus.threadPoolBusy, "", nothing);
-  return response(request, boltStatus.serverException, serverExceptionClass, serverException(text));
+  const header = reason === "unreached" ? unreachedHeader : nothing;
+  return response(request, boltStatus.serverException, serverExceptionClass, serverException(text), header);
 }
 
-function response(request: PendingHead, status: number, className: string, content: Buffer): Buffer {
+/** The header of a response by which one sidecar tells another that the application never saw the request. */
+export const unreachedKey: Buffer = Buffer.from("dualmesh_unreached");
+/** SOFA-RPC says so of every response that is an error. */
+export const responseErrorKey: Buffer = Buffer.from("sofa_head_response_error");
+
+function headerOf(...keys: readonly Buffer[]): Buffer {
+  const sized = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes]);
+  return Buffer.concat(keys.flatMap((key) => [sized(key), sized(Buffer.from("true"))]));
+}
+
+const unreachedHeader: Buffer = headerOf(unreachedKey);
+const sofaErrorHeader: Buffer = headerOf(responseErrorKey);
+const sofaUnreachedHeader: Buffer = headerOf(responseErrorKey, unreachedKey);
+
+function response(
+  request: PendingHead,
+  status: number,
+  className: string,
+  content: Buffer,
+  header: Buffer = nothing,
+): Buffer {
   const shift = request.version - 1;
   const hasCrc = request.version === 2 && (request.flags & 1) !== 0;
   const headSize = 20 + shift * 2;
-  const bodySize = className.length + content.length;
+  const bodySize = className.length + header.length + content.length;
   const out = Buffer.alloc(headSize + bodySize + (hasCrc ? 4 : 0));
   out[0] = request.version;
   if (request.version === 2) {
@@ -51,9 +76,11 @@ function response(request: PendingHead, status: number, className: string, conte
   out[9 + shift] = boltSerialization.hessian2; // the body is ours, whatever the request was in
   out.writeUInt16BE(status, headSize - 10);
   out.writeUInt16BE(className.length, headSize - 8);
+  out.writeUInt16BE(header.length, headSize - 6);
   putInt32(out, headSize - 4, content.length);
   out.write(className, headSize, "latin1");
-  content.copy(out, headSize + className.length);
+  header.copy(out, headSize + className.length);
+  content.copy(out, headSize + className.length + header.length);
   if (hasCrc) out.writeUInt32BE(crc32(out.subarray(0, out.length - 4)), out.length - 4);
   return out;
 }

@@ -7,7 +7,7 @@ import { FrameError, maxFrameBytes, type Sniff } from "../codec.ts";
 import { type FrameKind, frameKind, type PendingHead, type RpcCodec } from "../rpc.ts";
 import { attachmentKey, readAttachment, readMethod, readService } from "./body.ts";
 import { DubboFrame, dubboFlag, dubboSerialization, dubboStatus, headBytes, notLooked } from "./frame.ts";
-import { errorReplyTo, heartbeat, heartbeatReply } from "./reply.ts";
+import { errorReplyTo, heartbeat, heartbeatReply, saysUnreached } from "./reply.ts";
 
 const groupKey: Buffer = Buffer.from("group");
 
@@ -28,6 +28,8 @@ export const dubboCodec: RpcCodec<DubboFrame> = {
   heartbeat,
   heartbeatReply,
   failed,
+  unreached: saysUnreached,
+  writer: () => 0, // Dubbo's servers read each body by itself
 };
 
 function sniff(head: Uint8Array): Sniff {

@@ -22,6 +22,7 @@ describe("errors in Dubbo", () => {
       "no-provider": 60,
       unreadable: 40,
       timeout: 31,
+      unreached: 80,
       unavailable: 80,
       overload: 100,
       denied: 70,
@@ -37,7 +38,8 @@ describe("errors in Dubbo", () => {
           serialization === 23
             ? readJsonbText(reply.bytes, reply.bodyAt + 4, reply.size)
             : readText(reply.bytes, reply.bodyAt, reply.size);
-        assert.equal(text, "nobody offers é中😀");
+        assert.equal(text, `${reason === "unreached" ? "[unreached] " : ""}nobody offers é中😀`);
+        assert.equal(dubboCodec.unreached(reply), reason === "unreached");
         assert.ok(dubboCodec.failed(reply));
       }
     }

@@ -5,7 +5,8 @@
  */
 import { putInt32 } from "../bytes.ts";
 import { writeText } from "../hessian/text.ts";
-import type { PendingHead, ReplyReason } from "../rpc.ts";
+import { frameKind, type PendingHead, type ReplyReason } from "../rpc.ts";
+import { equalAt } from "../texts.ts";
 import { type DubboFrame, dubboFlag, dubboSerialization, dubboStatus, headBytes } from "./frame.ts";
 import { writeText as writeJsonbText } from "./jsonb.ts";
 
@@ -13,6 +14,7 @@ const statusOf: Readonly<Record<ReplyReason, number>> = {
   "no-provider": dubboStatus.serviceNotFound,
   unreadable: dubboStatus.badRequest,
   timeout: dubboStatus.serverTimeout,
+  unreached: dubboStatus.serverError,
   unavailable: dubboStatus.serverError,
   overload: dubboStatus.threadPoolExhausted,
   denied: dubboStatus.serviceError,
@@ -21,8 +23,22 @@ const statusOf: Readonly<Record<ReplyReason, number>> = {
 /** Longer texts are cut. */
 const maxTextLength = 4_096;
 
+/** How the text of an answer begins by which one sidecar tells another that the application never saw the request. */
+const unreachedMark = "[unreached] ";
+const unreachedBytes: Buffer = Buffer.from(unreachedMark);
+/** The most bytes that stand before a text: JSONB's item length, tag and length. */
+const maxTextHead = 10;
+
+export function saysUnreached(frame: DubboFrame): boolean {
+  if (frame.kind !== frameKind.response || frame.status !== dubboStatus.serverError) return false;
+  const last = Math.min(frame.bodyAt + maxTextHead, frame.bodyAt + frame.bodyLength - unreachedBytes.length);
+  for (let at = frame.bodyAt; at <= last; at++)
+    if (equalAt(unreachedBytes, frame.bytes, at, at + unreachedBytes.length)) return true;
+  return false;
+}
+
 export function errorReplyTo(request: PendingHead, reason: ReplyReason, text: string): Buffer {
-  const short = text.slice(0, maxTextLength);
+  const short = (reason === "unreached" ? unreachedMark + text : text).slice(0, maxTextLength);
   if (request.serialization === dubboSerialization.fastjson2) {
     const body = writeJsonbText(short);
     const item = Buffer.alloc(4 + body.length);
