@@ -79,6 +79,94 @@ describe("the directory of doors at the registry", () => {
     after.stop();
   });
 
+  it("shows at once, long before it has settled, what is added to a restarted registry", async () => {
+    const clock = new FakeClock();
+    const journal = new VolatileJournal();
+    const before = await openCore(clock, 1, journal);
+    await before.directory.publish(instance(1));
+    before.stop();
+    const { directory, sessions, stop } = await openCore(clock, 2, journal);
+    let shown: readonly number[] = [];
+    let catalogue: readonly string[] = [];
+    directory.watch(service, ({ instances }) => {
+      shown = instances.map(({ appPort }) => appPort);
+    });
+    directory.watchCatalogue("*", (entries) => {
+      catalogue = entries.map((entry) => entry.service);
+    });
+    await clock.advance(100);
+    assert.deepEqual([shown, catalogue], [[1], [service]]);
+    await directory.publish(instance(2));
+    await directory.publish(instance(3, { service: "dubbo/x::" }));
+    await clock.advance(20);
+    assert.deepEqual(
+      [shown, catalogue],
+      [
+        [1, 2],
+        [service, "dubbo/x::"],
+      ],
+    );
+    assert.equal(sessions.settled, false);
+    stop();
+  });
+
+  it("answers at once for a service that nobody provides, also when it has just restarted", async () => {
+    const clock = new FakeClock();
+    const journal = new VolatileJournal();
+    const before = await openCore(clock, 1, journal);
+    await before.directory.publish(instance(1, { service: "dubbo/x::" }));
+    before.stop();
+    const { directory, stop } = await openCore(clock, 2, journal);
+    const sets: InstanceSet[] = [];
+    directory.watch(service, (set) => sets.push(set));
+    await clock.advance(20);
+    assert.deepEqual(
+      sets.map(({ instances, freshSince }) => [instances.length, freshSince]),
+      [[0, clock.wall()]],
+    );
+    stop();
+  });
+
+  it("honours a withdrawal and a publication of the same key in the order of the calls", async () => {
+    const clock = new FakeClock();
+    const journal = new VolatileJournal();
+    const { directory, store, stop } = await openCore(clock, 1, journal);
+    const removed: number[] = [];
+    directory.watch(service, ({ instances }) => removed.push(instances.length));
+    const first = await directory.publish(instance(1));
+    await clock.advance(20);
+    const withdrawn = first.withdraw();
+    const published = directory.publish(instance(1, { weight: 7 }));
+    await Promise.all([withdrawn, published]);
+    await clock.advance(20);
+    const rows = (): number => [...store.rowsOf(service)].length;
+    assert.equal(rows(), 1);
+    assert.ok(!removed.includes(0) || removed.indexOf(0) === 0, "nobody sees the moment in between");
+    await (await published).withdraw();
+    await first.withdraw();
+    assert.equal(rows(), 0);
+    stop();
+    const after = await openCore(clock, 2, journal);
+    assert.equal([...after.store.rowsOf(service)].length, 0, "nor does it come back from disk");
+    after.stop();
+  });
+
+  it("shows an empty list at once when all of a service's providers have left in order", async () => {
+    const clock = new FakeClock();
+    const { directory, stop } = await openCore(clock);
+    let shown = -1;
+    directory.watch(service, ({ instances }) => {
+      shown = instances.length;
+    });
+    const publications = await Promise.all([1, 2, 3].map((port) => directory.publish(instance(port))));
+    await clock.advance(70_000);
+    assert.equal(shown, 3);
+    for (const publication of publications) await publication.withdraw();
+    await clock.advance(20);
+    assert.equal(shown, 0);
+    stop();
+  });
+
   it("lists the catalogue by pattern", async () => {
     const clock = new FakeClock();
     const { directory, stop } = await openCore(clock);

@@ -102,8 +102,10 @@ export class MemoryStore implements Store {
     return changed;
   }
 
+  /** Only the first of several pending changes is told: whoever begins to listen must hear of one that came before. */
   onPending(listener: () => void): void {
     this.#onPending = listener;
+    if (this.#pending.size > 0) listener();
   }
 
   dropSnapshots(): void {

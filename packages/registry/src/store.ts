@@ -65,7 +65,7 @@ export interface Store {
   update(feed: FeedName, from: FeedPosition | undefined): FeedUpdate;
   /** Encodes what changed since the last call, once, and names the feeds that are held and changed. */
   seal(): readonly FeedName[];
-  /** Calls `listener` when `seal` has something to do again. One listener. */
+  /** Calls `listener` when `seal` has something to do again, and at once when it has already. One listener. */
   onPending(listener: () => void): void;
   /** Forgets encoded snapshots; they are made again when needed. */
   dropSnapshots(): void;
