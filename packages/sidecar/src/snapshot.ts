@@ -54,5 +54,3 @@ export interface Snapshot {
   readonly outbound: readonly ServiceRoute[];
   readonly inbound: readonly InboundRoutes[];
 }
-
-export const emptySnapshot: Snapshot = { revision: 0, defaultTimeoutMs: 60_000, outbound: [], inbound: [] };

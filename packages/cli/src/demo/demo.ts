@@ -11,10 +11,12 @@ import { systemRandom } from "@dualmesh/base/random";
 import { roleOf } from "./cast.ts";
 import { Company, type Parts } from "./company.ts";
 import { Ledger } from "./ledger.ts";
-import * as product from "./parts.ts";
+import { callsTakenIn, startRegistry, startSidecar } from "./parts.ts";
 import { openScreen, type Screen } from "./screen.ts";
 import { chapters, tellStory } from "./story.ts";
 import { type Picture, renderPicture } from "./table.ts";
+
+const product: Parts = { startRegistry, startSidecar, callsTakenIn };
 
 export const demoHelp = `Usage: dualmesh demo [--script] [--json]
 
