@@ -8,6 +8,7 @@ import { errorCode, eventType, type Stat } from "@dualmesh/wire/jute/reply";
 import { createFlags, openAcl } from "@dualmesh/wire/jute/request";
 import type { DoorContext } from "../door.ts";
 import { Holdings, type OwnNode } from "./holdings.ts";
+import { InterfaceNames } from "./interface-names.ts";
 import { isOwn, type Layout, type Layouts, type Located, type Place } from "./layout.ts";
 import type { ZooKeeperLimits } from "./limits.ts";
 import { childOf, type Node, newNode, packNode, parentOf, splitPath, statOf, unpackNode } from "./nodes.ts";
@@ -41,6 +42,7 @@ export class DiscoveryTree implements Tree {
   readonly #publisher: Publisher<OwnNode>;
   readonly #nodes: SharedNodes;
   readonly #lists: ProviderLists;
+  readonly #interfaces: InterfaceNames;
   readonly #holdings = new Map<bigint, Holdings>();
   /** Sessions that are over but may still have an answer on its way. */
   readonly #ended = new WeakSet<Viewer>();
@@ -56,6 +58,7 @@ export class DiscoveryTree implements Tree {
     const startedWall = context.clock.wall();
     this.#nodes = new SharedNodes({ epoch: context.epoch, startedWall, layouts, listener, keeps });
     this.#lists = new ProviderLists({ context, limits, listener, nodes: this.#nodes, holdings: this.#holdings });
+    this.#interfaces = new InterfaceNames({ context, limits, listener, nodes: this.#nodes });
   }
 
   get zxid(): bigint {
@@ -111,6 +114,7 @@ export class DiscoveryTree implements Tree {
     if (splitPath(path) === undefined) return undefined;
     const { layout, place } = this.#layouts.locate(path);
     const isList = place.kind === "providers";
+    if (path === layout?.root) this.#interfaces.follow(layout);
     if (layout !== undefined && (isList || (place.kind === "provider" && !this.#held(viewer).mine.has(path)))) {
       const view = this.#lists.open(layout, place.interfaceName);
       if (view !== undefined && !view.ready) {
@@ -153,6 +157,7 @@ export class DiscoveryTree implements Tree {
 
   close(): void {
     this.#lists.close();
+    this.#interfaces.close();
   }
 
   // --- writes
@@ -424,6 +429,7 @@ export class DiscoveryTree implements Tree {
     const { layout, place } = this.#layouts.locate(path);
     const isForeign = place.kind === "provider" && !this.#held(viewer).mine.has(path);
     const isList = place.kind === "providers" && op === "getChildren";
+    if (path === layout?.root && op === "getChildren") return this.#interfaces.whenKnown(layout, () => task(true));
     if (layout === undefined || !(isForeign || isList)) return task(true);
     const view = this.#lists.open(layout, place.interfaceName);
     if (view === undefined) return task(false);
@@ -448,6 +454,7 @@ export class DiscoveryTree implements Tree {
     for (const name of this.#nodes.get(node.path)?.children ?? []) {
       if (held.hidden.size === 0 || !held.isHidden(childOf(node.path, name), now)) names.add(name);
     }
+    for (const name of this.#interfaces.below(node.path)) names.add(name);
     const { place } = this.#layouts.locate(node.path);
     const showsOwn = place.kind !== "providers" || this.#context.place === "registry";
     for (const name of held.childrenOf(node.path)) {

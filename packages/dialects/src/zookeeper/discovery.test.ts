@@ -227,6 +227,67 @@ describe("discovery at a registry's door", () => {
     ]);
   });
 
+  it("lists the catalogue's interfaces below each layout's root, whether they were used at this door or not", async () => {
+    const clock = new FakeClock();
+    const directory = new MemoryDirectory({ clock });
+    const fixture = await DoorFixture.open({ clock, directory });
+    const native = loopbackStandIn("dubbo/fx.Greeter::");
+    await directory.publish(native);
+    await directory.publish({ ...native, service: "tri/fx.Other:1.0:blue", appPort: 2 });
+    const bolt = await directory.publish({ ...native, service: "bolt/fx.Bolt:1.0:" });
+    await directory.publish({ ...native, service: "bolt/not%2Fa%2Fnode:1.0:" });
+    const client = await fixture.client();
+    const names = async (root: string): Promise<string[] | undefined> => {
+      const xid = client.list(root, true);
+      await fixture.settle();
+      return client.children(xid)?.sort();
+    };
+    assert.deepEqual(await names("/dubbo"), ["fx.Greeter", "fx.Other"]);
+    assert.deepEqual(await names("/sofa-rpc"), ["fx.Bolt"]);
+    const below = client.list("/dubbo/fx.Other/providers");
+    await fixture.settle();
+    assert.equal(client.children(below)?.length, 1);
+    await directory.publish({ ...native, service: "dubbo/fx.Third::" });
+    await bolt.withdraw();
+    await fixture.settle();
+    assert.deepEqual(client.events().sort(), ["children /dubbo", "children /sofa-rpc"]);
+    assert.deepEqual(await names("/dubbo"), ["fx.Greeter", "fx.Other", "fx.Third"]);
+    assert.deepEqual(await names("/sofa-rpc"), []);
+    await directory.publish({ ...native, service: "dubbo/fx.Third::", port: 5 });
+    await fixture.settle();
+    assert.deepEqual(client.events(), []);
+  });
+
+  it("lists no more interfaces than clients take in one answer, and says so once", async () => {
+    const clock = new FakeClock();
+    const directory = new MemoryDirectory({ clock });
+    const fixture = await DoorFixture.open({ clock, directory, limits: { interfaceBytes: 40 } });
+    for (const name of ["fx.One", "fx.Two", "fx.Three", "fx.Four", "fx.Five"])
+      await directory.publish(loopbackStandIn(`dubbo/${name}::`));
+    const client = await fixture.client();
+    const xid = client.list("/dubbo", true);
+    await fixture.settle();
+    assert.equal(client.children(xid)?.length, 3);
+    assert.deepEqual(fixture.logged, ["error not all interfaces fit into one answer"]);
+  });
+
+  it("tells of interfaces that came while the door was down, and of later ones, without another read", async () => {
+    const clock = new FakeClock();
+    const directory = new MemoryDirectory({ clock });
+    const before = await DoorFixture.open({ clock, directory });
+    const client = await before.client();
+    const list = client.list("/dubbo", true);
+    await before.settle();
+    const relativeZxid = client.reply(list)?.zxid ?? 0n;
+    const after = await before.restart({ directory });
+    const again = await after.client(client.identity);
+    const nothing = { data: [], exist: [], persistent: [], recursive: [] };
+    again.send({ op: "setWatches", code: 101, relativeZxid, child: ["/dubbo"], ...nothing });
+    await directory.publish(loopbackStandIn("dubbo/fx.Greeter::"));
+    await after.settle();
+    assert.deepEqual(again.events(), ["children /dubbo"]);
+  });
+
   it("has the folders of a layout by itself, and lets rules be written and watched there", async () => {
     const fixture = await DoorFixture.open();
     const [writer, watcher] = [await fixture.client(), await fixture.client()];

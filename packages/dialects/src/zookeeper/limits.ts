@@ -10,6 +10,8 @@ export interface ZooKeeperLimits {
   readonly treeBytes: number;
   /** Lists of providers that are kept at once; another one is shown empty. */
   readonly lists: number;
+  /** Names of interfaces below `/dubbo` and its like in one answer, which clients take up to 1 MB; further ones are left out. */
+  readonly interfaceBytes: number;
   /** Watches of one session; at one more it is closed and comes back. */
   readonly watchesPerSession: number;
   /** Requests, and their bytes, that one client may have waiting; at more it is closed. */
@@ -33,6 +35,7 @@ export const defaultLimits: ZooKeeperLimits = {
   dataBytes: 512 * 1024,
   treeBytes: 256 * 1024 * 1024,
   lists: 50_000,
+  interfaceBytes: 768 * 1024,
   watchesPerSession: 100_000,
   pendingRequests: 2_000,
   pendingBytes: 4 * 1024 * 1024,
