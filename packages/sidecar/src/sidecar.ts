@@ -100,11 +100,12 @@ class Assembly {
     const ports = await state.journal("ports");
     const { pair, outbound } = await this.#ports(plane, published, ports);
 
+    const apps = new Apps({ clock, random, log, dial: probe });
     const face = openFace({
       directory,
       clock,
       log,
-      apps: new Apps({ clock, random, log, dial: probe }),
+      apps,
       ports: new PortTable({ journal: ports, clock, log, inboundPort: pair.inbound, range: config.publishedPorts }),
       loopback: { host: config.outbound.host, port: pair.outbound },
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
@@ -120,7 +121,7 @@ class Assembly {
     this.#feed(face, plane, pair);
 
     const zookeeper = await this.#zookeeperDoor(face);
-    const mesh = await this.#meshDoor(face, plane);
+    const mesh = await this.#meshDoor(face, apps, plane);
     this.#ready.listening();
     void directory.ready().then((state) => this.#ready.directory(state));
     log.info(
@@ -231,7 +232,7 @@ class Assembly {
   }
 
   /** `mesh://` says neither host nor port of a provider, and its clients call one port only, whatever they are told. */
-  async #meshDoor(face: Face, plane: DataPlane): Promise<Listener | undefined> {
+  async #meshDoor(face: Face, apps: Apps, plane: DataPlane): Promise<Listener | undefined> {
     const { config, state, clock, random, log } = this.#options;
     if (config.doors.mesh === false) return undefined;
     const { port, outboundPort } = config.doors.mesh;
@@ -256,13 +257,7 @@ class Assembly {
         boltPort: (application) => boltPortOf(config, application),
         advertise: config.advertise ?? machineAddress(),
         outboundPort: outbound.port,
-        untilAccepting: async (host, appPort, signal) => {
-          while (
-            (await probe(loopback, appPort, 300)) !== "accepted" &&
-            (await probe(host, appPort, 300)) !== "accepted"
-          )
-            await sleep(clock, 300, signal);
-        },
+        untilAccepting: (host, appPort, signal) => apps.untilAccepting(host, appPort, signal),
       },
     );
     this.#scope.use(door);
