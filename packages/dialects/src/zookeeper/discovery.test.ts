@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FakeClock } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
+import type { Directory } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { overlapMs } from "../overlap.ts";
 import { DoorFixture, loopbackStandIn } from "../testing/door-fixture.ts";
@@ -388,6 +390,34 @@ describe("discovery at a sidecar's door", () => {
     assert.equal(client.reply(xid), undefined);
     await fixture.clock.advance(1);
     assert.deepEqual(client.children(xid), []);
+    const again = client.list(providers, true);
+    await fixture.settle();
+    assert.deepEqual(client.children(again), [], "only the first reader waits");
+    client.create(consumerPath, ephemeral);
+    const wanted = client.list(providers);
+    await fixture.settle();
+    assert.equal(client.children(wanted)?.length, 1, "whoever says what it wants gets it with the next answer");
+    assert.deepEqual(client.events(), [`children ${providers}`]);
+  });
+
+  it("refuses a list that the directory cannot watch, and goes on", async () => {
+    const { clock, registry } = await sidecar();
+    const directory: Directory = {
+      publish: (instance, options) => registry.publish(instance, options),
+      watch: (service, listener) => registry.watch(service, listener),
+      watchCatalogue(pattern, listener) {
+        if (pattern.includes("Greeter")) throw new MeshError("registry.limit", "too many patterns");
+        return registry.watchCatalogue(pattern, listener);
+      },
+    };
+    const fixture = await DoorFixture.open({ place: "sidecar", clock, directory: directory as MemoryDirectory });
+    const client = await fixture.client();
+    const refused = client.list(providers);
+    const other = client.list("/sofa-rpc/fx.Other/providers");
+    await fixture.clock.advance(1_000);
+    assert.equal(client.error(refused), -1);
+    assert.deepEqual(client.children(other), []);
+    assert.deepEqual(fixture.logged, ["error a list of providers was refused: the catalogue cannot be watched"]);
   });
 
   it("expects SOFA-RPC's usual service when the list is read first, as npm's client does", async () => {

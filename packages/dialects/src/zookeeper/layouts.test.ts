@@ -157,7 +157,7 @@ describe("the layout of SOFA-RPC", () => {
     assert.deepEqual(instance.registration, { dialect: "sofa", text: sofaUrl });
     assert.equal(sofa.nameOf(instance), encodeName(sofaUrl));
     const consumer = sofa.readConsumer("fx.Greeter", encodeName("bolt://192.0.2.2?version=1.0&uniqueId=red&appName=c"));
-    assert.deepEqual(consumer, { application: "c", services: ["bolt/fx.Greeter:1.0:red"] });
+    assert.deepEqual(consumer, { application: "c", services: ["bolt/fx.Greeter:1.0:red"], timeoutMs: 0 });
   });
 
   it("writes a loopback address as it is, and builds a name for what came over mesh://", () => {

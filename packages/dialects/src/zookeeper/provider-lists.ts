@@ -1,5 +1,6 @@
 /** The lists of providers that are open at a door, and how a change of one reaches the shared nodes and those who watch. */
 import type { Timer } from "@dualmesh/base/clock";
+import { messageOf } from "@dualmesh/base/errors";
 import type { Instance } from "@dualmesh/model/instance";
 import { eventType } from "@dualmesh/wire/jute/reply";
 import type { DoorContext } from "../door.ts";
@@ -46,17 +47,24 @@ export class ProviderLists {
       context.log.error({ path: path.slice(0, 200) }, "a list of providers was refused: there are too many lists");
       return undefined;
     }
-    const view = new ProviderView({
-      layout,
-      interfaceName,
-      place: context.place,
-      directory: context.directory,
-      clock: context.clock,
-      holdMs: limits.holdMs,
-      onList: (names, first) => this.#show(path, layout, names, first),
-    });
-    this.#views.set(path, view);
-    return view;
+    try {
+      const view = new ProviderView({
+        layout,
+        interfaceName,
+        place: context.place,
+        directory: context.directory,
+        clock: context.clock,
+        log: context.log,
+        holdMs: limits.holdMs,
+        onList: (names, first) => this.#show(path, layout, names, first),
+      });
+      this.#views.set(path, view);
+      return view;
+    } catch (error) {
+      const fields = { path: path.slice(0, 200), error: messageOf(error) };
+      context.log.error(fields, "a list of providers was refused: the catalogue cannot be watched");
+      return undefined;
+    }
   }
 
   close(): void {

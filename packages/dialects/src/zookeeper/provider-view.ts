@@ -3,6 +3,8 @@
  * of that interface, with an address that changed shown in two steps.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
+import { messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
 import type { Directory, InstanceSet, Watch } from "@dualmesh/model/directory";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import { parseServiceText, serviceText } from "@dualmesh/model/service";
@@ -18,6 +20,7 @@ export interface ProviderViewOptions {
   readonly place: "registry" | "sidecar";
   readonly directory: Directory;
   readonly clock: Clock;
+  readonly log: Log;
   /** How long an answer may wait for the directory's first word, in milliseconds. */
   readonly holdMs: number;
   /** The newest whole list. `first` once, when the directory has answered. */
@@ -25,7 +28,8 @@ export interface ProviderViewOptions {
 }
 
 interface Service {
-  readonly watch: Watch;
+  readonly watch: Watch | undefined;
+  readonly since: number;
   set: InstanceSet | undefined;
 }
 
@@ -106,23 +110,34 @@ export class ProviderView {
       this.#expecting = true;
       this.#follow();
     }
-    if (this.#ready) return task();
+    if (this.#ready && !this.#awaitsService()) return task();
     const waiter: Waiter = {
       task,
       timer: this.#options.clock.after(this.#options.holdMs, () => {
         this.#waiters.delete(waiter);
-        // Better a part than nothing: what is known so far can only add to what was shown.
-        if (!this.#ready && this.#services.size > 0) this.#show();
+        this.#stopWaiting();
         task();
       }),
     };
     this.#waiters.add(waiter);
   }
 
+  /** The directory has not told everything in time. */
+  #stopWaiting(): void {
+    if (this.#ready) return;
+    // Better a part than nothing: what is known so far can only add to what was shown.
+    if (this.#services.size > 0) this.#show();
+    else if (this.#catalogue !== undefined) {
+      // Nobody offers it, and whoever reads it does not say what it wants: the list is empty, and the next reader need not wait.
+      this.#ready = true;
+      this.#show(true);
+    }
+  }
+
   close(): void {
     this.#closed = true;
     this.#catalogueWatch.close();
-    for (const service of this.#services.values()) service.watch.close();
+    for (const service of this.#services.values()) service.watch?.close();
     this.#services.clear();
     for (const timer of this.#lingering.values()) timer.cancel();
     this.#overlap.close();
@@ -155,7 +170,7 @@ export class ProviderView {
     }
     for (const [text, service] of this.#services) {
       if (needed.has(text)) continue;
-      service.watch.close();
+      service.watch?.close();
       this.#services.delete(text);
     }
     for (const text of needed) if (!this.#services.has(text)) this.#watch(text);
@@ -163,13 +178,30 @@ export class ProviderView {
   }
 
   #watch(text: string): void {
-    const watch = this.#options.directory.watch(text, (set) => {
-      if (this.#closed || this.#services.get(text) !== service) return;
-      service.set = set;
-      this.#update();
-    });
-    const service: Service = { watch, set: undefined };
+    const { directory, clock, log } = this.#options;
+    const watch = (): Watch | undefined => {
+      try {
+        return directory.watch(text, (set) => {
+          if (this.#closed || this.#services.get(text) !== service) return;
+          service.set = set;
+          this.#update();
+        });
+      } catch (error) {
+        // The others of the list are shown without it.
+        log.error({ service: text, error: messageOf(error) }, "a service cannot be watched");
+        return undefined;
+      }
+    };
+    const service: Service = { watch: watch(), since: clock.now(), set: undefined };
     this.#services.set(text, service);
+  }
+
+  /** Something that is to be shown was asked for a moment ago and has not been told yet. */
+  #awaitsService(): boolean {
+    const { clock, holdMs } = this.#options;
+    for (const { watch, set, since } of this.#services.values())
+      if (watch !== undefined && set === undefined && clock.now() - since < holdMs) return true;
+    return false;
   }
 
   #update(): void {
@@ -178,13 +210,14 @@ export class ProviderView {
     // Until the directory has answered nothing is taken for the truth, so that nothing known is shown as gone.
     if (!this.#ready) return;
     this.#show(first);
-    if (first) for (const waiter of [...this.#waiters]) this.#release(waiter);
+    if (!this.#awaitsService()) for (const waiter of [...this.#waiters]) this.#release(waiter);
   }
 
   #isAnswered(): boolean {
     if (this.#catalogue === undefined) return false;
     if (this.#options.place === "sidecar" && this.#services.size === 0) return false;
-    for (const { set } of this.#services.values()) if (set === undefined || set.freshSince === 0) return false;
+    for (const { watch, set } of this.#services.values())
+      if (watch !== undefined && (set === undefined || set.freshSince === 0)) return false;
     return true;
   }
 
