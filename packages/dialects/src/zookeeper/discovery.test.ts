@@ -239,10 +239,10 @@ describe("discovery at a registry's door", () => {
     const bolt = await directory.publish({ ...native, service: "bolt/fx.Bolt:1.0:" });
     await directory.publish({ ...native, service: "bolt/not%2Fa%2Fnode:1.0:" });
     const client = await fixture.client();
-    const names = async (root: string): Promise<string[] | undefined> => {
+    const names = async (root: string): Promise<string[]> => {
       const xid = client.list(root, true);
       await fixture.settle();
-      return client.children(xid)?.sort();
+      return [...(client.children(xid) ?? [])].sort();
     };
     assert.deepEqual(await names("/dubbo"), ["fx.Greeter", "fx.Other"]);
     assert.deepEqual(await names("/sofa-rpc"), ["fx.Bolt"]);

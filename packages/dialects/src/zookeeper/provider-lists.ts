@@ -54,9 +54,10 @@ export class ProviderLists {
         place: context.place,
         directory: context.directory,
         clock: context.clock,
-        log: context.log,
         holdMs: limits.holdMs,
         onList: (names, first) => this.#show(path, layout, names, first),
+        onRefused: (service, error) =>
+          context.log.error({ service, error: messageOf(error) }, "a service cannot be watched and is not shown"),
       });
       this.#views.set(path, view);
       return view;

@@ -3,8 +3,6 @@
  * of that interface, with an address that changed shown in two steps.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
-import { messageOf } from "@dualmesh/base/errors";
-import type { Log } from "@dualmesh/base/log";
 import type { Directory, InstanceSet, Watch } from "@dualmesh/model/directory";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import { parseServiceText, serviceText } from "@dualmesh/model/service";
@@ -20,11 +18,12 @@ export interface ProviderViewOptions {
   readonly place: "registry" | "sidecar";
   readonly directory: Directory;
   readonly clock: Clock;
-  readonly log: Log;
   /** How long an answer may wait for the directory's first word, in milliseconds. */
   readonly holdMs: number;
   /** The newest whole list. `first` once, when the directory has answered. */
   readonly onList: (names: ReadonlyMap<string, Instance>, first: boolean) => void;
+  /** The directory refuses to watch a service: the others of the list are shown without it. */
+  readonly onRefused?: (service: string, error: unknown) => void;
 }
 
 interface Service {
@@ -178,7 +177,7 @@ export class ProviderView {
   }
 
   #watch(text: string): void {
-    const { directory, clock, log } = this.#options;
+    const { directory, clock, onRefused } = this.#options;
     const watch = (): Watch | undefined => {
       try {
         return directory.watch(text, (set) => {
@@ -187,8 +186,7 @@ export class ProviderView {
           this.#update();
         });
       } catch (error) {
-        // The others of the list are shown without it.
-        log.error({ service: text, error: messageOf(error) }, "a service cannot be watched");
+        onRefused?.(text, error);
         return undefined;
       }
     };
