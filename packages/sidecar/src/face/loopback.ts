@@ -1,45 +1,121 @@
 /**
  * The one instance that stands for all carried providers of a service: the sidecar's own outbound port. It wears the registration of a
  * real provider, so that a door of the same dialect shows the URL that the provider wrote, but for host and port.
+ *
+ * Dialects that name an instance by its URL show a changed URL as one provider that goes and another that comes, and clients lose calls
+ * in between. So what is worn stays as long as it tells callers what they need, whoever wrote it and whether or not that one is still
+ * there; when it must change, the new one is shown beside the old one for a while.
  */
-import type { Instance, Registration } from "@dualmesh/model/instance";
-import { instanceKeyText } from "@dualmesh/model/instance";
+
+import { overlapMs } from "@dualmesh/dialects/overlap";
+import { parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
+import { type Instance, instanceKeyText, type Registration } from "@dualmesh/model/instance";
+import { cover, isWithin, offerMore, type Terms, termsOf } from "./terms.ts";
 
 export interface LoopbackAddress {
   readonly host: string;
   readonly port: number;
 }
 
+export interface LoopbackView {
+  /** The present one, and its predecessor while that lasts. */
+  readonly instances: readonly Instance[];
+  /** Clock time at which the view changes by itself; undefined when it does not. */
+  readonly changesAt: number | undefined;
+}
+
 const native: Registration = { dialect: "native", text: "" };
-/** Constant, since dialects name instances by their key: another application's name would look like another instance. */
+/** Between two changes the present one is shown alone. */
+const restMs = 1_000;
+/** Constant, so that one is told from another by what it wears alone. */
 const application = "dualmesh";
 /** What differs from one process of an application to the next, and says nothing to a caller of all of them. */
 const volatileParameter = /([?&])(?:timestamp|pid|startTime|id)=[^&]*/g;
-const authority = /^([^:/?]+:\/\/)[^/?]*/;
 /** A caller without a tag passes over a provider that has one, even if it is the only one: the sidecar balances over all of them. */
-const tag = /([?&])dubbo\.tag=[^&]*/;
+const tag = /([?&])dubbo\.tag=[^&]*/g;
 
 export class Loopback {
   readonly #service: string;
   readonly #address: LoopbackAddress;
-  #registration: Registration = native;
-  #essence = "";
-  #instance: Instance | undefined;
+  #newest: Instance;
+  /** Undefined while nobody's registration is worn. */
+  #terms: Terms | undefined;
+  #shown: Instance | undefined;
+  #former: { readonly instance: Instance; readonly until: number } | undefined;
+  /** Clock time before which no change begins, so that none begins in the step in which another ends. */
+  #restsUntil = Number.NEGATIVE_INFINITY;
 
   constructor(service: string, address: LoopbackAddress) {
     this.#service = service;
     this.#address = address;
+    this.#newest = this.#wearing(native);
   }
 
-  /** The same object until what it says has changed. */
+  /** The newest one: the same object until what it says has changed. */
   get instance(): Instance {
-    this.#instance ??= {
+    return this.#newest;
+  }
+
+  follow(carried: readonly Instance[]): void {
+    const candidates = carried.filter(({ registration }) => registration.dialect !== native.dialect);
+    const first = candidates[0];
+    if (first === undefined) return;
+    const common = new Set(termsOf(first.registration).serializations);
+    for (const { registration } of candidates) {
+      const { serializations } = termsOf(registration);
+      for (const one of common) if (!serializations.has(one)) common.delete(one);
+    }
+    const isSpoken = (terms: Terms): boolean => isWithin(terms.serializations, common);
+    let best = first;
+    for (const instance of candidates) if (isBetter(instance, best, isSpoken)) best = instance;
+    const worn = this.#terms;
+    const terms = termsOf(best.registration);
+    const isRight =
+      worn !== undefined &&
+      (isSpoken(worn) || !isSpoken(terms)) &&
+      !offerMore(terms, worn) &&
+      candidates.some(({ registration }) => cover(worn, termsOf(registration)));
+    if (isRight) return;
+    this.#terms = terms;
+    this.#newest = this.#wearing(lasting(best.registration));
+  }
+
+  /**
+   * What is to be shown at clock time `now`, which never goes back. A change that comes while another is under way waits for its end,
+   * so that there are never more than two. `unseen`: nobody has seen what was shown, and it needs no overlap.
+   */
+  view(now: number, unseen: boolean): LoopbackView {
+    if (this.#former !== undefined && this.#former.until <= now) {
+      this.#former = undefined;
+      this.#restsUntil = now + restMs;
+    }
+    if (this.#shown === undefined || unseen) this.#shown = this.#newest;
+    if (this.#shown !== this.#newest && this.#former === undefined && this.#restsUntil <= now) {
+      this.#former = { instance: this.#shown, until: now + overlapMs };
+      this.#shown = this.#newest;
+    }
+    const waits = this.#shown !== this.#newest;
+    if (this.#former === undefined)
+      return { instances: [this.#shown], changesAt: waits ? this.#restsUntil : undefined };
+    return { instances: [this.#shown, this.#former.instance], changesAt: this.#former.until };
+  }
+
+  /** It is not shown any more: what comes next has no predecessor. */
+  hide(): void {
+    this.#shown = undefined;
+    this.#former = undefined;
+  }
+
+  #wearing(registration: Registration): Instance {
+    const { host, port } = this.#address;
+    return {
       service: this.#service,
-      host: this.#address.host,
+      host,
       application,
-      appPort: this.#address.port,
-      address: this.#address.host,
-      port: this.#address.port,
+      // Nobody dials this. Two that are shown together must differ in their key, and it is the one part that no name shows.
+      appPort: this.#shown?.appPort === port ? 0 : port,
+      address: host,
+      port,
       weight: 100,
       warmupMs: 0,
       startedAt: 0,
@@ -50,43 +126,42 @@ export class Loopback {
       identity: "",
       bypassed: "",
       incarnation: 0,
-      registration: this.#registration,
+      registration,
     };
-    return this.#instance;
-  }
-
-  /**
-   * Dialects that name an instance by its URL show a changed URL as one instance that goes and another that comes. So the registration
-   * stays as long as any carried provider says the same, and when there is none left it stays too.
-   */
-  follow(carried: readonly Instance[]): void {
-    let best: Instance | undefined;
-    for (const instance of carried) {
-      const { dialect, text } = instance.registration;
-      if (dialect === this.#registration.dialect && essenceOf(text) === this.#essence) return;
-      if (best === undefined || isBetter(instance, best)) best = instance;
-    }
-    if (best === undefined) return;
-    const { dialect, text } = best.registration;
-    const essence = essenceOf(text);
-    if (dialect === this.#registration.dialect && essence === this.#essence) return;
-    this.#essence = essence;
-    this.#registration = { dialect, text: withoutTag(text) };
-    this.#instance = undefined;
   }
 }
 
-/** An order that every sidecar finds alike: what was written for consumers to read first, then by key. */
-function isBetter(one: Instance, other: Instance): boolean {
-  const rank = ({ registration }: Instance): number => (registration.text.includes("://") ? 0 : 1);
-  if (rank(one) !== rank(other)) return rank(one) < rank(other);
+/**
+ * An order that every sidecar finds alike: what every provider understands first, then what names most methods, then what was written for
+ * consumers to read, then by key.
+ */
+function isBetter(one: Instance, other: Instance, isSpoken: (terms: Terms) => boolean): boolean {
+  const [terms, others] = [termsOf(one.registration), termsOf(other.registration)];
+  if (isSpoken(terms) !== isSpoken(others)) return isSpoken(terms);
+  const more = (terms.methods?.size ?? 0) - (others.methods?.size ?? 0);
+  if (more !== 0) return more > 0;
+  const isReadable = ({ registration }: Instance): boolean => registration.text.includes("://");
+  if (isReadable(one) !== isReadable(other)) return isReadable(one);
   return instanceKeyText(one) < instanceKeyText(other);
 }
 
-function essenceOf(text: string): string {
-  return withoutTag(text).replace(authority, "$1").replace(volatileParameter, "$1");
+/** Without what is true of one process only, so that the same words come out for another one and after a restart of the sidecar. */
+function lasting({ dialect, text }: Registration): Registration {
+  const url = registrationUrl(text);
+  if (url === undefined || parseProviderUrl(url) === undefined) return { dialect, text };
+  const [before, parameters] = split(url);
+  if (parameters === undefined) return { dialect, text: before };
+  const kept = `?${parameters}`.replace(volatileParameter, "$1").replace(tag, "$1").slice(1);
+  return {
+    dialect,
+    text: `${before}?${kept
+      .split("&")
+      .filter((parameter) => parameter !== "")
+      .join("&")}`,
+  };
 }
 
-function withoutTag(text: string): string {
-  return text.replace(tag, "$1").replace("?&", "?").replace("&&", "&");
+function split(url: string): readonly [string, string | undefined] {
+  const at = url.indexOf("?");
+  return at < 0 ? [url, undefined] : [url.slice(0, at), url.slice(at + 1)];
 }

@@ -69,13 +69,19 @@ export class Shown {
     const wantsLoopback = this.#carried.length > 0 || this.#bypassed.length === 0;
     const reals = this.#wantedReals(now);
     if (wantsLoopback) this.#loopbackSince ??= now;
+    const unseen = this.#standIn && this.#loopbackSince !== undefined && now - this.#loopbackSince < standInGraceMs;
     if (this.#carried.length > 0 || (wantsLoopback && this.#answered)) this.#standIn = false;
     const realsUntil = this.#keepFormerReals(reals, now);
-    const loopbackUntil = wantsLoopback ? undefined : this.#keepLoopback(reals, now);
+    const loopbackUntil = wantsLoopback ? undefined : this.#keepLoopback(reals, now, unseen);
     this.#reals = reals;
     const instances = [...reals.values()].map(({ instance }) => instance);
-    if (this.#loopbackSince !== undefined) instances.unshift(this.#loopback.instance);
-    return { instances, changesAt: earlier(realsUntil, loopbackUntil) };
+    const changesAt = earlier(realsUntil, loopbackUntil);
+    if (this.#loopbackSince === undefined) {
+      this.#loopback.hide();
+      return { instances, changesAt };
+    }
+    const loopback = this.#loopback.view(now, unseen);
+    return { instances: [...loopback.instances, ...instances], changesAt: earlier(changesAt, loopback.changesAt) };
   }
 
   #wantedReals(now: number): Map<string, Real> {
@@ -102,11 +108,10 @@ export class Shown {
   }
 
   /** Keeps the loopback address, until a real one has been shown long enough. */
-  #keepLoopback(reals: ReadonlyMap<string, Real>, now: number): number | undefined {
+  #keepLoopback(reals: ReadonlyMap<string, Real>, now: number, unseen: boolean): number | undefined {
     if (this.#loopbackSince === undefined) return undefined;
     let oldest = now;
     for (const { since } of reals.values()) oldest = Math.min(oldest, since);
-    const unseen = this.#standIn && now - this.#loopbackSince < standInGraceMs;
     const until = oldest + overlapMs;
     if (!unseen && until > now) return until;
     this.#loopbackSince = undefined;
