@@ -15,7 +15,7 @@ import type { Hello, HelloAck, StreamMessage } from "@dualmesh/wire/stream/messa
 import type { Dial } from "./tcp.ts";
 
 const firstDelayMs = 100;
-const largestDelayMs = 5_000;
+const largestDelayMs = 2_000;
 /** A connection that lasted this long was a good one: the next attempt after it comes soon. */
 const goodAfterMs = 5_000;
 
