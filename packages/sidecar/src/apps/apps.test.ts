@@ -113,6 +113,95 @@ test("an application that never accepted is published after ten seconds, and is 
   );
 });
 
+test("an application that the data path was refused by is out within 200 ms of that sign", async () => {
+  const { clock, answers, apps, seen, watch } = world();
+  watch("192.0.2.2", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  for (const restMs of [0, 7, 100, 150, 290]) {
+    answers.set("127.0.0.1:20880", "accepted");
+    await clock.advance(5_000 + restMs);
+    answers.set("127.0.0.1:20880", "refused");
+    const from = clock.now();
+    apps.suspect("127.0.0.1", 20880);
+    await clock.advance(0);
+    apps.suspect("192.0.2.2", 20880);
+    await clock.advance(1_000);
+    assert.equal(seen.at(-1)?.state, "down");
+    assert.ok((seen.at(-1)?.at ?? 0) - from <= 200, `after ${(seen.at(-1)?.at ?? 0) - from} ms`);
+  }
+});
+
+test("a suspected application that accepts stays, and is dialled as ever", async () => {
+  const { clock, answers, apps, dialled, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(1_000);
+  dialled.length = 0;
+  apps.suspect("127.0.0.1", 20880);
+  await clock.advance(60);
+  assert.equal(dialled.length, 1);
+  await clock.advance(3_000);
+  assert.ok(dialled.length <= 13, `${dialled.length} dials in 3 s`);
+  assert.equal(seen.length, 1);
+});
+
+test("two refusals and a success clear a suspected application", async () => {
+  const { clock, answers, apps, dialled, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(1_000);
+  answers.set("127.0.0.1:20880", "refused");
+  dialled.length = 0;
+  apps.suspect("127.0.0.1", 20880);
+  while (dialled.length < 2) await clock.advance(1);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(5_000);
+  assert.deepEqual(
+    seen.map(({ state }) => state),
+    ["up"],
+  );
+});
+
+test("signs without end bring at most one dial in 50 ms", async () => {
+  const { clock, answers, apps, dialled, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(1_000);
+  dialled.length = 0;
+  for (let count = 0; count < 1_000; count += 1) {
+    apps.suspect("127.0.0.1", 20880);
+    await clock.advance(1);
+  }
+  assert.ok(dialled.length <= 21, `${dialled.length} dials in 1 s`);
+  assert.equal(seen.length, 1);
+});
+
+test("a suspected application whose dials time out stays, and the hurry ends", async () => {
+  const { clock, answers, apps, dialled, seen, watch } = world();
+  watch("127.0.0.1", 20880);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(1_000);
+  answers.set("127.0.0.1:20880", "timeout");
+  apps.suspect("127.0.0.1", 20880);
+  await clock.advance(1_500);
+  dialled.length = 0;
+  await clock.advance(3_000);
+  assert.ok(dialled.length <= 12, `${dialled.length} dials in 3 s`);
+  assert.equal(seen.length, 1);
+});
+
+test("a sign of what is not watched, or is not up, does nothing", async () => {
+  const { clock, answers, apps, dialled, watch } = world();
+  watch("127.0.0.1", 20880);
+  await clock.advance(1_000);
+  dialled.length = 0;
+  apps.suspect("127.0.0.1", 20880);
+  apps.suspect("127.0.0.1", 1);
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(0);
+  assert.deepEqual(dialled, []);
+});
+
 test("two services of one port share the dials, which end with the last of them", async () => {
   const { clock, answers, dialled, apps, watch } = world();
   answers.set("127.0.0.1:20880", "accepted");

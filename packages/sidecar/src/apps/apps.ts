@@ -49,6 +49,9 @@ const periodMs = 300;
 /** Dials of many applications are kept from falling into step. */
 const jitter = 0.1;
 const dialTimeoutMs = 300;
+/** How soon after one another the dials follow while an application is suspected, and how long it is if nothing decides. */
+const suspectedPeriodMs = 50;
+const suspectedForMs = 1_000;
 const unprovenAfterMs = 10_000;
 const refusalsToLeave = 3;
 const refusalsWithinMs = 1_000;
@@ -62,6 +65,13 @@ interface App {
   works: string | undefined;
   /** Clock times of the refusals since the last accept, the newest `refusalsToLeave` of them. */
   refusals: number[];
+  /** Clock time of the last sign against it. */
+  suspectedAt: number;
+  /** Clock time until which it is suspected; 0 when it is not. */
+  suspectedUntil: number;
+  /** Clock time at which the last dial began. */
+  dialledAt: number;
+  dialling: boolean;
   next: Timer | undefined;
   patience: Timer | undefined;
 }
@@ -109,6 +119,24 @@ export class Apps {
     }
   }
 
+  /**
+   * The data path was refused at `host:port`, or a connection to it broke: it is dialled at once and then quickly, until it has accepted
+   * or has been taken out. Dials that time out decide nothing, and end the hurry after a while.
+   */
+  suspect(host: string, port: number): void {
+    for (const app of this.#apps.values()) {
+      const { health } = app;
+      if (health.port !== port || health.state !== "up" || (health.host !== host && health.registeredHost !== host))
+        continue;
+      const now = this.#options.clock.now();
+      const isNew = app.suspectedUntil <= now;
+      app.suspectedAt = now;
+      app.suspectedUntil = now + suspectedForMs;
+      // A dial that is under way began before this sign; its end brings the next one.
+      if (isNew && !app.dialling) this.#dialAfter(app, Math.max(0, app.dialledAt + suspectedPeriodMs - now));
+    }
+  }
+
   status(): readonly AppHealth[] {
     return [...this.#apps.values()].map((app) => app.health);
   }
@@ -129,11 +157,15 @@ export class Apps {
       health,
       works: undefined,
       refusals: [],
+      suspectedAt: Number.NEGATIVE_INFINITY,
+      suspectedUntil: 0,
+      dialledAt: Number.NEGATIVE_INFINITY,
+      dialling: false,
       next: undefined,
       patience: undefined,
     };
     this.#apps.set(key, app);
-    app.next = clock.after(0, () => this.#dial(app));
+    this.#dialAfter(app, 0);
     app.patience = clock.after(unprovenAfterMs, () => this.#loseHope(app));
     return app;
   }
@@ -144,7 +176,14 @@ export class Apps {
     if (this.#apps.get(app.key) === app) this.#apps.delete(app.key);
   }
 
+  #dialAfter(app: App, delayMs: number): void {
+    app.next?.cancel();
+    app.next = this.#options.clock.after(delayMs, () => this.#dial(app));
+  }
+
   #dial(app: App): void {
+    app.dialling = true;
+    app.dialledAt = this.#options.clock.now();
     this.#round(app).then(
       () => this.#again(app),
       (error: unknown) => {
@@ -158,9 +197,11 @@ export class Apps {
   }
 
   #again(app: App): void {
+    app.dialling = false;
     if (this.#apps.get(app.key) !== app) return;
     const { clock, random } = this.#options;
-    app.next = clock.after(periodMs * (1 - jitter + 2 * jitter * random.next()), () => this.#dial(app));
+    const isSuspected = app.suspectedUntil > clock.now();
+    this.#dialAfter(app, isSuspected ? suspectedPeriodMs : periodMs * (1 - jitter + 2 * jitter * random.next()));
   }
 
   /** One attempt: first where it accepted last, then at the other address. */
@@ -180,6 +221,8 @@ export class Apps {
   #accepted(app: App, host: string): void {
     app.works = host;
     app.refusals = [];
+    // A dial that began before the last sign knows nothing of it.
+    if (app.suspectedAt <= app.dialledAt) app.suspectedUntil = 0;
     app.patience?.cancel();
     if (app.health.state !== "up" || app.health.host !== host) this.#change(app, "up", host);
   }
@@ -206,6 +249,7 @@ export class Apps {
 
   #change(app: App, state: AppState, host: string): void {
     if (this.#apps.get(app.key) !== app) return;
+    app.suspectedUntil = 0;
     app.health = { ...app.health, state, host, since: this.#options.clock.wall() };
     for (const listener of app.listeners) listener(app.health);
   }
