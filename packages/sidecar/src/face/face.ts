@@ -57,7 +57,12 @@ export interface Face extends Directory {
   /** The published ports and what is behind them. */
   inbound(): readonly InboundPort[];
   onInbound(listener: InboundListener): Watch;
-  /** The first half of an orderly end: nothing is published any more, everything is served still. Resolves when that is in force. */
+  /** A connection to an application of this host was refused, or broke: whether it is alive is found out at once. */
+  suspect(host: string, port: number): void;
+  /**
+   * The first half of an orderly end: nothing is published any more, everything is served still. Resolves when that is in force, or after
+   * a while when the directory is out of reach.
+   */
   deregister(): Promise<void>;
   status(): FaceStatus;
   /** Stops at once; what is published stays with the directory. */
@@ -82,6 +87,7 @@ export function openFace(options: FaceOptions): Face {
     consumer: (service, timeoutMs) => wanted.consumer(service, timeoutMs),
     inbound: () => provided.inbound.ports(),
     onInbound: (listener) => provided.inbound.listen(listener),
+    suspect: (host, port) => apps.suspect(host, port),
     deregister: () => provided.deregister(),
     status: () => ({
       apps: apps.status(),

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
+import { silentLog } from "@dualmesh/base/log";
 import { MemoryDirectory } from "@dualmesh/dialects/testing/memory-directory";
 import type { Directory, Publication } from "@dualmesh/model/directory";
 import { dubbo, greeter, openWorld } from "./testing.ts";
@@ -201,6 +203,50 @@ test("a registration that is given up before the application accepts leaves noth
   assert.deepEqual(directory.instances(), []);
   assert.deepEqual(face.status().provided, []);
   assert.deepEqual(face.status().apps, []);
+});
+
+test("deregistering waits five seconds for a directory out of reach, and the log says what is left", async () => {
+  const told: unknown[] = [];
+  const log = { ...silentLog, warn: (fields: object) => void told.push(fields) };
+  const directory = new MemoryDirectory({ clock: new FakeClock() });
+  const unreachable: Directory = {
+    publish: async (instance, options) => {
+      const publication = await directory.publish(instance, options);
+      return instance.appPort === 20_880 ? publication : { ...publication, withdraw: () => new Promise(() => {}) };
+    },
+    watch: (service, listener) => directory.watch(service, listener),
+    watchCatalogue: (pattern, listener) => directory.watchCatalogue(pattern, listener),
+  };
+  const { clock, face, accepting } = openWorld({ log, directory: unreachable });
+  for (const appPort of [20_880, 20_890]) {
+    accepting.add(`127.0.0.1:${appPort}`);
+    void face.publish(dubbo({ appPort }));
+  }
+  await clock.advance(10);
+  let over = false;
+  const deregistering = face.deregister().then(() => {
+    over = true;
+  });
+  await clock.advance(4_999);
+  assert.equal(over, false);
+  await clock.advance(1);
+  await deregistering;
+  assert.deepEqual(told, [{ instances: 1, some: [`${greeter} at 20890`], waitedMs: 5_000 }]);
+  assert.deepEqual(
+    directory.instances().map(({ appPort }) => appPort),
+    [20_890],
+  );
+});
+
+test("an application that the data plane suspects and that refuses is withdrawn within 200 ms", async () => {
+  const { clock, directory, face, accepting } = openWorld();
+  accepting.add("127.0.0.1:20880");
+  void face.publish(dubbo());
+  await clock.advance(1_000);
+  accepting.clear();
+  face.suspect("127.0.0.1", 20_880);
+  await clock.advance(200);
+  assert.deepEqual(directory.instances(), []);
 });
 
 test("deregistering takes everything back and goes on serving", async () => {

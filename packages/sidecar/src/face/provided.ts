@@ -48,6 +48,10 @@ export interface ProvidedStatus {
 const maxOffers = 4_096;
 /** Published ports that are tried when something else on the machine holds one. */
 const maxPortTries = 16;
+/** How long an orderly end waits for a directory that may be out of reach. */
+const deregisterMs = 5_000;
+/** Of the instances that could not be taken back, those that the log names. */
+const maxToldOffers = 20;
 const wildcards = new Set(["0.0.0.0", "::"]);
 
 export class Provided {
@@ -86,10 +90,32 @@ export class Provided {
     return publication;
   }
 
-  /** Takes everything back upstream, in order, while calls go on being served. Resolves when that is in force. */
+  /**
+   * Takes everything back upstream, in order, while calls go on being served. Resolves when that is in force, or when it has taken too
+   * long: what could not be taken back then ends with the sidecar's lease.
+   */
   async deregister(): Promise<void> {
     this.#deregistered = true;
-    await Promise.all([...this.#offers.values()].map((offer) => offer.suspend()));
+    const left = new Set(this.#offers.values());
+    const taken = Promise.all(
+      [...left].map(async (offer) => {
+        await offer.suspend();
+        left.delete(offer);
+      }),
+    );
+    const late = Promise.withResolvers<void>();
+    const timer = this.#options.clock.after(deregisterMs, late.resolve, true);
+    try {
+      await Promise.race([taken, late.promise]);
+    } finally {
+      timer.cancel();
+    }
+    if (left.size === 0) return;
+    const some = [...left].slice(0, maxToldOffers).map(({ original }) => `${original.service} at ${original.appPort}`);
+    this.#options.log.warn(
+      { instances: left.size, some, waitedMs: deregisterMs },
+      "instances could not be taken back; they go when the sidecar's lease ends",
+    );
   }
 
   status(): readonly ProvidedStatus[] {
