@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { silentLog } from "@dualmesh/base/log";
 import { dubboLayout } from "@dualmesh/dialects/zookeeper/dubbo-layout";
 import type { Layout } from "@dualmesh/dialects/zookeeper/layout";
 import { ProviderView } from "@dualmesh/dialects/zookeeper/provider-view";
@@ -35,7 +34,6 @@ function names(world: World, layout: Layout): readonly string[][] {
     place: "sidecar",
     directory: world.face,
     clock: world.clock,
-    log: silentLog,
     holdMs: 1_000,
     onList: (list) => {
       const now = [...list.keys()].sort();
