@@ -8,14 +8,7 @@ import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import { FrameError } from "@dualmesh/wire/codec";
-import {
-  addDigests,
-  type Digest,
-  emptyDigest,
-  equalDigests,
-  recordHash,
-  summaryTerm,
-} from "@dualmesh/wire/stream/digest";
+import { addDigests, type Digest, emptyDigest, equalDigests, summaryTerm } from "@dualmesh/wire/stream/digest";
 import {
   type Delta,
   type FeedKind,
@@ -27,26 +20,21 @@ import {
 } from "@dualmesh/wire/stream/messages";
 import type { Revision } from "@dualmesh/wire/stream/payload";
 import {
-  catalogueKeyOf,
-  decodeCatalogueEntry,
-  decodeInstance,
   encodeCatalogueEntry,
   encodeInstance,
-  instanceKeyOf,
   type StreamCatalogueEntry,
   type StreamInstance,
 } from "@dualmesh/wire/stream/record";
+import { Feed, type FeedListener, type FeedValue } from "./feed.ts";
 import { feedText, type Keep, type KeptFeed } from "./keep.ts";
-import { type Applied, type Entries, type RecordReader, Replica } from "./replica.ts";
-
-type FeedValue = StreamInstance | StreamCatalogueEntry;
+import type { Applied, Entries } from "./replica.ts";
 
 /** A set of at least this many is sharply shrunk when less than half is left. */
 const smallestSharpSet = 4;
 /** A copy that was found wrong is asked for again within this, so that not all clients ask at once. */
 const resyncJitterMs = 1_000;
-/** The limit of subscriptions that is assumed before the registry has said its own. */
-const usualSubscriptions = 10_000;
+/** The limits of subscriptions and of patterns among them that are assumed before the registry has said its own. */
+const usualLimit = 10_000;
 /** How often the time up to which sets were proven is written to disk. */
 const saveFreshMs = 60_000;
 /** A feed that nobody watches any more is kept for this, since owners come and go at restarts and upgrades. */
@@ -61,48 +49,6 @@ export interface FeedsOptions {
   readonly send: (message: StreamMessage) => void;
   /** A feed was answered. */
   readonly onAnswered: () => void;
-}
-
-export type FeedListener = (feed: Feed) => void;
-
-export class Feed {
-  readonly kind: FeedKind;
-  readonly name: string;
-  readonly nameHash: Digest;
-  readonly replica: Replica<FeedValue>;
-  /** What listeners see; the replica's own entries unless an answer is held back. */
-  shown: Entries<FeedValue>;
-  held = false;
-  /** Was on disk when the client started. */
-  readonly remembered: boolean;
-  /** Answered on this connection. */
-  answered = false;
-  /** There is something to show: an answer, or the disk's state after the wait for one. */
-  deliverable = false;
-  freshSince: number;
-  readonly listeners = new Set<FeedListener>();
-  notifying = false;
-  resync: Timer | undefined;
-  wait: Timer | undefined;
-  forget: Timer | undefined;
-
-  constructor(kind: FeedKind, name: string, kept: KeptFeed | undefined) {
-    this.kind = kind;
-    this.name = name;
-    this.nameHash = recordHash(Buffer.from(`${kind === "service" ? "\x01" : "\x02"}${name}`));
-    this.replica = new Replica(readerOf(kind, name));
-    this.remembered = kept !== undefined;
-    this.freshSince = kept?.freshSince ?? 0;
-    for (const record of kept?.records ?? []) this.replica.load(record);
-    if (kept !== undefined) this.replica.revision = kept.revision;
-    this.shown = this.replica.entries;
-  }
-
-  cancelTimers(): void {
-    this.resync?.cancel();
-    this.wait?.cancel();
-    this.forget?.cancel();
-  }
 }
 
 export class Feeds {
@@ -142,14 +88,14 @@ export class Feeds {
 
   /** Every feed that was on disk has been answered on this connection. */
   get rememberedAnswered(): boolean {
-    for (const feed of this.#feeds.values()) if (feed.remembered && !feed.answered) return false;
+    for (const feed of this.#feeds.values()) if (feed.remembered && !feed.answered && !feed.refused) return false;
     return true;
   }
 
   watch(kind: FeedKind, name: string, listener: FeedListener): () => void {
     let feed = this.#feeds.get(feedText(kind, name));
     if (feed === undefined) {
-      this.#makeRoom();
+      this.#makeRoom(kind);
       feed = this.#add(new Feed(kind, name, undefined));
       this.#subscribe(feed);
     }
@@ -173,9 +119,11 @@ export class Feeds {
     this.#suspicion = 0;
     for (const feed of this.#feeds.values()) {
       feed.answered = false;
+      feed.refused = false;
       if (!sameRegistry && feed.replica.revision !== undefined) feed.replica.revision = zeroRevision;
-      this.#subscribe(feed);
     }
+    this.#refuseTooMany();
+    for (const feed of this.#asked()) this.#subscribe(feed);
     if (ack.settled) this.#releaseHeld();
   }
 
@@ -216,11 +164,12 @@ export class Feeds {
     }
     let summary = emptyDigest;
     let whole = true;
-    for (const feed of this.#feeds.values()) {
+    let subscriptions = 0;
+    for (const feed of this.#asked()) {
+      subscriptions++;
       if (!feed.answered) whole = false;
       summary = addDigests(summary, summaryTerm(feed.nameHash, feed.replica.digest));
     }
-    const subscriptions = this.#feeds.size;
     const equal = whole && ping.subscriptions === subscriptions && equalDigests(ping.summary, summary);
     if (equal) this.#proven(ping.revision);
     else if (whole && ++this.#suspicion > 1) this.#resyncAll();
@@ -254,13 +203,58 @@ export class Feeds {
   }
 
   /** One subscription too many would cost the connection: a feed that nobody watches goes, or the watcher is refused. */
-  #makeRoom(): void {
-    const limit = this.#ack?.limits.subscriptions ?? usualSubscriptions;
-    if (this.#feeds.size < limit) return;
-    for (const feed of this.#feeds.values()) {
-      if (feed.listeners.size === 0) return this.#drop(feed);
+  #makeRoom(kind: FeedKind): void {
+    const subscriptions = this.#ack?.limits.subscriptions ?? usualLimit;
+    const patterns = this.#ack?.limits.patterns ?? usualLimit;
+    const catalogues = kind === "catalogue" ? this.#count("catalogue") : 0;
+    if (catalogues >= patterns && !this.#dropIdle("catalogue")) {
+      const text = `a client may watch ${patterns} patterns of the catalogue`;
+      throw new MeshError("registry.limit", text, { limit: patterns });
     }
-    throw new MeshError("registry.limit", `a client may watch ${limit} services and patterns`, { limit });
+    if (this.#feeds.size >= subscriptions && !this.#dropIdle(undefined)) {
+      const text = `a client may watch ${subscriptions} services and patterns`;
+      throw new MeshError("registry.limit", text, { limit: subscriptions });
+    }
+  }
+
+  /** What was watched before the registry had told its limits may be more than it takes. */
+  #refuseTooMany(): void {
+    const { subscriptions, patterns } = this.#ack?.limits ?? { subscriptions: usualLimit, patterns: usualLimit };
+    while (this.#count("catalogue") > patterns && this.#dropIdle("catalogue"));
+    while (this.#feeds.size > subscriptions && this.#dropIdle(undefined));
+    let [all, catalogues, refused] = [0, 0, 0];
+    for (const feed of this.#feeds.values()) {
+      const isPattern = feed.kind === "catalogue";
+      feed.refused = all >= subscriptions || (isPattern && catalogues >= patterns);
+      if (feed.refused) refused++;
+      else {
+        all++;
+        if (isPattern) catalogues++;
+      }
+    }
+    const fields = { refused, subscriptions, patterns };
+    if (refused > 0) this.#options.log.error(fields, "more is watched than the registry takes, and stays unanswered");
+  }
+
+  #count(kind: FeedKind): number {
+    let count = 0;
+    for (const feed of this.#feeds.values()) if (feed.kind === kind) count++;
+    return count;
+  }
+
+  /** Drops a feed that nobody watches; false when there is none. */
+  #dropIdle(kind: FeedKind | undefined): boolean {
+    for (const feed of this.#feeds.values()) {
+      if (feed.listeners.size > 0 || (kind !== undefined && feed.kind !== kind)) continue;
+      this.#drop(feed);
+      return true;
+    }
+    return false;
+  }
+
+  /** The feeds that the registry is asked for. */
+  *#asked(): Generator<Feed> {
+    for (const feed of this.#feeds.values()) if (!feed.refused) yield feed;
   }
 
   #drop(feed: Feed): void {
@@ -268,7 +262,13 @@ export class Feeds {
     this.#feeds.delete(feedText(feed.kind, feed.name));
     this.#suspicion = 0;
     this.#options.keep.forgetFeed(feed.kind, feed.name, feed.shown.keys());
+    if (feed.refused) return;
     this.#options.send({ type: "unsubscribe", feed: feed.kind, name: feed.name });
+    for (const waiting of this.#feeds.values()) {
+      if (!waiting.refused || (waiting.kind === "catalogue" && feed.kind !== "catalogue")) continue;
+      waiting.refused = false;
+      return this.#subscribe(waiting);
+    }
   }
 
   #subscribe(feed: Feed): void {
@@ -312,7 +312,7 @@ export class Feeds {
   #resyncAll(): void {
     this.counts.summaryMismatches++;
     this.#suspicion = 0;
-    for (const feed of this.#feeds.values()) {
+    for (const feed of this.#asked()) {
       const { revision, digest } = feed.replica;
       this.#resync(feed, "summary", revision === undefined ? undefined : { revision, digest });
     }
@@ -402,7 +402,7 @@ export class Feeds {
     this.#suspicion = 0;
     this.#applied = revision;
     const wall = this.#options.clock.wall();
-    for (const feed of this.#feeds.values()) feed.freshSince = wall;
+    for (const feed of this.#asked()) feed.freshSince = wall;
   }
 
   #saveFreshness(): void {
@@ -443,11 +443,6 @@ function isSuspicious(known: Entries<FeedValue>, next: Entries<FeedValue>): bool
   let left = 0;
   for (const key of known.keys()) if (next.has(key)) left++;
   return left === 0 || (known.size >= smallestSharpSet && left * 2 < known.size);
-}
-
-function readerOf(kind: FeedKind, name: string): RecordReader<FeedValue> {
-  if (kind === "catalogue") return { key: catalogueKeyOf, value: decodeCatalogueEntry };
-  return { key: instanceKeyOf, value: (record) => decodeInstance(name, record) };
 }
 
 function encode(kind: FeedKind, value: FeedValue): Buffer {

@@ -13,17 +13,26 @@ interface PatternFeed {
   readonly matches: (service: string) => boolean;
 }
 
+/** What doors watch: an interface in whatever protocol, version and group. There are many of them, so that they are found by name. */
+const ofOneName = /^\*\/([^/:*]+):\*:\*$/;
+
 export class Catalogue {
   /** Service to application to the number of its instances. */
   readonly #services = new Map<string, Map<string, number>>();
+  /** The services of each name. */
+  readonly #byName = new Map<string, Set<string>>();
   readonly #patterns = new Map<string, PatternFeed>();
+  /** Those of `#patterns` that are not of one name. */
+  readonly #broad = new Map<string, PatternFeed>();
 
   get serviceCount(): number {
     return this.#services.size;
   }
 
-  *rows(): IterableIterator<CatalogueRow> {
-    for (const [service, counts] of this.#services) {
+  /** The services that a pattern matches. */
+  *rows(pattern: string): IterableIterator<CatalogueRow> {
+    for (const service of this.#matching(pattern)) {
+      const counts = this.#services.get(service) ?? new Map<string, number>();
       let instances = 0;
       for (const count of counts.values()) instances += count;
       yield { service, applications: [...counts.keys()].sort(), instances };
@@ -36,12 +45,16 @@ export class Catalogue {
     if (counts === undefined) {
       counts = new Map();
       this.#services.set(service, counts);
+      const name = nameOf(service);
+      const named = this.#byName.get(name);
+      if (named === undefined) this.#byName.set(name, new Set([service]));
+      else named.add(service);
     }
     const count = (counts.get(application) ?? 0) + step;
     const appeared = step === 1 && count === 1;
     if (count > 0) counts.set(application, count);
     else counts.delete(application);
-    if (counts.size === 0) this.#services.delete(service);
+    if (counts.size === 0) this.#remove(service);
     return appeared || count <= 0 ? this.#touch(service, nextRevision) : [];
   }
 
@@ -50,11 +63,10 @@ export class Catalogue {
     const known = this.#patterns.get(pattern);
     if (known !== undefined) return known.feed;
     const entry = { feed: new Feed("catalogue", pattern, revision), matches: servicePattern(pattern) };
-    for (const service of this.#services.keys()) {
-      if (entry.matches(service)) this.#set(entry.feed, service, revision);
-    }
+    for (const service of this.#matching(pattern)) this.#set(entry.feed, service, revision);
     entry.feed.seal();
     this.#patterns.set(pattern, entry);
+    if (!ofOneName.test(pattern)) this.#broad.set(pattern, entry);
     return entry.feed;
   }
 
@@ -64,6 +76,7 @@ export class Catalogue {
 
   drop(pattern: string): void {
     this.#patterns.delete(pattern);
+    this.#broad.delete(pattern);
   }
 
   *feeds(): IterableIterator<Feed> {
@@ -72,7 +85,8 @@ export class Catalogue {
 
   #touch(service: string, nextRevision: () => Revision): readonly Feed[] {
     const touched: Feed[] = [];
-    for (const { feed, matches } of this.#patterns.values()) {
+    const named = this.#patterns.get(`*/${nameOf(service)}:*:*`);
+    for (const { feed, matches } of named === undefined ? this.#broad.values() : [named, ...this.#broad.values()]) {
       if (!matches(service)) continue;
       const revision = nextRevision();
       if (this.#services.has(service)) this.#set(feed, service, revision);
@@ -82,12 +96,32 @@ export class Catalogue {
     return touched;
   }
 
+  #matching(pattern: string): Iterable<string> {
+    const name = ofOneName.exec(pattern)?.[1];
+    if (name !== undefined) return this.#byName.get(name) ?? [];
+    const matches = servicePattern(pattern);
+    return [...this.#services.keys()].filter(matches);
+  }
+
+  #remove(service: string): void {
+    this.#services.delete(service);
+    const name = nameOf(service);
+    const named = this.#byName.get(name);
+    named?.delete(service);
+    if (named?.size === 0) this.#byName.delete(name);
+  }
+
   #set(feed: Feed, service: string, revision: Revision): void {
     const applications = [...(this.#services.get(service)?.keys() ?? [])].sort();
     const key = encodeCatalogueKey(service).toString("latin1");
     const record = encodeCatalogueEntry({ service, applications });
     if (!feed.holds(key, record)) feed.set(key, record, revision);
   }
+}
+
+/** The encoded name of a canonical text. */
+function nameOf(service: string): string {
+  return service.slice(service.indexOf("/") + 1, service.indexOf(":"));
 }
 
 /** A pattern that can be watched: a canonical text in which `*` may stand anywhere. White space is in no canonical text. */

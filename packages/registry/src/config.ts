@@ -14,8 +14,8 @@ const limitsShape = z
     sessionInstances: z.number().int().min(1).max(1_000_000).default(10_000),
     /** Services and patterns that one connection may watch. */
     subscriptions: z.number().int().min(1).max(1_000_000).default(10_000),
-    /** Patterns of the catalogue that one connection may watch. */
-    patterns: z.number().int().min(1).max(10_000).default(64),
+    /** Patterns of the catalogue that one connection may watch: a sidecar has one for each interface that its applications list. */
+    patterns: z.number().int().min(1).max(1_000_000).default(10_000),
     /** Instances of all sessions together. */
     instances: z.number().int().min(1).max(20_000_000).default(1_000_000),
     services: z.number().int().min(1).max(10_000_000).default(200_000),

@@ -242,6 +242,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
         frameBytes: maxStreamFrameBytes,
         instances: config.limits.sessionInstances,
         subscriptions: config.limits.subscriptions,
+        patterns: config.limits.patterns,
         pingMs: config.pingMs,
         graceMs: config.graceMs,
       },

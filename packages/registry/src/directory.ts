@@ -13,7 +13,7 @@ import type {
   Watch,
 } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
-import { parseServiceText, servicePattern } from "@dualmesh/model/service";
+import { parseServiceText } from "@dualmesh/model/service";
 import { zeroRevision } from "@dualmesh/wire/stream/messages";
 import type { Revision } from "@dualmesh/wire/stream/payload";
 import { decodeInstance, encodeInstance, encodeInstanceKey } from "@dualmesh/wire/stream/record";
@@ -78,9 +78,8 @@ export class LocalDirectory implements Directory {
   }
 
   watchCatalogue(pattern: string, listener: (entries: readonly CatalogueEntry[]) => void): Watch {
-    const matches = servicePattern(pattern);
     return this.#watch({ kind: "catalogue", name: pattern }, () => {
-      const rows = [...this.#options.store.services()].filter((row) => matches(row.service));
+      const rows = [...this.#options.store.services(pattern)];
       listener(rows.map(({ service, applications }) => ({ service, applications })));
     });
   }

@@ -69,8 +69,8 @@ export class MemoryStore implements Store {
     return this.#services.get(service)?.rows.values() ?? [];
   }
 
-  services(): Iterable<CatalogueRow> {
-    return this.#catalogue.rows();
+  services(pattern = "*"): Iterable<CatalogueRow> {
+    return this.#catalogue.rows(pattern);
   }
 
   hold(feed: FeedName): void {

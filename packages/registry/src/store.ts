@@ -56,7 +56,8 @@ export interface Store {
   put(row: InstanceRow): Revision;
   remove(service: string, key: string, reason: RemovalReason): Revision;
   rowsOf(service: string): Iterable<InstanceRow>;
-  services(): Iterable<CatalogueRow>;
+  /** The services that a catalogue pattern matches; all without one. */
+  services(pattern?: string): Iterable<CatalogueRow>;
 
   /** A feed is kept up to date while someone holds it; each `hold` needs one `release`. */
   hold(feed: FeedName): void;

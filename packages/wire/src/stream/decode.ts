@@ -158,6 +158,7 @@ function readHelloAck(reader: PayloadReader): HelloAck {
     frameBytes: reader.u32(),
     instances: reader.u32(),
     subscriptions: reader.u32(),
+    patterns: reader.u32(),
     pingMs: reader.u32(),
     graceMs: reader.u32(),
   };

@@ -49,6 +49,7 @@ function writeBody(writer: PayloadWriter, message: StreamMessage): void {
         .raw(message.registryId)
         .u32(message.epoch);
       writer.u32(message.limits.frameBytes).u32(message.limits.instances).u32(message.limits.subscriptions);
+      writer.u32(message.limits.patterns);
       writer.u32(message.limits.pingMs).u32(message.limits.graceMs);
       return;
     case "register":

@@ -78,6 +78,8 @@ export interface StreamLimits {
   readonly frameBytes: number;
   readonly instances: number;
   readonly subscriptions: number;
+  /** Patterns of the catalogue among the subscriptions. */
+  readonly patterns: number;
   readonly pingMs: number;
   readonly graceMs: number;
 }

@@ -73,7 +73,7 @@ export const arbitraryMessage: fc.Arbitrary<StreamMessage> = fc.oneof(
     settled: flag,
     registryId: bytes(16, 16),
     epoch: u32,
-    limits: shape({ frameBytes: u32, instances: u32, subscriptions: u32, pingMs: u32, graceMs: u32 }),
+    limits: shape({ frameBytes: u32, instances: u32, subscriptions: u32, patterns: u32, pingMs: u32, graceMs: u32 }),
   }),
   message("register", { request: u32, claim: flag, held: revision, service: text(40), record: bytes(0, 200) }),
   message("registered", { request: u32, stamp: revision, revision }),
