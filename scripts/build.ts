@@ -1,11 +1,49 @@
 /**
  * `npm run build`: the product as one bundle, `dist/dualmesh.mjs` with a file for each command that is loaded only when it runs. Node strips types
- * from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither.
+ * from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither. Three things of the
+ * libraries are left out, since each costs memory that nothing here uses (docs/performance.md has the figures).
  */
 import { rm } from "node:fs/promises";
-import { build } from "esbuild";
+import { build, type Plugin } from "esbuild";
 
 const root = new URL("..", import.meta.url).pathname;
+
+/**
+ * An `import` of `node:http` asks the module for everything it exports, also what it makes on first use: its WebSocket, and behind that a whole
+ * HTTP client (undici), 13 MB. What is asked for by name costs nothing of this.
+ */
+const httpByName: Plugin = {
+  name: "http-by-name",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:http$/ }, ({ path, kind }) =>
+      kind === "import-statement" ? { path, namespace: "by-name" } : undefined,
+    );
+    onLoad({ filter: /./, namespace: "by-name" }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+    }));
+  },
+};
+
+/** zod speaks 50 languages; the product speaks its own (packages/base/src/config/explain.ts). */
+const oneLanguage = replaced(/\/locales\/index\.js$/, "export {};");
+
+/** pino can write from a thread, which is never asked for; what it loads for that is left out. */
+const noLogThread = replaced(
+  /^thread-stream$/,
+  'module.exports = class { constructor() { throw new Error("the log is written by the process itself"); } };',
+);
+
+function replaced(filter: RegExp, contents: string): Plugin {
+  const namespace = `instead-of-${filter.source}`;
+  return {
+    name: namespace,
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter }, ({ path }) => ({ path, namespace }));
+      onLoad({ filter: /./, namespace }, () => ({ contents }));
+    },
+  };
+}
+
 await rm(`${root}dist`, { recursive: true, force: true });
 await build({
   entryPoints: { dualmesh: `${root}packages/cli/src/main.ts` },
@@ -20,6 +58,7 @@ await build({
   minifyWhitespace: true,
   sourcemap: false,
   legalComments: "none",
+  plugins: [httpByName, oneLanguage, noLogThread],
   // CommonJS packages in the bundle ask for Node's own modules by `require`.
   banner: {
     js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',

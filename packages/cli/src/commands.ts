@@ -1,5 +1,6 @@
 /** The table of commands. A command's code is loaded when it runs, so that a sidecar has no demo in its memory. */
 import type { Command, RawCommand } from "./command.ts";
+import type { RunnablePart } from "./run/part.ts";
 import { partCommand } from "./run/part-command.ts";
 import { statusCommand } from "./status/command.ts";
 
@@ -56,6 +57,7 @@ export const commands: readonly (Command | RawCommand)[] = [
     supervisable: true,
     example: "dualmesh sidecar run --registry 10.0.0.5:7710 --supervised",
     load: async () => (await import("./run/sidecar.ts")).sidecarPart,
+    loadRunner: async () => (await import("./run/sidecar-runner.ts")).sidecarRunner as unknown as RunnablePart,
   }),
   statusCommand,
 ];

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseConfig } from "@dualmesh/base/config/config";
 import { isMeshError } from "@dualmesh/base/errors";
-import { boltPortOf, registryAddresses, sidecarConfig } from "./config.ts";
+import { sidecarConfig } from "./config.ts";
+import { boltPortOf, registryAddresses } from "./settings.ts";
 
 const read = (text: string) => parseConfig(sidecarConfig, text, "sidecar.yaml");
 

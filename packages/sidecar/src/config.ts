@@ -204,18 +204,6 @@ export const sidecarConfig = z
 
 export type SidecarConfig = z.output<typeof sidecarConfig>;
 
-/** The addresses of the registry, as a list. */
-export function registryAddresses({ registry: { address } }: SidecarConfig): readonly string[] {
-  return typeof address === "string" ? [address] : address;
-}
-
-/** Where the application of this name listens for Bolt. */
-export function boltPortOf({ apps }: SidecarConfig, application: string): number {
-  return apps.find((app) => app.name === application)?.boltPort ?? defaultBoltPort;
-}
-
-const defaultBoltPort = 12_200;
-
 function isLoopback(host: string): boolean {
   return /^127(?:\.\d{1,3}){3}$/.test(host);
 }

@@ -147,3 +147,19 @@ export class DataMetrics {
     return page;
   }
 }
+
+/** The memory of the process, under the names that dashboards for Node know. */
+export function gaugesOfProcess({ gauges }: DataMetrics): void {
+  gauges.set("process_resident_memory_bytes", {
+    help: "Resident memory, with the pages that all processes of this program share.",
+    read: () => process.memoryUsage.rss(),
+  });
+  gauges.set("nodejs_heap_used_bytes", {
+    help: "JavaScript objects, with those that the next collection will free.",
+    read: () => process.memoryUsage().heapUsed,
+  });
+  gauges.set("nodejs_external_memory_bytes", {
+    help: "Buffers and other memory beside the heap.",
+    read: () => process.memoryUsage().external,
+  });
+}

@@ -5,7 +5,6 @@
 import type { AdminRoute } from "@dualmesh/base/admin/server";
 import { jsonReply, textReply } from "@dualmesh/base/admin/server";
 import { type Clock, sleep } from "@dualmesh/base/clock";
-import { withoutSecrets } from "@dualmesh/base/config/print";
 import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { metricsContentType } from "@dualmesh/base/metrics";
@@ -17,7 +16,7 @@ import { maxMeshBodyBytes, openMeshDoor } from "@dualmesh/dialects/mesh/door";
 import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { Apps } from "./apps/apps.ts";
-import { boltPortOf, type SidecarConfig, sidecarConfig } from "./config.ts";
+import type { SidecarConfig } from "./config.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type Face, openFace } from "./face/face.ts";
 import { DataMetrics } from "./metrics.ts";
@@ -27,6 +26,7 @@ import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/request.ts";
+import { boltPortOf } from "./settings.ts";
 import { hostDoor, isLoopback } from "./transport/door-host.ts";
 import { hostHttp } from "./transport/http-host.ts";
 import { type Listener, listen } from "./transport/listener.ts";
@@ -37,6 +37,8 @@ import type { Transport } from "./transport/transport.ts";
 
 export interface SidecarOptions {
   readonly config: SidecarConfig;
+  /** The same as anybody may see it. */
+  readonly shown: unknown;
   readonly state: StateDirectory;
   readonly clock: Clock;
   readonly random: Random;
@@ -153,6 +155,7 @@ class Assembly {
         return service;
       },
       localApplication: () => this.#onlyApplication(),
+      suspect: (host, port) => this.#face?.suspect(host, port),
     });
   }
 
@@ -311,12 +314,12 @@ class Assembly {
   }
 
   #routes(face: Face, directory: SidecarDirectory): ReadonlyMap<string, AdminRoute> {
-    const { config } = this.#options;
+    const { shown } = this.#options;
     return new Map<string, AdminRoute>([
       ["/healthz", () => textReply("ok\n")],
       ["/readyz", () => this.#ready.reply()],
       ["/metrics", () => ({ status: 200, contentType: metricsContentType, body: this.#metrics.page().toString() })],
-      ["/config", () => jsonReply(withoutSecrets(sidecarConfig, config))],
+      ["/config", () => jsonReply(shown)],
       ["/endpoints", () => jsonReply({ outbound: [...face.outbound().values()], inbound: face.inbound() })],
       ["/directory", () => jsonReply(directory.status())],
     ]);

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { parseConfig } from "@dualmesh/base/config/config";
 import type { Path } from "@dualmesh/base/config/document";
-import { printConfig } from "@dualmesh/base/config/print";
+import { printConfig, withoutSecrets } from "@dualmesh/base/config/print";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { logLevels } from "@dualmesh/base/log";
 import { z } from "zod";
@@ -11,6 +11,7 @@ import type { Flag, FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { defaultStatePath } from "../state-path.ts";
 import type { Part } from "./part.ts";
+import type { RunOptions } from "./run-part.ts";
 
 /** Keys that every part's configuration has. */
 const commonShape = {
@@ -20,6 +21,17 @@ const commonShape = {
 
 /** Runs the part, or prints its configuration; resolves to the exit code. */
 export async function runConfigured(part: Part, flags: readonly Flag[], values: FlagValues): Promise<number> {
+  const { config, state, log, shown } = await readConfigured(part, flags, values);
+  if (values.has("print-config")) {
+    process.stdout.write(printConfig(wholeSchema(part), { ...config, state, log }));
+    return exitCodes.ok;
+  }
+  const { runPart } = await import("./run-part.ts");
+  return runPart(part, { config, state, log, shown });
+}
+
+/** The configuration that the words and the file say; throws `config.…`. */
+export async function readConfigured(part: Part, flags: readonly Flag[], values: FlagValues): Promise<RunOptions> {
   const schema = wholeSchema(part);
   const file = values.get("config");
   const overrides = flags.flatMap(({ name, key }) =>
@@ -32,12 +44,7 @@ export async function runConfigured(part: Part, flags: readonly Flag[], values: 
   const { log, ...config } = whole;
   const state = resolve(whole.state ?? defaultStatePath(part.name));
   delete config.state;
-  if (values.has("print-config")) {
-    process.stdout.write(printConfig(schema, { ...config, state, log }));
-    return exitCodes.ok;
-  }
-  const { runPart } = await import("./run-part.ts");
-  return runPart(part, { config, state, log });
+  return { config, state, log, shown: withoutSecrets(part.schema, config) };
 }
 
 /** The default at a key of the part; undefined where there is none, or where the whole needs keys that have none. */

@@ -8,6 +8,8 @@ import type { z } from "zod";
 
 export interface PartContext<Config> {
   readonly config: Config;
+  /** The same as anybody may see it, for the admin port. */
+  readonly shown: unknown;
   readonly state: StateDirectory;
   readonly clock: Clock;
   readonly random: Random;
@@ -30,14 +32,18 @@ export interface PartAdmin {
   readonly onScarceDescriptors?: (scarce: boolean) => void;
 }
 
-export interface Part<Schema extends z.ZodObject = z.ZodObject> {
+/** A part as it runs. It does not know its schema: what reads a configuration need not be in the memory of what runs by it. */
+export interface RunnablePart<Config = Record<string, unknown>> {
   readonly name: string;
-  readonly schema: Schema;
-  start(context: PartContext<z.output<Schema>>): Promise<{
+  start(context: PartContext<Config>): Promise<{
     readonly running: RunningPart;
     /** Undefined when the part has opened its own. */
     readonly admin?: PartAdmin;
     /** What somebody should know at each start and in `status`: a port that is open to other machines. */
     readonly warnings?: readonly string[];
   }>;
+}
+
+export interface Part<Schema extends z.ZodObject = z.ZodObject> extends RunnablePart<z.output<Schema>> {
+  readonly schema: Schema;
 }

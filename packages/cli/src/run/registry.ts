@@ -1,6 +1,5 @@
 /** The registry as the command line runs it. */
 import { isLoopback, jsonReply, textReply } from "@dualmesh/base/admin/server";
-import { withoutSecrets } from "@dualmesh/base/config/print";
 import { registryConfigShape } from "@dualmesh/registry/config";
 import { startRegistry } from "@dualmesh/registry/registry";
 import type { Part } from "./part.ts";
@@ -9,7 +8,7 @@ export const registryPart: Part<typeof registryConfigShape> = {
   name: "registry",
   schema: registryConfigShape,
   async start(context) {
-    const { config } = context;
+    const { config, shown } = context;
     const running = await startRegistry(context);
     return {
       running,
@@ -24,7 +23,7 @@ export const registryPart: Part<typeof registryConfigShape> = {
           // It listens only after it has loaded what it kept, so that a registry that answers is ready.
           ["/readyz", () => textReply("ready\n")],
           ["/metrics", () => ({ status: 200, contentType: "text/plain; version=0.0.4", body: running.metrics() })],
-          ["/config", () => jsonReply(withoutSecrets(registryConfigShape, config))],
+          ["/config", () => jsonReply(shown)],
           ["/instances", (query: URLSearchParams) => jsonReply(running.instances(query.get("service") ?? ""))],
         ]),
       },

@@ -9,11 +9,13 @@ import { type ControlHandler, openControl } from "@dualmesh/base/state/control-s
 import { openState } from "@dualmesh/base/state/state";
 import { exitCodes } from "../exit-codes.ts";
 import { productVersion } from "../version.ts";
-import type { Part } from "./part.ts";
+import type { RunnablePart } from "./part.ts";
 import { nextSignal } from "./signals.ts";
 
 export interface RunOptions {
   readonly config: Record<string, unknown>;
+  /** The configuration as anybody may see it. */
+  readonly shown: unknown;
   readonly state: string;
   readonly log: { readonly level: LogLevel; readonly pretty?: boolean | undefined };
 }
@@ -32,7 +34,7 @@ export interface PartReport {
 }
 
 /** Resolves to the exit code when the part has ended. */
-export async function runPart(part: Part, options: RunOptions): Promise<number> {
+export async function runPart(part: RunnablePart, options: RunOptions): Promise<number> {
   const { level, pretty } = options.log;
   const log = (await openLog(pretty === undefined ? { level } : { level, pretty })).child({ part: part.name });
   const signals = nextSignal();
@@ -46,6 +48,7 @@ export async function runPart(part: Part, options: RunOptions): Promise<number> 
     warnings = [],
   } = await part.start({
     config: options.config,
+    shown: options.shown,
     state,
     clock,
     random: systemRandom,

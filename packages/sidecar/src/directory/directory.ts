@@ -8,7 +8,8 @@ import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import { openRegistryDirectory, type RegistryDirectoryStatus } from "@dualmesh/client/directory";
 import type { Directory } from "@dualmesh/model/directory";
-import { registryAddresses, type SidecarConfig } from "../config.ts";
+import type { SidecarConfig } from "../config.ts";
+import { registryAddresses } from "../settings.ts";
 
 /** A directory as the sidecar runs it, whichever kind it is. */
 export interface SidecarDirectory extends Directory {

@@ -6,7 +6,7 @@ import type { Clock } from "@dualmesh/base/clock";
 import type { Random } from "@dualmesh/base/random";
 import { TimerWheel } from "@dualmesh/base/timer-wheel";
 import { frameKind, type ReplyReason, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
-import type { DataMetrics, Result } from "../metrics.ts";
+import { type DataMetrics, gaugesOfProcess, type Result } from "../metrics.ts";
 import type { EndpointCell, Snapshot } from "../snapshot.ts";
 import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -90,6 +90,7 @@ export class DataPlane implements ExchangeOwner {
       recognise: (head) => recognise(codecs, head),
     };
     this.#sweep = clock.every(1_000, () => this.#sweepAll());
+    gaugesOfProcess(metrics);
     metrics.gauges.set("dualmesh_downstream_connections", {
       help: "Callers connected.",
       read: () => this.#downstreams.size,

@@ -11,22 +11,26 @@ export function patchCrc(crc: number, before: number, after: number, tail: numbe
   return (crc ^ advance(swap(before ^ after), tail + 4)) >>> 0;
 }
 
-/** One table for each bit of a length: the bytes of a CRC register to what 2^bit zero bytes make of them. */
+/**
+ * One table for each bit of a length: the bytes of a CRC register to what 2^bit zero bytes make of them. Built with the first frame that
+ * has a CRC: the loop is long enough to be compiled by the optimizing compiler, whose 5 MB of code an idle process does without.
+ */
 const lengthBits = 32 - Math.clz32(maxFrameBytes);
 const polynomial = 0xedb88320;
-const tables = buildTables();
+let tables: Int32Array | undefined;
 
 /** The CRC register `register` after `count` zero bytes, that is its product with x^(8·count) modulo the polynomial. */
 function advance(register: number, count: number): number {
   let value = register;
   let left = count;
+  tables ??= buildTables();
   for (let base = 0; left !== 0; left >>>= 1, base += 1_024) {
-    if ((left & 1) !== 0) value = multiply(value, base);
+    if ((left & 1) !== 0) value = multiply(tables, value, base);
   }
   return value;
 }
 
-function multiply(value: number, base: number): number {
+function multiply(tables: Int32Array, value: number, base: number): number {
   return (
     (tables[base + (value & 0xff)] as number) ^
     (tables[base + 256 + ((value >>> 8) & 0xff)] as number) ^
