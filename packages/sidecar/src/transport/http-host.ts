@@ -4,6 +4,7 @@
  */
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import { isReserved } from "./descriptors.ts";
 import { type Listener, listenError } from "./listener.ts";
 
 export interface HttpRequest {
@@ -30,10 +31,19 @@ export interface HttpHostOptions {
 /** Opens the port. Rejects as `listen` does. */
 export function hostHttp(options: HttpHostOptions): Promise<Listener> {
   const server = http.createServer(
-    { requestTimeout: 10_000, headersTimeout: 5_000, keepAliveTimeout: 60_000, maxHeaderSize: 16_384 },
+    {
+      requestTimeout: 10_000,
+      headersTimeout: 5_000,
+      keepAliveTimeout: 60_000,
+      maxHeaderSize: 16_384,
+      connectionsCheckingInterval: 1_000,
+    },
     (request, response) => void answer(options, request, response),
   );
   server.maxConnections = options.maxConnections;
+  server.on("connection", (socket) => {
+    if (isReserved(socket)) socket.destroy();
+  });
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(listenError(options, error)));
     server.listen({ host: options.host, port: options.port }, () => {

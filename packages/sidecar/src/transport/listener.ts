@@ -1,9 +1,10 @@
 /**
- * A listening port. It counts its connections and stops accepting at its limit, so that descriptors are left for upstream
- * connections and for the admin port; what the kernel cannot give (EMFILE) is waited for, never crashed on.
+ * A listening port. It counts its connections and turns callers away at its limit, or when the process has nearly no descriptor left, so
+ * that some are left for upstream connections and for the admin port; what the kernel cannot give (EMFILE) is never crashed on.
  */
 import net from "node:net";
 import { MeshError } from "@dualmesh/base/errors";
+import { isReserved } from "./descriptors.ts";
 import { acceptTransport } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
@@ -27,9 +28,16 @@ export interface Listener {
 /** Listens. Rejects with `listen.port-taken`, `listen.denied` or `listen.failed`. */
 export function listen(options: ListenOptions): Promise<Listener> {
   const server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true });
-  server.maxConnections = options.maxConnections;
-  server.on("connection", (socket) => options.accept(acceptTransport(socket)));
-  server.on("drop", () => options.dropped());
+  let open = 0;
+  const gone = (): void => void open--;
+  server.on("connection", (socket) => {
+    if (open >= options.maxConnections || isReserved(socket)) {
+      socket.destroy();
+      return options.dropped();
+    }
+    open++;
+    options.accept(acceptTransport(socket, gone));
+  });
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
     server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {

@@ -3,6 +3,7 @@
  * a stage (stage.ts), and knows what the kernel has not taken yet.
  */
 import net from "node:net";
+import { systemClock, type Timer } from "@dualmesh/base/clock";
 import { enroll, type Flushable, returnStage, stageBytes, takeStage } from "./stage.ts";
 import type { Detached, Transport, TransportEvents } from "./transport.ts";
 
@@ -28,6 +29,7 @@ export class TcpTransport implements Transport, Flushable {
   #enrolled = false;
   #ending = false;
   #closed = false;
+  #endDeadline: Timer | undefined;
   #reason = "closed by the peer";
 
   /** `socket` is connected, reads into `readBuffer` and calls `transport.received`. */
@@ -55,9 +57,9 @@ export class TcpTransport implements Transport, Flushable {
     else this.#socket.resume();
   }
 
-  /** Called by `onread` of the socket. */
+  /** Called by `onread` of the socket. What comes after our end interests nobody. */
   received(size: number): boolean {
-    if (!this.#closed) this.#events?.onBytes(readBuffer, size);
+    if (!this.#closed && !this.#ending) this.#events?.onBytes(readBuffer, size);
     return true;
   }
 
@@ -90,8 +92,13 @@ export class TcpTransport implements Transport, Flushable {
     const size = this.#staged;
     if (stage === undefined || size === 0 || this.#closed) return;
     const socket = this.#socket;
-    this.#stage = undefined;
     this.#staged = 0;
+    if (socket.writableLength > 0 && size < stageBytes / 2) {
+      // The peer does not take what came before: what waits for it costs what it is, and no stage of its own.
+      socket.write(Buffer.from(stage.subarray(0, size)));
+      return;
+    }
+    this.#stage = undefined;
     socket.write(size === stageBytes ? stage : stage.subarray(0, size));
     // Taken whole by the kernel: the stage is free again. Otherwise it stays with the socket until it has been written.
     if (socket.writableLength === 0) returnStage(stage);
@@ -110,8 +117,8 @@ export class TcpTransport implements Transport, Flushable {
     this.flush();
     this.#ending = true;
     this.#socket.end();
-    // A peer that never reads or never closes its side does not keep the connection: the owner's sweep destroys it.
-    this.#socket.setTimeout(endTimeoutMs, () => this.destroy("did not close in time"));
+    // A peer that never reads, never closes its side or never stops talking does not keep the connection.
+    this.#endDeadline = systemClock.after(endTimeoutMs, () => this.destroy("did not close in time"));
   }
 
   destroy(reason: string): void {
@@ -135,6 +142,7 @@ export class TcpTransport implements Transport, Flushable {
   #finish(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#endDeadline?.cancel();
     if (this.#stage !== undefined) returnStage(this.#stage);
     this.#stage = undefined;
     this.#staged = 0;
@@ -152,14 +160,19 @@ function plainAddress(address: string | undefined): string {
   return address.startsWith("::ffff:") ? address.slice(7) : address;
 }
 
-/** Wraps a socket that was accepted with `pauseOnConnect`: its handle gets a new socket that reads into the shared buffer. */
-export function acceptTransport(accepted: net.Socket): TcpTransport {
+/**
+ * Wraps a socket that was accepted with `pauseOnConnect`: its handle gets a new socket that reads into the shared buffer. `gone` is
+ * called once it has closed.
+ */
+export function acceptTransport(accepted: net.Socket, gone: () => void): TcpTransport {
   const outer = accepted as SocketWithHandle;
   const handle = outer._handle;
   outer._handle = null;
+  outer.destroy(); // closes nothing, but the server has done with it
   const onread: net.OnReadOpts = { buffer: readBuffer, callback: (size) => transport.received(size) };
   // `handle` and `onread` are options of the constructor that the type declarations leave out.
   const socket = new net.Socket({ handle, onread, allowHalfOpen: true } as unknown as net.SocketConstructorOpts);
+  socket.once("close", gone);
   const transport = new TcpTransport(socket);
   return transport;
 }

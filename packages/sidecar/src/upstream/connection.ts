@@ -139,8 +139,7 @@ export class UpstreamConnection implements TransportEvents {
         break;
       }
       case frameKind.heartbeat: {
-        const reply = this.#codec.heartbeatReply(frame);
-        this.#transport?.write(reply, 0, reply.length);
+        this.#answerHeartbeat(frame);
         break;
       }
       case frameKind.heartbeatReply:
@@ -154,6 +153,14 @@ export class UpstreamConnection implements TransportEvents {
         this.#context.metrics.event("ignored_frame");
     }
     return !this.#closed;
+  }
+
+  /** A server that asks and asks and does not read its answers gets no more of them. */
+  #answerHeartbeat(frame: RpcFrame): void {
+    const transport = this.#transport;
+    if (transport === undefined || transport.queuedBytes > this.#context.limits.upstreamQueueBytes) return;
+    const reply = this.#codec.heartbeatReply(frame);
+    transport.write(reply, 0, reply.length);
   }
 
   #wait(exchange: Exchange, bytes: Buffer, start: number, size: number): Refusal {

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import net from "node:net";
+import { test } from "node:test";
+import { listen } from "./listener.ts";
+import type { Transport, TransportEvents } from "./transport.ts";
+
+const quiet: TransportEvents = { onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} };
+
+/** Connects, and resolves when the connection has closed. */
+function visit(port: number, act: (socket: net.Socket) => void = (socket) => socket.end()): Promise<void> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, "127.0.0.1", () => act(socket));
+    socket.on("error", () => {});
+    socket.on("close", () => resolve());
+    socket.resume();
+  });
+}
+
+test("the limit counts the connections that are open, not those that ever were", async () => {
+  const open: Transport[] = [];
+  let dropped = 0;
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    maxConnections: 3,
+    accept: (transport) => {
+      open.push(transport);
+      transport.open(quiet);
+    },
+    dropped: () => dropped++,
+  });
+  for (let visits = 0; visits < 20; visits++) await visit(listener.port);
+  assert.deepEqual([open.length, dropped], [20, 0]);
+  const staying = [1, 2, 3].map(() => visit(listener.port, () => {}));
+  while (open.length < 23) await new Promise((resolve) => setImmediate(resolve));
+  await visit(listener.port, () => {});
+  assert.deepEqual([open.length, dropped], [23, 1], "one beyond the limit is turned away");
+  for (const transport of open) transport.destroy("the test is over");
+  await Promise.all(staying);
+  await listener.close();
+});
+
+test("a peer that goes on talking after the end is cut within six seconds", { timeout: 20_000 }, async () => {
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    maxConnections: 3,
+    accept: (transport) => {
+      transport.open(quiet);
+      transport.end();
+    },
+    dropped: () => {},
+  });
+  const before = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  await new Promise<void>((resolve) => {
+    const socket = net.connect({ port: listener.port, host: "127.0.0.1", allowHalfOpen: true }, () => {
+      timer = setInterval(() => socket.write("x"), 100);
+    });
+    socket.on("error", () => {});
+    socket.on("close", () => resolve());
+    socket.resume();
+  });
+  clearInterval(timer);
+  assert.ok(performance.now() - before < 6_000);
+  await listener.close();
+});
