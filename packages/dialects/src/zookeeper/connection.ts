@@ -16,6 +16,7 @@ import {
   type Request,
   reservedXid,
 } from "@dualmesh/wire/jute/request";
+import type { PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { DoorConnection, DoorPeer } from "../door.ts";
 import type { ZooKeeperLimits } from "./limits.ts";
 import type { Answer } from "./tree.ts";
@@ -25,6 +26,8 @@ export interface ConnectionHost {
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ZooKeeperLimits;
+  /** What the incomplete requests of all connections take. */
+  readonly partial: PartialBytes;
   readonly zxid: bigint;
   /** The client's first word. The host answers with `accept` or `refuse`. */
   opened(connection: Connection, request: ConnectRequest): void;
@@ -44,6 +47,8 @@ interface Pending {
 
 const writes = new Set<Request["op"]>(["create", "delete", "setData"]);
 const nothing = Buffer.alloc(0);
+/** A connect request has 45 bytes, and the password of whoever made a longer one. */
+const maxConnectBytes = 1_024;
 
 export class Connection implements DoorConnection {
   readonly remote: string;
@@ -85,7 +90,7 @@ export class Connection implements DoorConnection {
     this.#state = "closed";
     this.#deadline.cancel();
     this.#pending.length = 0;
-    this.#part = nothing;
+    this.#forgetPart();
     this.#host.closed(this);
   }
 
@@ -132,7 +137,11 @@ export class Connection implements DoorConnection {
     let offset = 0;
     while (offset < end && !this.#isClosed()) {
       const size = juteCodec.decode(source, offset, end, this.#frame);
-      if (size < 0) break;
+      if (size < 0) {
+        if (this.#state === "new" && -size > maxConnectBytes)
+          throw new FrameError("jute", 0, `a connect request of ${-size} bytes is not accepted`);
+        break;
+      }
       offset += size;
       this.#onRecord(juteRecord(this.#frame), size);
     }
@@ -140,7 +149,7 @@ export class Connection implements DoorConnection {
     if (source === this.#part) {
       this.#part.copyWithin(0, offset, end);
       this.#partBytes = end - offset;
-      if (this.#partBytes === 0) this.#part = nothing;
+      if (this.#partBytes === 0) this.#forgetPart();
     } else if (offset < end) this.#append(bytes.subarray(offset));
   }
 
@@ -148,12 +157,24 @@ export class Connection implements DoorConnection {
   #append(bytes: Buffer): void {
     const size = this.#partBytes + bytes.length;
     if (size > this.#part.length) {
-      const grown = Buffer.allocUnsafe(Math.max(size, Math.min(this.#part.length * 2, 2 ** 21)));
+      const capacity = Math.max(size, Math.min(this.#part.length * 2, 2 ** 21));
+      const { partial } = this.#host;
+      const more = capacity - this.#part.length;
+      if (partial.used + more > partial.limit)
+        throw new FrameError("jute", 0, "incomplete requests take all the memory that they may");
+      partial.used += more;
+      const grown = Buffer.allocUnsafeSlow(capacity);
       this.#part.copy(grown, 0, 0, this.#partBytes);
       this.#part = grown;
     }
     bytes.copy(this.#part, this.#partBytes);
     this.#partBytes = size;
+  }
+
+  #forgetPart(): void {
+    this.#host.partial.used -= this.#part.length;
+    this.#part = nothing;
+    this.#partBytes = 0;
   }
 
   #onRecord(record: Buffer, size: number): void {

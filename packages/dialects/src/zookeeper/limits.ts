@@ -17,6 +17,8 @@ export interface ZooKeeperLimits {
   /** Requests, and their bytes, that one client may have waiting; at more it is closed. */
   readonly pendingRequests: number;
   readonly pendingBytes: number;
+  /** Requests that are not whole yet, of all clients together; a client for whose request there is no room is closed. */
+  readonly partialBytes: number;
   /** Bytes that a client may leave unread; at more it is closed. */
   readonly queuedBytes: number;
   /** How long a client may take for its connect request. */
@@ -39,6 +41,7 @@ export const defaultLimits: ZooKeeperLimits = {
   watchesPerSession: 100_000,
   pendingRequests: 2_000,
   pendingBytes: 4 * 1024 * 1024,
+  partialBytes: 64 * 1024 * 1024,
   queuedBytes: 8 * 1024 * 1024,
   connectMs: 10_000,
   minTimeoutMs: 4_000,

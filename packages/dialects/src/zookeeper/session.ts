@@ -10,6 +10,7 @@ import type { Random } from "@dualmesh/base/random";
 import type { Journal } from "@dualmesh/base/state/journal";
 import { type EventType, encodeConnectReply, errorCode, eventType } from "@dualmesh/wire/jute/reply";
 import type { ConnectRequest, Request } from "@dualmesh/wire/jute/request";
+import { PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { DoorPeer } from "../door.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import type { ZooKeeperLimits } from "./limits.ts";
@@ -41,6 +42,7 @@ export class Sessions implements ConnectionHost, TreeListener {
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ZooKeeperLimits;
+  readonly partial: PartialBytes;
   readonly #random: Random;
   readonly #journal: Journal;
   readonly #sessions = new Map<bigint, Session>();
@@ -58,6 +60,7 @@ export class Sessions implements ConnectionHost, TreeListener {
     this.clock = options.clock;
     this.log = options.log;
     this.limits = options.limits;
+    this.partial = new PartialBytes(options.limits.partialBytes);
     this.#random = options.random;
     this.#journal = options.journal;
     this.#sweptAt = this.clock.now();
