@@ -1,9 +1,9 @@
 /**
- * The product in a bench, started as a user starts it: a registry and one sidecar, each with a state directory of its own, and the
+ * The product in a bench, the bundle that ships, started as a user starts it: a registry and one sidecar, each with a state directory of its own, and the
  * echo server as a provider in SDK mode that the registry's own stream announces. Callers use the sidecar's outbound port. All that
  * the bench knows of the product's commands and options is in this file.
  */
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
@@ -15,15 +15,15 @@ import { openRegistryDirectory } from "@dualmesh/client/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { serviceText } from "@dualmesh/model/service";
 import type { Work } from "../options.ts";
+import { productBundle } from "./bundle.ts";
 import { freePort, loadCore, proxyCore, type Started, start } from "./process.ts";
 import { type StartProxy, temporaryDirectory } from "./proxy.ts";
 
-const command = new URL("../../packages/cli/src/main.ts", import.meta.url).pathname;
 const host = "127.0.0.1";
 const readyTimeoutMs = 30_000;
 
 export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
-  if (!existsSync(command)) return { unavailable: "packages/cli/src/main.ts is not there yet" };
+  const command = productBundle();
   const directory = temporaryDirectory(scope);
   const [stream, registryAdmin] = [await freePort(), await freePort()];
   const registryConfig = {
@@ -32,7 +32,13 @@ export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
     admin: { port: registryAdmin },
     doors: { zookeeper: false },
   };
-  const registry = startPart(scope, loadCore, "registry", directory, registryConfig);
+  const registry = startPart(scope, {
+    command,
+    core: loadCore,
+    part: "registry",
+    directory,
+    configuration: registryConfig,
+  });
   await ready("registry", registry, registryAdmin);
   await announce(scope, join(directory, "provider.journal"), stream, work, echoPort);
 
@@ -45,18 +51,26 @@ export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
     doors: { zookeeper: false, mesh: false },
     advertise: host,
   };
-  const sidecar = startPart(scope, proxyCore, "sidecar", directory, sidecarConfig);
+  const sidecar = startPart(scope, {
+    command,
+    core: proxyCore,
+    part: "sidecar",
+    directory,
+    configuration: sidecarConfig,
+  });
   await ready("sidecar", sidecar, admin);
   return { port: outbound, pid: sidecar.pid, heapMb: () => heapMb(admin) };
 };
 
-function startPart(
-  scope: Scope,
-  core: number,
-  part: "registry" | "sidecar",
-  directory: string,
-  configuration: object,
-): Started {
+interface PartOptions {
+  readonly command: string;
+  readonly core: number;
+  readonly part: "registry" | "sidecar";
+  readonly directory: string;
+  readonly configuration: object;
+}
+
+function startPart(scope: Scope, { command, core, part, directory, configuration }: PartOptions): Started {
   const file = join(directory, `${part}.yaml`);
   const state = join(directory, part);
   mkdirSync(state, { mode: 0o700 });

@@ -1,0 +1,31 @@
+/** What ships is what is measured: the bundle, built anew when a source is newer than it. */
+import { spawnSync } from "node:child_process";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { MeshError } from "@dualmesh/base/errors";
+import { say } from "./process.ts";
+
+const root = new URL("../..", import.meta.url).pathname;
+const bundle = join(root, "dist/dualmesh.mjs");
+
+/** The path of the bundle; throws `bench.start` when it cannot be built. */
+export function productBundle(): string {
+  const built = statSync(bundle, { throwIfNoEntry: false })?.mtimeMs;
+  if (built !== undefined && built >= newestSource()) return bundle;
+  say("building the bundle (npm run build)");
+  const { status, stderr } = spawnSync(process.execPath, [join(root, "scripts/build.ts")], { encoding: "utf8" });
+  if (status !== 0) throw new MeshError("bench.start", `the bundle cannot be built: ${stderr.slice(0, 2_000)}`);
+  return bundle;
+}
+
+/** When a source of the product, or what builds it, was last changed. */
+function newestSource(): number {
+  const files = readdirSync(join(root, "packages"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts") && !name.includes("node_modules"))
+    .map((name) => join("packages", name));
+  return Math.max(
+    ...["scripts/build.ts", "package-lock.json", ...files].map(
+      (file) => statSync(join(root, file), { throwIfNoEntry: false })?.mtimeMs ?? 0,
+    ),
+  );
+}
