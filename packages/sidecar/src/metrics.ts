@@ -90,6 +90,7 @@ export const eventNames = [
   "upstream_lost" /* an upstream connection broke with requests in flight */,
   "upstream_dead" /* an upstream connection gave no sign of life */,
   "read_only" /* a server said that it is going to stop */,
+  "loop" /* a request that came back: an endpoint is this sidecar's own outbound port */,
   "ignored_frame" /* a frame that makes no sense in this direction */,
   "retry" /* a request that tried another endpoint after a connect failure */,
 ] as const;

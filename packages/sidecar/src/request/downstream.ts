@@ -48,6 +48,8 @@ export class Downstream implements TransportEvents, Caller {
   /** The calling application; empty until its first request has said it. */
   source = "";
   writer = 0;
+  /** The caller is this sidecar itself: somebody gave its own outbound port for an endpoint. */
+  isLoop = false;
 
   constructor(transport: Transport, direction: Direction, table: RouteTable, context: DownstreamContext) {
     this.transport = transport;

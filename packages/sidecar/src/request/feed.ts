@@ -27,7 +27,6 @@ export class SnapshotFeed {
   #inbound: readonly InboundRoutes[] = [];
   #revision = 0;
   #cellRevision = 0;
-  #batching = false;
   #due = false;
 
   constructor(options: FeedOptions) {
@@ -48,22 +47,14 @@ export class SnapshotFeed {
   outbound(service: string, state: OutboundService | undefined): void {
     const before = this.#outbound.get(service);
     if (state === undefined) {
-      if (this.#outbound.delete(service)) this.#apply();
+      if (this.#outbound.delete(service)) this.#applySoon();
       return;
     }
     const route = this.#route(service, state);
     if (route === undefined) return;
     this.#outbound.set(service, route);
-    if (before === undefined || before.timeoutMs !== route.timeoutMs) this.#apply();
+    if (before === undefined || before.timeoutMs !== route.timeoutMs) this.#applySoon();
     else this.#options.target.replaceCell(service, route.cell);
-  }
-
-  /** Several changes at once make one snapshot. */
-  batch(changes: () => void): void {
-    this.#batching = true;
-    changes();
-    this.#batching = false;
-    if (this.#due) this.#apply();
   }
 
   inbound(ports: readonly InboundPort[]): void {
@@ -84,11 +75,16 @@ export class SnapshotFeed {
     this.#apply();
   }
 
+  /** Several services at once make one snapshot, since each costs a walk over all of them. */
+  #applySoon(): void {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      if (this.#due) this.#apply();
+    });
+  }
+
   #apply(): void {
-    if (this.#batching) {
-      this.#due = true;
-      return;
-    }
     this.#due = false;
     this.#revision++;
     this.#options.target.apply(this.snapshot);

@@ -171,6 +171,12 @@ export class DataPlane implements ExchangeOwner {
     if (downstream.source === "") {
       downstream.source = this.#sourceOf(downstream, codec, frame);
       downstream.writer = codec.writer(frame);
+      const { remoteAddress, remotePort } = downstream.transport;
+      downstream.isLoop = downstream.direction === "outbound" && this.#pools.isOwnEnd(remoteAddress, remotePort);
+    }
+    if (downstream.isLoop) {
+      this.#options.metrics.event("loop");
+      return this.#reject(downstream, frame, "no-provider", "an endpoint of this service is the sidecar's own port");
     }
 
     // 1. Which service is meant.

@@ -24,6 +24,7 @@ export class UpstreamConnection implements TransportEvents {
   /** Requests that wait for the connection, in order of arrival. */
   #waiting = new Set<Exchange>();
   #transport: Transport | undefined;
+  #localEnd = "";
   #giveUp: (() => void) | undefined;
   #heardMs: number;
   #sentMs: number;
@@ -176,6 +177,8 @@ export class UpstreamConnection implements TransportEvents {
     if (this.#closed) return transport?.destroy("given up");
     if (transport === undefined) return this.#fail(reason);
     this.#transport = transport;
+    this.#localEnd = `${transport.localAddress}:${transport.localPort}`;
+    this.#context.localEnds.add(this.#localEnd);
     this.#heardMs = this.#context.clock.now();
     this.pool.connected();
     transport.open(this);
@@ -198,6 +201,7 @@ export class UpstreamConnection implements TransportEvents {
     this.#giveUp?.();
     this.#reader.close();
     const connected = this.#transport !== undefined;
+    this.#context.localEnds.delete(this.#localEnd);
     this.#transport = undefined;
     this.pool.lost(this, connected);
     for (const exchange of this.#pending.drain()) this.#context.owner.lost(exchange, reason);

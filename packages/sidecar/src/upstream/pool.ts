@@ -51,6 +51,8 @@ export interface UpstreamContext {
   readonly codecOf: (protocol: string) => RpcCodec;
   /** The first id of a new connection. */
   readonly firstId: () => number;
+  /** `address:port` at this side of every open connection: what comes from there has gone round. */
+  readonly localEnds: Set<string>;
 }
 
 const maxWriters = 8;
@@ -175,12 +177,19 @@ export class EndpointPool {
 /** Every pool of the process. */
 export class Pools {
   readonly #pools = new Map<string, EndpointPool>();
+  /** `address:port` at this side of every open connection. */
+  readonly #localEnds = new Set<string>();
   /** Pools that no route refers to any more, until their last connection has ended. */
   readonly #retired = new Set<EndpointPool>();
   readonly #context: UpstreamContext;
 
-  constructor(context: UpstreamContext) {
-    this.#context = context;
+  constructor(context: Omit<UpstreamContext, "localEnds">) {
+    this.#context = { ...context, localEnds: this.#localEnds };
+  }
+
+  /** Whether a caller that comes from this address is a connection of this process itself. */
+  isOwnEnd(address: string, port: number): boolean {
+    return this.#localEnds.has(`${address}:${port}`);
   }
 
   get connectionCount(): number {
