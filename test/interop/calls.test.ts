@@ -14,5 +14,5 @@ test("a lost call is excused only if it was under way at the moment of the kill"
   const underWay = lost(1_000, 3_000);
   const before = lost(500, 100);
   const after = lost(2_100, 5);
-  assert.deepEqual(lostNotInFlight([underWay, before, after], 2_000), [before, after]);
+  assert.deepEqual(lostNotInFlight([underWay, before, after], { from: 2_000, to: 2_000 }), [before, after]);
 });

@@ -31,9 +31,12 @@ export function lostDuring(calls: readonly Call[], span: Span): readonly Call[] 
   return calls.filter((call) => call.who === undefined && call.at < span.to && call.at + call.ms >= span.from);
 }
 
-/** Lost calls that were not under way at one of these moments, give or take what two clocks and a signal need. */
-export function lostNotInFlight(lost: readonly Call[], moment: number, marginMs = 30): readonly Call[] {
-  return lost.filter((call) => call.at > moment + marginMs || call.at + call.ms < moment - marginMs);
+/**
+ * Lost calls that were not under way while a process died: from the signal until the system had taken it down, sockets and all. The margin is
+ * what two clocks and a signal need.
+ */
+export function lostNotInFlight(lost: readonly Call[], dying: Span, marginMs = 30): readonly Call[] {
+  return lost.filter((call) => call.at > dying.to + marginMs || call.at + call.ms < dying.from - marginMs);
 }
 
 export function describeCalls(calls: readonly Call[]): string {

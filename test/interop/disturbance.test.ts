@@ -72,11 +72,13 @@ test("calls through sidecars survive what happens around them", async (t) => {
   const left = await during(async () => {
     await Promise.all(leaving.map((provider) => provider.end(30_000)));
   }, 2_000);
-  let killedAt = 0;
+  let dying: Span = { from: 0, to: 0 };
   const afterKill = await during(async () => {
-    killedAt = systemClock.wall();
+    const from = systemClock.wall();
     await Promise.all(killed.map((provider) => provider.end()));
+    dying = { from, to: systemClock.wall() };
   }, 4_000);
+  const killedAt = dying.from;
   for (const consumer of consumers) {
     const answer = await consumer.ask("stop");
     assert.ok(answer.ok, answer.reason);
@@ -101,7 +103,7 @@ test("calls through sidecars survive what happens around them", async (t) => {
     await none("a provider leaves in order", { from: left.from, to: afterKill.from });
     await t.test(`${consumer.name} loses at most what was in flight when a provider is killed`, () => {
       const lost = lostDuring(calls, afterKill);
-      const others = lostNotInFlight(lost, killedAt);
+      const others = lostNotInFlight(lost, dying);
       assert.equal(
         others.length,
         0,

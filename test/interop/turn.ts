@@ -3,11 +3,10 @@
  * always dials the same port. A lock file holds the id of the process whose turn it is; that of a process that has gone is void.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { eventually } from "./program.ts";
 
-const file = join(tmpdir(), "dualmesh-interop.lock");
+// Not the folder for temporary files that this run was given: other runs have others.
+const file = "/tmp/dualmesh-interop.lock";
 const patienceMs = 900_000;
 
 export async function takeTurn(): Promise<Disposable> {
