@@ -3,7 +3,7 @@
  * from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither. Three things of the
  * libraries are left out, since each costs memory that nothing here uses (docs/performance.md has the figures).
  */
-import { rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { build, type Plugin } from "esbuild";
 
 const root = new URL("..", import.meta.url).pathname;
@@ -66,3 +66,11 @@ await build({
   },
   logLevel: "info",
 });
+
+/**
+ * The program is started with room for 1 MB of new objects: a proxy's objects die within the millisecond, and the 16 MB that Node would let
+ * them fill cost 11 MB of memory under load and save 2 % of CPU. V8 takes this before any script runs, so that it stands here.
+ */
+const program = `${root}dist/dualmesh.mjs`;
+const text = await readFile(program, "utf8");
+await writeFile(program, text.replace(/^#!.*/, "#!/usr/bin/env -S node --max-semi-space-size=1"));

@@ -1,6 +1,6 @@
 /** What ships is what is measured: the bundle, built anew when a source is newer than it. */
 import { spawnSync } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { MeshError } from "@dualmesh/base/errors";
 import { say } from "./process.ts";
@@ -8,14 +8,16 @@ import { say } from "./process.ts";
 const root = new URL("../..", import.meta.url).pathname;
 const bundle = join(root, "dist/dualmesh.mjs");
 
-/** The path of the bundle; throws `bench.start` when it cannot be built. */
-export function productBundle(): string {
+/** The words that start the bundle as its own first line has it, with the Node that runs here; throws `bench.start` when it cannot be built. */
+export function productCommand(): readonly [string, ...string[]] {
   const built = statSync(bundle, { throwIfNoEntry: false })?.mtimeMs;
-  if (built !== undefined && built >= newestSource()) return bundle;
-  say("building the bundle (npm run build)");
-  const { status, stderr } = spawnSync(process.execPath, [join(root, "scripts/build.ts")], { encoding: "utf8" });
-  if (status !== 0) throw new MeshError("bench.start", `the bundle cannot be built: ${stderr.slice(0, 2_000)}`);
-  return bundle;
+  if (built === undefined || built < newestSource()) {
+    say("building the bundle (npm run build)");
+    const { status, stderr } = spawnSync(process.execPath, [join(root, "scripts/build.ts")], { encoding: "utf8" });
+    if (status !== 0) throw new MeshError("bench.start", `the bundle cannot be built: ${stderr.slice(0, 2_000)}`);
+  }
+  const [, flags = ""] = /^#!.* node (--.*)/.exec(readFileSync(bundle, "utf8").slice(0, 200)) ?? [];
+  return [process.execPath, ...flags.split(" ").filter((flag) => flag !== ""), bundle];
 }
 
 /** When a source of the product, or what builds it, was last changed. */

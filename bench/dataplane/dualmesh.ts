@@ -15,7 +15,7 @@ import { openRegistryDirectory } from "@dualmesh/client/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { serviceText } from "@dualmesh/model/service";
 import type { Work } from "../options.ts";
-import { productBundle } from "./bundle.ts";
+import { productCommand } from "./bundle.ts";
 import { freePort, loadCore, proxyCore, type Started, start } from "./process.ts";
 import { type StartProxy, temporaryDirectory } from "./proxy.ts";
 
@@ -23,7 +23,7 @@ const host = "127.0.0.1";
 const readyTimeoutMs = 30_000;
 
 export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
-  const command = productBundle();
+  const command = productCommand();
   const directory = temporaryDirectory(scope);
   const [stream, registryAdmin] = [await freePort(), await freePort()];
   const registryConfig = {
@@ -63,7 +63,7 @@ export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
 };
 
 interface PartOptions {
-  readonly command: string;
+  readonly command: readonly [string, ...string[]];
   readonly core: number;
   readonly part: "registry" | "sidecar";
   readonly directory: string;
@@ -71,14 +71,15 @@ interface PartOptions {
 }
 
 function startPart(scope: Scope, { command, core, part, directory, configuration }: PartOptions): Started {
+  const [program, ...words] = command;
   const file = join(directory, `${part}.yaml`);
   const state = join(directory, part);
   mkdirSync(state, { mode: 0o700 });
   writeFileSync(file, JSON.stringify(configuration)); // JSON is YAML too
   return start(scope, {
     core,
-    command: process.execPath,
-    args: [command, part, "run", "--config", file, "--state", state],
+    command: program,
+    args: [...words, part, "run", "--config", file, "--state", state],
   });
 }
 
