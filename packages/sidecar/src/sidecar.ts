@@ -342,6 +342,7 @@ class Assembly {
     const { config, clock, log } = this.#options;
     this.#ready.ending();
     await face.deregister();
+    plane.farewell();
     const end = clock.now() + config.drain.maxMs;
     // Callers elsewhere hold the address for a while yet: the inbound ports go on until nobody has called for long enough.
     const started = clock.now();

@@ -69,6 +69,8 @@ export interface RpcCodec<Frame extends RpcFrame = RpcFrame> extends FrameCodec<
   replyFlags(frame: Frame): number;
   /** A heartbeat of our own to an upstream that was idle. */
   heartbeat(id: number): Buffer;
+  /** Tells a caller that no new request should come here: Dubbo's read-only event. Undefined where the protocol has no such frame. */
+  farewell(): Buffer | undefined;
   /** The answer to the heartbeat in `frame`. */
   heartbeatReply(frame: Frame): Buffer;
   /** True when a response says that the server is healthy but refuses or failed (counted as error in metrics). */

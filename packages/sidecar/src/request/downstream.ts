@@ -63,6 +63,17 @@ export class Downstream implements TransportEvents, Caller {
     return this.#codec as RpcCodec;
   }
 
+  /** The protocol of the connection, once its first bytes have come. */
+  get recognised(): RpcCodec | undefined {
+    return this.#codec;
+  }
+
+  /** Asks the caller to send nothing new here, where the protocol can say so. */
+  farewell(): void {
+    const bytes = this.#codec?.farewell();
+    if (bytes !== undefined) this.reply(bytes, 0, bytes.length);
+  }
+
   onBytes(bytes: Buffer, size: number): void {
     this.#activeMs = this.#context.now();
     if (this.#reader === undefined) {

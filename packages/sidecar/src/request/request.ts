@@ -284,6 +284,20 @@ export class DataPlane implements ExchangeOwner {
       );
   }
 
+  /** Callers that can reach nothing else by their connection are told, in protocols that have a word for it. */
+  goingAway(pool: EndpointPool): void {
+    for (const downstream of this.#downstreams) {
+      const protocol = downstream.recognised?.protocol;
+      if (protocol === undefined || downstream.direction === "outbound") continue;
+      if (downstream.table.leadsOnlyTo(pool, protocol)) downstream.farewell();
+    }
+  }
+
+  /** Tells every caller from other hosts that nothing new should come here. */
+  farewell(): void {
+    for (const downstream of this.#downstreams) if (downstream.direction === "inbound") downstream.farewell();
+  }
+
   connectionLost(pool: EndpointPool): void {
     this.#options.suspect?.(pool.endpoint.address, pool.endpoint.port);
   }

@@ -66,7 +66,10 @@ export class Route {
     this.known = cell.known;
     const { pools, clock, random } = this.#context;
     const old = this.#pools;
-    const taken = cell.endpoints.map((endpoint) => ({ endpoint, pool: pools.take("", this.protocol, endpoint) }));
+    const taken = cell.endpoints.map((endpoint) => ({
+      endpoint,
+      pool: pools.take("", this.protocol, endpoint, this.direction),
+    }));
     this.#pools = taken.map(({ pool }) => pool);
     this.#balancer =
       taken.length === 0 ? undefined : new Balancer(taken, { clock, random, usable: (pool) => pool.usable });
@@ -118,6 +121,12 @@ export class RouteTable {
       only ??= route;
     }
     return only;
+  }
+
+  /** True when every service of this protocol here leads to `pool`. */
+  leadsOnlyTo(pool: EndpointPool, protocol: string): boolean {
+    const routes = [...this.#routes.values()].filter((route) => route.protocol === protocol);
+    return routes.length > 0 && routes.every((route) => route.pick(undefined)?.pool === pool);
   }
 
   /** The figures of a service that has no route yet. */

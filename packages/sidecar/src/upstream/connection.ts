@@ -146,9 +146,7 @@ export class UpstreamConnection implements TransportEvents {
       case frameKind.heartbeatReply:
         break;
       case frameKind.readOnly:
-        this.#context.metrics.event("read_only");
-        this.pool.drainFor(this.#context.limits.readOnlyMs);
-        this.drain();
+        this.pool.goingAway(this.#context.limits.readOnlyMs);
         break;
       default:
         this.#context.metrics.event("ignored_frame");

@@ -4,7 +4,7 @@
  */
 import type { Clock } from "@dualmesh/base/clock";
 import type { RpcCodec, RpcFrame } from "@dualmesh/wire/rpc";
-import type { DataMetrics } from "../metrics.ts";
+import type { DataMetrics, Direction } from "../metrics.ts";
 import type { Exchange } from "../request/exchange.ts";
 import type { Endpoint } from "../snapshot.ts";
 import type { PartialFrames } from "../transport/frame-reader.ts";
@@ -36,6 +36,8 @@ export interface ExchangeOwner {
   /** The connection was never made: nothing was sent, another endpoint may be tried. */
   notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
   refused(exchange: Exchange, why: "overload"): void;
+  /** An application of this host is going to stop. */
+  goingAway(pool: EndpointPool): void;
   /** A connection could not be made, or broke. */
   connectionLost(pool: EndpointPool): void;
 }
@@ -61,6 +63,7 @@ const backoffMs = [200, 500, 1_000, 2_000, 5_000];
 export class EndpointPool {
   readonly key: string;
   readonly endpoint: Endpoint;
+  readonly direction: Direction;
   readonly #codec: RpcCodec;
   readonly #context: UpstreamContext;
   /** One for each library that callers use, see `RpcCodec.writer`; nearly always one in all. */
@@ -73,8 +76,9 @@ export class EndpointPool {
   /** How many routes refer to this pool. */
   users = 0;
 
-  constructor(key: string, endpoint: Endpoint, protocol: string, context: UpstreamContext) {
+  constructor(key: string, endpoint: Endpoint, protocol: string, direction: Direction, context: UpstreamContext) {
     this.key = key;
+    this.direction = direction;
     this.endpoint = endpoint;
     this.#codec = context.codecOf(protocol);
     this.#context = context;
@@ -130,8 +134,13 @@ export class EndpointPool {
     this.#avoidUntilMs = this.#context.clock.now() + ms;
   }
 
-  /** The server said that it is going to stop: its connections take nothing new, and others are preferred for a while. */
-  drainFor(ms: number): void {
+  /**
+   * The server said that it is going to stop. Another host's connections take nothing new, and others are preferred for a while. An
+   * application of this host has no other: it gets what still comes, and its callers are told.
+   */
+  goingAway(ms: number): void {
+    this.#context.metrics.event("read_only");
+    if (this.direction === "inbound") return this.#context.owner.goingAway(this);
     this.avoidFor(ms);
     this.retire();
   }
@@ -197,11 +206,11 @@ export class Pools {
   }
 
   /** The pool of an endpoint; each `take` needs its `release`. */
-  take(sourceIdentity: string, protocol: string, endpoint: Endpoint): EndpointPool {
-    const key = `${sourceIdentity}|${protocol}|${endpoint.address}|${endpoint.port}|${endpoint.security}`;
+  take(sourceIdentity: string, protocol: string, endpoint: Endpoint, direction: Direction): EndpointPool {
+    const key = `${direction}|${sourceIdentity}|${protocol}|${endpoint.address}|${endpoint.port}|${endpoint.security}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool = new EndpointPool(key, endpoint, protocol, this.#context);
+      pool = new EndpointPool(key, endpoint, protocol, direction, this.#context);
       this.#pools.set(key, pool);
     }
     pool.users++;

@@ -27,6 +27,7 @@ export const boltCodec: RpcCodec<BoltFrame> = {
   replyFlags,
   heartbeat,
   heartbeatReply,
+  farewell: () => undefined,
   failed: (frame) => frame.kind === frameKind.response && (frame.status !== 0 || says(frame, responseErrorKey)),
   unreached: (frame) => frame.kind === frameKind.response && says(frame, unreachedKey),
   writer,

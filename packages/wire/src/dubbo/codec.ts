@@ -7,7 +7,7 @@ import { FrameError, maxFrameBytes, type Sniff } from "../codec.ts";
 import { type FrameKind, frameKind, type PendingHead, type RpcCodec } from "../rpc.ts";
 import { attachmentKey, readAttachment, readMethod, readService } from "./body.ts";
 import { DubboFrame, dubboFlag, dubboSerialization, dubboStatus, headBytes, notLooked } from "./frame.ts";
-import { errorReplyTo, heartbeat, heartbeatReply, saysUnreached } from "./reply.ts";
+import { errorReplyTo, farewell, heartbeat, heartbeatReply, saysUnreached } from "./reply.ts";
 
 const groupKey: Buffer = Buffer.from("group");
 
@@ -27,6 +27,7 @@ export const dubboCodec: RpcCodec<DubboFrame> = {
   replyFlags: () => 0,
   heartbeat,
   heartbeatReply,
+  farewell,
   failed,
   unreached: saysUnreached,
   writer: () => 0, // Dubbo's servers read each body by itself

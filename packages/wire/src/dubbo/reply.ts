@@ -58,6 +58,14 @@ export function heartbeat(id: number): Buffer {
   return frameOf(flags, 0, { id, idHigh: 0 }, hessianNull);
 }
 
+/** As a server sends it before it stops: an event that wants no answer. */
+export function farewell(): Buffer {
+  const flags = dubboFlag.request | dubboFlag.event | dubboSerialization.hessian2;
+  return frameOf(flags, 0, { id: 0, idHigh: 0 }, readOnlyText);
+}
+
+const readOnlyText: Buffer = Buffer.from([1, 0x52]); // "R" as Dubbo writes it, in the short form
+
 /** The same serialisation, and the body (null in that serialisation) as it came. */
 export function heartbeatReply(frame: DubboFrame): Buffer {
   const body = frame.bytes.subarray(frame.bodyAt, frame.bodyAt + frame.bodyLength);
