@@ -65,3 +65,30 @@ test("a peer that goes on talking after the end is cut within six seconds", { ti
   assert.ok(performance.now() - before < 6_000);
   await listener.close();
 });
+
+test("what waits for a peer that does not read costs its own size, and no stage for each write", async () => {
+  const accepted = Promise.withResolvers<Transport>();
+  const accept = (transport: Transport): void => {
+    transport.open(quiet);
+    accepted.resolve(transport);
+  };
+  const listener = await listen({ host: "127.0.0.1", port: 0, maxConnections: 3, accept, dropped: () => {} });
+  const stuck = net.connect({ port: listener.port, host: "127.0.0.1" });
+  stuck.pause();
+  const transport = await accepted.promise;
+  const piece = Buffer.alloc(1_000);
+  while (transport.queuedBytes < 4_000_000) {
+    for (let times = 0; times < 100; times++) transport.write(piece, 0, piece.length);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const before = process.memoryUsage().arrayBuffers;
+  for (let times = 0; times < 1_000; times++) {
+    transport.write(piece, 0, 100);
+    transport.flush();
+  }
+  const more = process.memoryUsage().arrayBuffers - before;
+  assert.ok(more < 1 << 20, `${more} bytes for 100,000`);
+  transport.destroy("the test is over");
+  stuck.destroy();
+  await listener.close();
+});
