@@ -167,7 +167,8 @@ async function playRow(
     }
     const ticket = `${row.name}/${name}/中文`.replaceAll(" ", "-");
     const answer = await program.ask(`case ${name} ${service} ${ticket}${row.provider.answersMarks ? "" : " silent"}`);
-    const outcome = answer.ok ? await atProvider(name, ticket, provider.programs) : answer;
+    const arrived = answer.ok ? await atProvider(name, ticket, provider.programs) : answer;
+    const outcome = arrived.ok ? inSerialization(row.provider.serialization, provider.programs) : arrived;
     failed ||= !outcome.ok;
     if (outcome.ok) report.tell({ name: `${row.name}/${name}`, row: row.name, case: name, result: "ok" });
     else fail(name, outcome.reason);
@@ -191,6 +192,17 @@ async function atProvider(name: Case, ticket: string, providers: readonly Progra
   await eventually("the oneway call arrives", 3_000, () => received() > 0).catch(() => undefined);
   await sleep(systemClock, settleMs);
   return { ok: received() === 1, reason: `the oneway call was received ${received()} times` };
+}
+
+/** A consumer that falls back to another serialization would still be answered: only its providers see it. */
+function inSerialization(wanted: number | undefined, providers: readonly Program[]): Answer {
+  if (wanted === undefined) return { ok: true, reason: "" };
+  const told = providers.flatMap(({ said }) => said).flatMap((line) => line["serialization"] ?? []);
+  const ok = told.length > 0 && told.every((id) => id === wanted);
+  return {
+    ok,
+    reason: `requests came in the serializations ${told.join(", ") || "that nobody told"}, not in ${wanted}`,
+  };
 }
 
 function keyOf(implementation: Implementation, mode: Mode): string {

@@ -6,7 +6,7 @@ export type Mode = "SDK" | "mesh";
 export type Family = "dubbo" | "bolt";
 
 export interface Implementation {
-  readonly name: "dubbo27" | "dubbo3" | "sofarpc" | "sofarpc-mesh" | "sofa-rpc-node";
+  readonly name: "dubbo27" | "dubbo3" | "dubbo3-fastjson2" | "sofarpc" | "sofarpc-mesh" | "sofa-rpc-node";
   readonly family: Family;
   /** The fixture that runs it. */
   readonly fixture: "dubbo27" | "dubbo3" | "sofarpc" | "sofa-rpc-node";
@@ -15,7 +15,16 @@ export interface Implementation {
   readonly modes: readonly Mode[];
   /** A provider on it can let an answer carry an attachment or baggage. */
   readonly answersMarks: boolean;
+  /** What its providers are told beside the registry, as the SDK's own system properties. */
+  readonly properties?: Readonly<Record<string, string>>;
+  /** The number, in a frame's head, of the serialization in which every request must reach its providers; Dubbo only. */
+  readonly serialization?: number;
+  /** For what is a provider only: who calls it. Without this everyone of its family does, and it calls them. */
+  readonly calledBy?: readonly string[];
 }
+
+const hessian2 = 2;
+const fastjson2 = 23;
 
 export const implementations: readonly Implementation[] = [
   {
@@ -25,6 +34,7 @@ export const implementations: readonly Implementation[] = [
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
     answersMarks: true,
+    serialization: hessian2,
   },
   {
     name: "dubbo3",
@@ -33,6 +43,7 @@ export const implementations: readonly Implementation[] = [
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
     answersMarks: true,
+    serialization: hessian2,
   },
   {
     name: "sofarpc",
@@ -51,6 +62,20 @@ export const implementations: readonly Implementation[] = [
     modes: ["SDK", "mesh"],
     answersMarks: false,
   },
+  {
+    name: "dubbo3-fastjson2",
+    family: "dubbo",
+    fixture: "dubbo3",
+    registry: "zookeeper",
+    modes: ["SDK", "mesh"],
+    answersMarks: true,
+    properties: {
+      "dubbo.protocol.serialization": "fastjson2",
+      "dubbo.protocol.prefer-serialization": "fastjson2,hessian2",
+    },
+    serialization: fastjson2,
+    calledBy: ["dubbo3"],
+  },
 ];
 
 /** The service that only this provider offers, so that a consumer reaches it and no other; an interface of the Java contract. */
@@ -58,6 +83,7 @@ export function serviceOf(provider: Implementation, mode: Mode): string {
   const names = {
     dubbo27: "Dubbo27",
     dubbo3: "Dubbo3",
+    "dubbo3-fastjson2": "Dubbo3Fastjson2",
     sofarpc: "SofaRpc",
     "sofarpc-mesh": "SofaMesh",
     "sofa-rpc-node": "SofaNode",
@@ -99,11 +125,12 @@ export interface Row {
   readonly way: Way;
 }
 
-/** Every ordered couple of one protocol family, in every way. */
+/** Every ordered couple of one protocol family, but for those that `calledBy` leaves out, in every way. */
 export function rows(): readonly Row[] {
-  return implementations.flatMap((consumer) =>
+  const consumers = implementations.filter(({ calledBy }) => calledBy === undefined);
+  return consumers.flatMap((consumer) =>
     implementations
-      .filter((provider) => provider.family === consumer.family)
+      .filter(({ family, calledBy }) => family === consumer.family && (calledBy?.includes(consumer.name) ?? true))
       .flatMap((provider) =>
         ways.map((way) => ({ name: `${consumer.name}>${provider.name}/${way.name}`, consumer, provider, way })),
       ),

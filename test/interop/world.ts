@@ -127,6 +127,7 @@ export class World implements AsyncDisposable {
       service: options.service,
       port: String(options.port),
       ...(options.protocol !== undefined ? { protocol: options.protocol } : {}),
+      ...implementation.properties,
     };
     return this.#application(`provider-${options.name}`, implementation, "Provider", words).ready();
   }
