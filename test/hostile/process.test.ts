@@ -186,6 +186,29 @@ test("S16: without descriptors callers are turned away, admin and old connection
   old.socket.destroy();
 });
 
+test("S16: a registry without descriptors turns clients away, its admin port answers within 2 s, and it recovers", {
+  timeout: 60_000,
+}, async () => {
+  const registry = run("registry", "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: { port: 0 } }\n", 128);
+  await eventually("it runs", () => registry.output().includes('"msg":"running"'), 20_000);
+  const value = (name: string): string => new RegExp(`"${name}":"?([^",}]+)`).exec(registry.output())?.[1] ?? "";
+  const crowd = await Promise.all(
+    Array.from({ length: 300 }, () => connect(Number(value("stream"))).catch(() => undefined)),
+  );
+  for (const socket of crowd) socket?.resume();
+  for (let round = 0; round < 3; round++) assert.ok((await adminAnswers(value("admin"))) < 2_000);
+  assert.equal(registry.child.exitCode, null);
+  for (const socket of crowd) socket?.destroy();
+  await eventually("a new client stays", async () => {
+    const socket = await connect(Number(value("stream")));
+    await new Promise((resolve) => setImmediate(resolve));
+    await adminAnswers(value("admin"));
+    const open = !socket.closed && !socket.readableEnded;
+    socket.destroy();
+    return open;
+  });
+});
+
 /** Resident memory in MiB. */
 function residentMib(pid: number): number {
   const line = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));

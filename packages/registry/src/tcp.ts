@@ -4,6 +4,7 @@
  */
 import net from "node:net";
 import type { Clock, Timer } from "@dualmesh/base/clock";
+import { isReserved } from "@dualmesh/base/descriptors";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Channel, ChannelEvents } from "@dualmesh/wire/stream/channel";
@@ -89,6 +90,12 @@ class TcpListener implements Listener {
   }
 
   #accept(socket: net.Socket): void {
+    if (isReserved(socket)) {
+      // What is left of the descriptors serves the disk and the admin port.
+      this.refused++;
+      socket.destroy();
+      return;
+    }
     this.#open.add(socket);
     const channel = new TcpChannel(socket);
     const events = this.#options.accept(channel);

@@ -4,7 +4,7 @@
  */
 import http from "node:http";
 import type { AddressInfo } from "node:net";
-import { isReserved } from "./descriptors.ts";
+import { isReserved } from "@dualmesh/base/descriptors";
 import { type Listener, listenError } from "./listener.ts";
 
 export interface HttpRequest {

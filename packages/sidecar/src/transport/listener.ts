@@ -3,8 +3,8 @@
  * that some are left for upstream connections and for the admin port; what the kernel cannot give (EMFILE) is never crashed on.
  */
 import net from "node:net";
+import { isReserved } from "@dualmesh/base/descriptors";
 import { MeshError } from "@dualmesh/base/errors";
-import { isReserved } from "./descriptors.ts";
 import { acceptTransport } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
