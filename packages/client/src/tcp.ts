@@ -1,5 +1,6 @@
 /** The socket of the stream's client. A simulation gives a factory of its own. */
 import net from "node:net";
+import { systemClock } from "@dualmesh/base/clock";
 import type { Channel, ChannelEvents } from "@dualmesh/wire/stream/channel";
 
 export interface DialEvents extends ChannelEvents {
@@ -34,7 +35,9 @@ export const dialTcp: Dial = (address, events) => {
     },
     close() {
       socket.end();
-      socket.setTimeout(closeTimeoutMs, () => socket.destroy());
+      // An end that no byte of the peer puts off.
+      const end = systemClock.after(closeTimeoutMs, () => void socket.destroy());
+      socket.once("close", () => end.cancel());
     },
     destroy: () => void socket.destroy(),
     pause: () => void socket.pause(),

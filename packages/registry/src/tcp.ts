@@ -3,7 +3,7 @@
  * limit of connections and refuses what comes beyond; what the kernel cannot give (EMFILE) is counted and waited for.
  */
 import net from "node:net";
-import type { Clock, Timer } from "@dualmesh/base/clock";
+import { type Clock, systemClock, type Timer } from "@dualmesh/base/clock";
 import { isReserved } from "@dualmesh/base/descriptors";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
@@ -164,8 +164,11 @@ class TcpChannel implements Channel {
   }
 
   close(): void {
-    this.#socket.end();
-    this.#socket.setTimeout(closeTimeoutMs, () => this.#socket.destroy());
+    const socket = this.#socket;
+    socket.end();
+    // An end that no byte of the peer puts off.
+    const end = systemClock.after(closeTimeoutMs, () => void socket.destroy());
+    socket.once("close", () => end.cancel());
   }
 
   destroy(): void {

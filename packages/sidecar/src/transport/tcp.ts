@@ -236,7 +236,9 @@ export function probe(host: string, port: number, timeoutMs: number): Promise<"a
     socket.setTimeout(timeoutMs, () => finish("timeout"));
     socket.once("error", () => finish("refused"));
     socket.once("connect", () => {
-      socket.setTimeout(1_000, () => socket.destroy());
+      socket.setTimeout(0);
+      const end = systemClock.after(1_000, () => void socket.destroy());
+      socket.once("close", () => end.cancel());
       socket.resume(); // what a greeting server sends is read and forgotten, so that our end is a FIN and no reset
       finish("accepted");
     });
