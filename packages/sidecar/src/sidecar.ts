@@ -69,6 +69,8 @@ export async function startSidecar(options: SidecarOptions): Promise<RunningSide
 }
 
 const loopback = "127.0.0.1";
+/** Beyond `staleAfterMs`, for the directory to say that the disk is in force. */
+const readyMarginMs = 500;
 
 class Assembly {
   readonly #options: SidecarOptions;
@@ -122,6 +124,9 @@ class Assembly {
     scope.defer(() => face.close());
     this.#feed(face, plane, pair);
 
+    // A door that opened before the state on disk is in force would show stand-ins in place of what it showed before.
+    if (directory.status().feeds.length > 0)
+      await Promise.race([directory.ready(), sleep(clock, config.staleAfterMs + readyMarginMs)]);
     const zookeeper = await this.#zookeeperDoor(face);
     const mesh = await this.#meshDoor(face, apps, plane);
     this.#ready.listening();
