@@ -27,9 +27,9 @@ import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/request.ts";
 import { boltPortOf } from "./settings.ts";
-import { hostDoor, isLoopback } from "./transport/door-host.ts";
+import { hostDoor } from "./transport/door-host.ts";
 import { hostHttp } from "./transport/http-host.ts";
-import { type Listener, listen } from "./transport/listener.ts";
+import { isLoopback, type Listener, listen } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
 import { probe } from "./transport/tcp.ts";
@@ -232,7 +232,6 @@ class Assembly {
       host: loopback,
       port: config.doors.zookeeper.port,
       maxConnections: config.limits.doorConnections,
-      remoteCallers: false,
       dropped: () => this.#metrics.event("downstream_dropped"),
     });
     this.#scope.defer(() => host.close());
@@ -289,12 +288,8 @@ class Assembly {
       port,
       maxConnections: this.#options.config.limits.connections,
       dropped: () => this.#metrics.event("downstream_dropped"),
-      accept: (transport) => {
-        if (isLoopback(transport.localAddress)) return plane.accept(transport, "outbound");
-        this.#metrics.event("downstream_refused");
-        transport.open({ onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} });
-        transport.destroy("not from loopback");
-      },
+      notFromLoopback: () => this.#metrics.event("downstream_refused"),
+      accept: (transport) => plane.accept(transport, "outbound"),
     });
   }
 

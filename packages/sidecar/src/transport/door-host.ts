@@ -11,8 +11,6 @@ export interface DoorHostOptions {
   readonly port: number;
   readonly maxConnections: number;
   readonly dropped: () => void;
-  /** Whether callers from other machines are let in (the configuration says so). */
-  readonly remoteCallers: boolean;
 }
 
 export interface DoorHost extends Listener {
@@ -23,12 +21,6 @@ export interface DoorHost extends Listener {
 export async function hostDoor(door: Door, options: DoorHostOptions): Promise<DoorHost> {
   const open = new Set<Transport>();
   const accept = (transport: Transport): void => {
-    if (!options.remoteCallers && !isLoopback(transport.localAddress)) {
-      options.dropped();
-      transport.open({ onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} });
-      transport.destroy("not from loopback");
-      return;
-    }
     open.add(transport);
     const connection = door.connect({
       remote: `${transport.remoteAddress}:${transport.remotePort}`,
@@ -48,7 +40,7 @@ export async function hostDoor(door: Door, options: DoorHostOptions): Promise<Do
       },
     });
   };
-  const listener = await listen({ ...options, accept });
+  const listener = await listen({ ...options, accept, notFromLoopback: options.dropped });
   return {
     host: listener.host,
     port: listener.port,
@@ -60,9 +52,4 @@ export async function hostDoor(door: Door, options: DoorHostOptions): Promise<Do
       for (const transport of open) transport.destroy("the sidecar stops");
     },
   };
-}
-
-/** 127.0.0.0/8 and ::1. */
-export function isLoopback(address: string): boolean {
-  return address.startsWith("127.") || address === "::1";
 }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { test } from "node:test";
-import { listen } from "./listener.ts";
+import { isLoopback, listen } from "./listener.ts";
+import { machineAddress } from "./machine.ts";
 import type { Transport, TransportEvents } from "./transport.ts";
 
 const quiet: TransportEvents = { onBytes() {}, onDrain() {}, onPeerEnd() {}, onClose() {} };
@@ -91,4 +92,30 @@ test("what waits for a peer that does not read costs its own size, and no stage 
   transport.destroy("the test is over");
   stuck.destroy();
   await listener.close();
+});
+
+test("a port for this host's applications turns away who called another address than loopback", async () => {
+  const address = machineAddress();
+  const seen = { accepted: 0, refused: 0 };
+  const listener = await listen({
+    host: "0.0.0.0",
+    port: 0,
+    maxConnections: 10,
+    accept: (transport) => {
+      seen.accepted++;
+      transport.open(quiet);
+      transport.destroy("counted");
+    },
+    dropped: () => {},
+    notFromLoopback: () => void seen.refused++,
+  });
+  for (const host of ["127.0.0.1", "127.1.2.3", address]) {
+    const socket = net.connect({ host, port: listener.port });
+    socket.on("error", () => {});
+    await new Promise((resolve) => socket.once("close", resolve).resume());
+  }
+  await listener.close();
+  // A machine without a network has nothing but loopback to be called by.
+  const elsewhere = isLoopback(address) ? 0 : 1;
+  assert.deepEqual(seen, { accepted: 3 - elsewhere, refused: elsewhere });
 });

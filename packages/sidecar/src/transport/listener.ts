@@ -5,7 +5,7 @@
 import net from "node:net";
 import { isReserved } from "@dualmesh/base/descriptors";
 import { MeshError } from "@dualmesh/base/errors";
-import { acceptTransport } from "./tcp.ts";
+import { acceptTransport, plainAddress } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ListenOptions {
@@ -16,6 +16,8 @@ export interface ListenOptions {
   readonly accept: (transport: Transport) => void;
   /** A connection was turned away because the limit is reached. */
   readonly dropped: () => void;
+  /** Turns away who did not call a loopback address, and is told of each. Without it callers from other machines are let in. */
+  readonly notFromLoopback?: () => void;
 }
 
 export interface Listener {
@@ -35,6 +37,10 @@ export function listen(options: ListenOptions): Promise<Listener> {
       socket.destroy();
       return options.dropped();
     }
+    if (options.notFromLoopback !== undefined && !isLoopback(plainAddress(socket.localAddress))) {
+      socket.destroy();
+      return options.notFromLoopback();
+    }
     open++;
     options.accept(acceptTransport(socket, gone));
   });
@@ -47,6 +53,11 @@ export function listen(options: ListenOptions): Promise<Listener> {
       resolve({ host: options.host, port: address.port, close: () => closeServer(server) });
     });
   });
+}
+
+/** 127.0.0.0/8 and ::1. */
+export function isLoopback(address: string): boolean {
+  return address.startsWith("127.") || address === "::1";
 }
 
 function closeServer(server: net.Server): Promise<void> {

@@ -155,7 +155,7 @@ export class TcpTransport implements Transport, Flushable {
 const endTimeoutMs = 5_000;
 
 /** IPv4 addresses that arrive on a dual-stack socket are written as IPv4. */
-function plainAddress(address: string | undefined): string {
+export function plainAddress(address: string | undefined): string {
   if (address === undefined) return "";
   return address.startsWith("::ffff:") ? address.slice(7) : address;
 }
