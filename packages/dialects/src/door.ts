@@ -19,11 +19,23 @@ export interface DoorContext {
    * in milliseconds; 0 when it states none.
    */
   readonly onConsumer?: (service: string, timeoutMs: number) => void;
+  /**
+   * At a sidecar: where this host's applications reach a service whose protocol names none in its requests (HTTP), kept for good.
+   * Resolves once it listens there; undefined when the service cannot be carried or no address is left. Absent at the registry,
+   * where every provider is shown at its own address.
+   */
+  readonly standIn?: (service: string) => Promise<StandIn | undefined>;
   /** Grows at every start of the process (1, 2, …); the upper half of whatever the dialect orders by. */
   readonly epoch: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+}
+
+export interface StandIn {
+  /** A loopback address of the service's own. */
+  readonly address: string;
+  readonly port: number;
 }
 
 /** The host's side of one connection. */
