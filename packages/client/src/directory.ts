@@ -41,7 +41,7 @@ export interface RegistryDirectoryOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** How long an answer is waited for before the state on disk is in force; 5 s. */
+  /** How long an answer is waited for before `ready` says that the state on disk, which watchers are told at once, has to do; 5 s. */
   readonly staleAfterMs?: number;
   /** How long after the start the owner may take to publish again what a former process published; 30 s. See `restored`. */
   readonly restoreWithinMs?: number;
@@ -80,7 +80,7 @@ export interface RegistryDirectoryStatus {
 export interface RegistryDirectory extends Directory {
   /**
    * Resolves with `fresh` when the registry has acknowledged the hello and answered every subscription that was on disk, with `stale`
-   * when it was out of reach and the state on disk is in force. With nothing on disk and no registry it stays pending.
+   * when it was out of reach for a while and the state on disk has to do. With nothing on disk and no registry it stays pending.
    */
   ready(): Promise<"fresh" | "stale">;
   /** Everything that a former process published has been published again: what else its session owned goes. */
@@ -154,7 +154,7 @@ class StreamDirectory implements RegistryDirectory {
     });
     this.#publications = new Publications({ clock, log, isOpen: () => this.#link.open, send });
     const onAnswered = (): void => this.#checkReady();
-    this.#feeds = new Feeds({ keep: this.#keep, clock, random, log, staleAfterMs, send, onAnswered });
+    this.#feeds = new Feeds({ keep: this.#keep, clock, random, log, send, onAnswered });
     this.#staleTimer = clock.after(staleAfterMs, () => this.#becomeStale());
     this.#restoreTimer = clock.after(options.restoreWithinMs ?? defaultRestoreWithinMs, () => this.restored());
     this.#link.start();

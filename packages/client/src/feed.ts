@@ -29,7 +29,7 @@ export class Feed {
   readonly remembered: boolean;
   /** Answered on this connection. */
   answered = false;
-  /** There is something to show: an answer, or the disk's state after the wait for one. */
+  /** There is something to show: an answer, or what was on disk. */
   deliverable = false;
   freshSince: number;
   readonly listeners = new Set<FeedListener>();
@@ -37,7 +37,6 @@ export class Feed {
   /** The registry takes no further subscription of this kind: what is on disk is shown until there is room. */
   refused = false;
   resync: Timer | undefined;
-  wait: Timer | undefined;
   forget: Timer | undefined;
 
   constructor(kind: FeedKind, name: string, kept: KeptFeed | undefined) {
@@ -54,7 +53,6 @@ export class Feed {
 
   cancelTimers(): void {
     this.resync?.cancel();
-    this.wait?.cancel();
     this.forget?.cancel();
   }
 }

@@ -45,7 +45,6 @@ export interface FeedsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  readonly staleAfterMs: number;
   readonly send: (message: StreamMessage) => void;
   /** A feed was answered. */
   readonly onAnswered: () => void;
@@ -192,12 +191,11 @@ export class Feeds {
   }
 
   #add(feed: Feed): Feed {
-    const { clock, staleAfterMs } = this.#options;
     this.#feeds.set(feedText(feed.kind, feed.name), feed);
     if (feed.remembered) {
-      // The registry may answer first; if it does not in time, what was on disk is in force.
-      feed.wait = clock.after(staleAfterMs, () => this.#deliver(feed));
-      feed.forget = clock.after(forgetMs, () => this.#drop(feed));
+      // What was on disk is what watchers were told last: they go on from there until the registry answers.
+      feed.deliverable = true;
+      feed.forget = this.#options.clock.after(forgetMs, () => this.#drop(feed));
     }
     return feed;
   }
@@ -388,8 +386,10 @@ export class Feeds {
     const first = !feed.answered;
     feed.answered = true;
     feed.freshSince = this.#options.clock.wall();
-    feed.wait?.cancel();
-    if (!feed.deliverable) this.#deliver(feed);
+    if (!feed.deliverable) {
+      feed.deliverable = true;
+      this.#notify(feed);
+    }
     if (first) {
       // Also an unchanged answer is kept: the list of subscriptions must survive a restart.
       if (!feed.held)
@@ -411,11 +411,6 @@ export class Feeds {
       if (feed.answered && !feed.held)
         this.#options.keep.putFeed(kind, name, replica.revision ?? zeroRevision, freshSince);
     }
-  }
-
-  #deliver(feed: Feed): void {
-    feed.deliverable = true;
-    this.#notify(feed);
   }
 
   /** Tells the listeners once for all that one read brought. */
