@@ -51,6 +51,8 @@ export interface RpcCodec<Frame extends RpcFrame = RpcFrame> extends FrameCodec<
    * Dubbo `path:version` (`0.0.0` as empty). Undefined when this serialisation cannot be read. Only for requests and oneways.
    */
   service(frame: Frame): string | undefined;
+  /** Why `service` gave nothing for this request, for its caller to read. */
+  unreadable(frame: Frame): string;
   method(frame: Frame): string | undefined;
   /** What tells services apart that share `service(frame)`: Dubbo's group, by the Hessian skipper. Undefined when it cannot be reached. */
   group(frame: Frame): string | undefined;

@@ -45,6 +45,20 @@ test("a call is answered under the id that its caller gave it, whatever ids call
   assert.deepEqual(world.metrics.series("caller", boltService, "bolt", "outbound").totals(), { ok: 3 });
 });
 
+test("a service name beyond every limit is answered with the limit, and the connection serves the next call", async () => {
+  await using world = new TestPlane();
+  const provider = await world.provider();
+  world.apply(boltRoute(cell(1, [provider.port])));
+  const caller = await world.caller();
+  caller.send(boltRequest({ id: 1, service: "x".repeat(60_000) }), boltRequest({ id: 2, service: "x".repeat(30_000) }));
+  caller.send(boltRequest({ id: 3 }));
+  await caller.received(3);
+  const answers = new Map(caller.frames.map((frame) => [frame.id, frame.bytes.toString("latin1")]));
+  assert.match(answers.get(1) ?? "", /a header of \d+ bytes is not accepted, the limit is 32767/);
+  assert.match(answers.get(2) ?? "", /no provider of x+/);
+  assert.equal(provider.peers.flatMap((peer) => peer.frames).length, 1, "only the call with a name that fits was sent on");
+});
+
 test("a request that arrives a byte at a time is sent whole", async () => {
   await using world = new TestPlane();
   const provider = await world.provider();

@@ -181,13 +181,7 @@ export class DataPlane implements ExchangeOwner {
 
     // 1. Which service is meant.
     const head = codec.service(frame);
-    if (head === undefined)
-      return this.#reject(
-        downstream,
-        frame,
-        "unreadable",
-        `serialization ${frame.serialization} cannot be read: the service is unknown`,
-      );
+    if (head === undefined) return this.#reject(downstream, frame, "unreadable", codec.unreadable(frame));
     const route = this.#route(downstream, codec, frame, head);
     if (route === undefined) return this.#unrouted(downstream, codec, frame, head, nowMs);
     route.calledMs = nowMs;

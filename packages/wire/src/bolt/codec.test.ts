@@ -125,12 +125,28 @@ describe("the head of a Bolt frame", () => {
     negative.writeInt32BE(-1, 18);
     const large = boltBytes(plain);
     large.writeInt32BE(8 * 1_024 * 1_024, 18);
-    const longClass = boltBytes(plain);
-    longClass.writeUInt16BE(0x8000, 14);
-    const longHeader = boltBytes(plain);
-    longHeader.writeUInt16BE(0xffff, 16);
+    const answer = { ...plain, type: 0, command: 2 };
+    const longClass = boltBytes(answer);
+    longClass.writeUInt16BE(0x8000, 12);
+    const longHeader = boltBytes(answer);
+    longHeader.writeUInt16BE(0xffff, 14);
     for (const bytes of [flipped, negative, large, longClass, longHeader]) {
       assert.throws(() => boltCodec.decode(bytes, 0, 22, boltCodec.view()), FrameError);
+    }
+  });
+
+  it("cuts a request out whole whose class name or header is longer than Java reads, and says why it has no service", () => {
+    const header = headerMap([["service", "x".repeat(60_000)]]);
+    for (const [shape, why] of [
+      [{ ...plain, header }, /^a header of 60015 bytes is not accepted, the limit is 32767$/],
+      [{ ...plain, className: "x".repeat(0x8000) }, /^a class name of 32768 bytes/],
+      [{ ...plain, header: headerMap([["app", "x"]]) }, /^its header does not name the service$/],
+    ] as const) {
+      const bytes = boltBytes(shape);
+      const frame = boltCodec.view();
+      assert.equal(boltCodec.decode(bytes, 0, bytes.length, frame), bytes.length);
+      assert.equal(boltCodec.service(frame), undefined);
+      assert.match(boltCodec.unreadable(frame), why);
     }
   });
 

@@ -11,6 +11,12 @@ import { BoltFrame, boltCommand, boltType, crcSwitch, minHeadBytes } from "./fra
 import { errorReplyTo, heartbeat, heartbeatReply, replyFlags, responseErrorKey, unreachedKey } from "./reply.ts";
 import { writer } from "./writer.ts";
 
+/**
+ * Java and Node read the lengths of class and header as signed: a length that they take for a negative one would make them lose step on
+ * a shared connection.
+ */
+const maxPartBytes = 0x7fff;
+
 export const boltCodec: RpcCodec<BoltFrame> = {
   protocol: "bolt",
   sniff,
@@ -18,6 +24,7 @@ export const boltCodec: RpcCodec<BoltFrame> = {
   decode,
   encode,
   service,
+  unreadable,
   method: (frame) => headerText(frame, methodNameKey, methods),
   group: () => undefined, // the service key has the uniqueId in it
   header,
@@ -63,8 +70,8 @@ function decode(bytes: Buffer, offset: number, end: number, into: BoltFrame): nu
   const headerLength = uint16(bytes, lengthsAt + 2);
   const contentLength = int32(bytes, lengthsAt + 4);
   if (contentLength < 0) throw new FrameError("bolt", headSize - 4, `content of ${contentLength} bytes`);
-  // Java and Node read these two as signed: a length that they take for a negative one would make them lose step on a shared connection.
-  if (classLength > 0x7fff || headerLength > 0x7fff)
+  // A request that is too long in these is still cut out whole, so that it can be answered; nobody is sent it.
+  if (isResponse && Math.max(classLength, headerLength) > maxPartBytes)
     throw new FrameError("bolt", headSize - 8, "class or header too long");
   const hasCrc = revision === 2 && (switches & crcSwitch) !== 0;
   const size = headSize + classLength + headerLength + contentLength + (hasCrc ? 4 : 0);
@@ -152,7 +159,17 @@ const methods = new TextTable(utf8);
 
 function service(frame: BoltFrame): string | undefined {
   if (frame.kind !== frameKind.request && frame.kind !== frameKind.oneway) return undefined;
+  if (Math.max(frame.classLength, frame.headerLength) > maxPartBytes) return undefined;
   return headerText(frame, targetServiceKey, services) ?? headerText(frame, serviceKey, services);
+}
+
+function unreadable({ classLength, headerLength }: BoltFrame): string {
+  for (const [part, length] of [
+    ["class name", classLength],
+    ["header", headerLength],
+  ] as const)
+    if (length > maxPartBytes) return `a ${part} of ${length} bytes is not accepted, the limit is ${maxPartBytes}`;
+  return "its header does not name the service";
 }
 
 function headerText(frame: BoltFrame, key: Buffer, table: TextTable): string | undefined {

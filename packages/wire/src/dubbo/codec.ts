@@ -18,6 +18,7 @@ export const dubboCodec: RpcCodec<DubboFrame> = {
   decode,
   encode,
   service: (frame) => (isCall(frame) ? readService(frame) : undefined),
+  unreadable: (frame) => `serialization ${frame.serialization} cannot be read: the service is unknown`,
   method: (frame) => (isCall(frame) ? readMethod(frame) : undefined),
   group: (frame) => (isCall(frame) ? readAttachment(frame, groupKey) : undefined),
   header: (frame, name) => (isCall(frame) ? readAttachment(frame, attachmentKey(frame, name)) : undefined),
