@@ -56,7 +56,11 @@ test("a service name beyond every limit is answered with the limit, and the conn
   const answers = new Map(caller.frames.map((frame) => [frame.id, frame.bytes.toString("latin1")]));
   assert.match(answers.get(1) ?? "", /a header of \d+ bytes is not accepted, the limit is 32767/);
   assert.match(answers.get(2) ?? "", /no provider of x+/);
-  assert.equal(provider.peers.flatMap((peer) => peer.frames).length, 1, "only the call with a name that fits was sent on");
+  assert.equal(
+    provider.peers.flatMap((peer) => peer.frames).length,
+    1,
+    "only the call with a name that fits was sent on",
+  );
 });
 
 test("a request that arrives a byte at a time is sent whole", async () => {
