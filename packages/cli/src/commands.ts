@@ -1,6 +1,5 @@
 /** The table of commands. A command's code is loaded when it runs, so that a sidecar has no demo in its memory. */
 import type { Command, RawCommand } from "./command.ts";
-import type { RunnablePart } from "./run/part.ts";
 import { partCommand } from "./run/part-command.ts";
 import { statusCommand } from "./status/command.ts";
 
@@ -19,9 +18,9 @@ export const commands: readonly (Command | RawCommand)[] = [
       { name: "zookeeper-port", value: "PORT", summary: "the ZooKeeper door", key: ["doors", "zookeeper", "port"] },
       { name: "admin-port", value: "PORT", summary: "the admin port", key: ["admin", "port"] },
     ],
-    supervisable: true,
     example: "dualmesh registry run --listen 10.0.0.5 --zookeeper-port 2181",
-    load: async () => (await import("./run/registry.ts")).registryPart,
+    loadSchema: async () => (await import("./run/registry.ts")).registryPart,
+    loadRunner: async () => (await import("./run/registry-runner.ts")).registryRunner,
   }),
   partCommand({
     part: "sidecar",
@@ -54,10 +53,9 @@ export const commands: readonly (Command | RawCommand)[] = [
       },
       { name: "admin-port", value: "PORT", summary: "the admin port", key: ["admin", "port"] },
     ],
-    supervisable: true,
     example: "dualmesh sidecar run --registry 10.0.0.5:7710 --supervised",
-    load: async () => (await import("./run/sidecar.ts")).sidecarPart,
-    loadRunner: async () => (await import("./run/sidecar-runner.ts")).sidecarRunner as unknown as RunnablePart,
+    loadSchema: async () => (await import("./run/sidecar.ts")).sidecarPart,
+    loadRunner: async () => (await import("./run/sidecar-runner.ts")).sidecarRunner,
   }),
   statusCommand,
 ];

@@ -1,29 +1,49 @@
 /**
  * A configuration read by a process of its own, which ends with having told it. The libraries that read YAML and check it against a schema
- * take 10 MB that a part which runs for months would keep and never use again (docs/performance.md).
+ * take 10 MB that a part which runs for months would keep and never use again (docs/performance.md). A supervisor has it read once, and
+ * tells each process that it starts: a part that died is back without reading anything.
  */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { text } from "node:stream/consumers";
+import { MeshError } from "@dualmesh/base/errors";
 import type { RunOptions } from "./run-part.ts";
 
 /** Set for the process that reads. */
 const readerVariable = "DUALMESH_READS_CONFIGURATION";
+/** Set for a process that hears its configuration from its parent. */
+const toldVariable = "DUALMESH_IS_TOLD_CONFIGURATION";
 
 export function isReader(): boolean {
   return process.env[readerVariable] === "1";
 }
 
 /** What the reader tells, as one line of JSON on standard output. */
-export function tell(options: RunOptions): void {
+export function tell<Config>(options: RunOptions<Config>): void {
   process.stdout.write(JSON.stringify(options));
 }
 
-/**
- * Has the words of this command read by another process. Resolves to its exit code when it could not: it has said why on standard
- * error, which is the same for both.
- */
-export async function readApart(): Promise<RunOptions | number> {
-  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+/** What a reader told, as it stands. */
+export type Told = string;
+
+/** The environment of a process to which `hand` gives a configuration. */
+export const toldEnvironment: Readonly<Record<string, string>> = { [toldVariable]: "1" };
+
+/** Gives a configuration to a child that was started with `toldEnvironment` and a channel. */
+export function hand(child: ChildProcess, told: Told): void {
+  // A child that is gone already is told of by its "exit".
+  child.send(told, () => {});
+}
+
+/** The configuration, from the parent or from a process that reads it; the exit code of that when it could not, having said why. */
+export async function configurationTold<Config>(): Promise<RunOptions<Config> | number> {
+  const told = process.env[toldVariable] === "1" ? await heard() : await readApart(process.argv.slice(1));
+  // It was checked against the schema by this same program.
+  return typeof told === "number" ? told : (JSON.parse(told) as RunOptions<Config>);
+}
+
+/** Has the words of a command read by another process. Resolves to its exit code when it could not: it has said why on standard error. */
+export async function readApart(words: readonly string[]): Promise<Told | number> {
+  const child = spawn(process.execPath, [...process.execArgv, ...words], {
     stdio: ["inherit", "pipe", "inherit"],
     env: { ...process.env, [readerVariable]: "1" },
   });
@@ -32,5 +52,12 @@ export async function readApart(): Promise<RunOptions | number> {
     child.once("close", (code) => resolve(code ?? 1));
   });
   const [code, told] = await Promise.all([ended, text(child.stdout)]);
-  return code === 0 ? (JSON.parse(told) as RunOptions) : code;
+  return code === 0 ? told : code;
+}
+
+function heard(): Promise<Told> {
+  return new Promise((resolve, reject) => {
+    process.once("message", (told) => resolve(String(told)));
+    process.once("disconnect", () => reject(new MeshError("supervisor.gone", "the supervisor is gone")));
+  });
 }

@@ -1,20 +1,19 @@
 /** `PART run`: the flags that every part has. What reads a configuration is loaded only by who needs one; a supervisor does not. */
 import { logLevels } from "@dualmesh/base/log";
-import type { Command, Flag, FlagValues } from "../command.ts";
+import type { Command, Flag } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { defaultStateText } from "../state-path.ts";
-import type { Part, RunnablePart } from "./part.ts";
+import type { PartSchema, RunnablePart } from "./part.ts";
 
-export interface PartCommandOptions {
+export interface PartCommandOptions<Config> {
   readonly part: string;
   readonly summary: string;
   /** Beside those of every part. */
   readonly flags: readonly Flag[];
   readonly example: string;
-  readonly supervisable?: boolean;
-  readonly load: () => Promise<Part>;
+  readonly loadSchema: () => Promise<PartSchema<Config>>;
   /** The part without what reads its configuration: another process does that, so that this one stays small. */
-  readonly loadRunner?: () => Promise<RunnablePart>;
+  readonly loadRunner: () => Promise<RunnablePart<Config>>;
 }
 
 const commonFlags: readonly Flag[] = [
@@ -29,39 +28,33 @@ const supervisedFlag: Flag = {
   summary: "run under a small parent that starts it again within a second when it dies",
 };
 
-export function partCommand(options: PartCommandOptions): Command {
+export function partCommand<Config>({ flags, ...options }: PartCommandOptions<Config>): Command {
+  const keyed = [...flags, ...commonFlags];
   return {
     name: `${options.part} run`,
     summary: options.summary,
-    flags: [...options.flags, ...commonFlags, ...(options.supervisable ? [supervisedFlag] : [])],
+    flags: [...keyed, supervisedFlag],
     example: options.example,
-    defaults: async () => (await import("./configured.ts")).defaultsOf(await options.load()),
-    run: async (flags) => {
-      if (flags.has("supervised") && !flags.has("print-config")) return (await import("./supervise.ts")).supervise();
-      const allFlags = [...options.flags, ...commonFlags];
-      if (options.loadRunner !== undefined && !flags.has("print-config"))
-        return runSmall(options.load, options.loadRunner, allFlags, flags);
-      const { runConfigured } = await import("./configured.ts");
-      return runConfigured(await options.load(), allFlags, flags);
+    defaults: async () => (await import("./configured.ts")).defaultsOf(await options.loadSchema()),
+    run: async (values) => {
+      if (values.has("print-config")) {
+        const { printedConfig } = await import("./configured.ts");
+        process.stdout.write(await printedConfig(await options.loadSchema(), keyed, values));
+        return exitCodes.ok;
+      }
+      const { configurationTold, isReader, tell } = await import("./apart.ts");
+      if (isReader()) {
+        const { readConfigured } = await import("./configured.ts");
+        tell(await readConfigured(await options.loadSchema(), keyed, values));
+        return exitCodes.ok;
+      }
+      if (values.has("supervised")) return (await import("./supervise.ts")).supervise();
+      const [told, { runPart }, runner] = await Promise.all([
+        configurationTold<Config>(),
+        import("./run-part.ts"),
+        options.loadRunner(),
+      ]);
+      return typeof told === "number" ? told : runPart(runner, told);
     },
   };
-}
-
-/** Runs a part whose configuration is read apart, or is the one who reads it. */
-async function runSmall(
-  load: () => Promise<Part>,
-  loadRunner: () => Promise<RunnablePart>,
-  allFlags: readonly Flag[],
-  values: FlagValues,
-): Promise<number> {
-  const { isReader, readApart, tell } = await import("./apart.ts");
-  if (isReader()) {
-    const { readConfigured } = await import("./configured.ts");
-    tell(await readConfigured(await load(), allFlags, values));
-    return exitCodes.ok;
-  }
-  const told = await readApart();
-  if (typeof told === "number") return told;
-  const { runPart } = await import("./run-part.ts");
-  return runPart(await loadRunner(), told);
 }

@@ -1,10 +1,11 @@
-/** What the command line needs to know of a part in order to run it. */
+/** What the command line needs to know of a part in order to read its configuration and to run it. */
 import type { AdminRoute } from "@dualmesh/base/admin/server";
 import type { Clock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import type { z } from "zod";
+import type { EveryPartConfig } from "./every-part.ts";
 
 export interface PartContext<Config> {
   readonly config: Config;
@@ -23,17 +24,23 @@ export interface RunningPart {
   close(): Promise<void>;
 }
 
+/** Opens something at the port that is meant for it. Rejects as `open` does. */
+export type OpenAtPort = <Opened extends { readonly port: number }>(
+  open: (port: number) => Promise<Opened>,
+) => Promise<Opened>;
+
 /** An admin port that the command line opens for the part. */
 export interface PartAdmin {
   readonly host: string;
-  readonly port: number;
+  /** The port, or who chooses among several. */
+  readonly port: number | OpenAtPort;
   readonly routes: ReadonlyMap<string, AdminRoute>;
   /** The process has run out of descriptors (true) or has some again: traffic should be turned away while it lasts. */
   readonly onScarceDescriptors?: (scarce: boolean) => void;
 }
 
 /** A part as it runs. It does not know its schema: what reads a configuration need not be in the memory of what runs by it. */
-export interface RunnablePart<Config = Record<string, unknown>> {
+export interface RunnablePart<Config> {
   readonly name: string;
   start(context: PartContext<Config>): Promise<{
     readonly running: RunningPart;
@@ -44,6 +51,8 @@ export interface RunnablePart<Config = Record<string, unknown>> {
   }>;
 }
 
-export interface Part<Schema extends z.ZodObject = z.ZodObject> extends RunnablePart<z.output<Schema>> {
-  readonly schema: Schema;
+/** A part as its configuration is read. */
+export interface PartSchema<Config> {
+  readonly name: string;
+  readonly schema: z.ZodType<Config & EveryPartConfig>;
 }

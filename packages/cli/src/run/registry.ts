@@ -1,32 +1,9 @@
-/** The registry as the command line runs it. */
-import { isLoopback, jsonReply, textReply } from "@dualmesh/base/admin/server";
-import { registryConfigShape } from "@dualmesh/registry/config";
-import { startRegistry } from "@dualmesh/registry/registry";
-import type { Part } from "./part.ts";
+/** The schema of the registry's configuration, for who reads one. */
+import { type RegistryConfig, registryConfigShape } from "@dualmesh/registry/config";
+import { everyPartShape } from "./every-part.ts";
+import type { PartSchema } from "./part.ts";
 
-export const registryPart: Part<typeof registryConfigShape> = {
+export const registryPart: PartSchema<RegistryConfig> = {
   name: "registry",
-  schema: registryConfigShape,
-  async start(context) {
-    const { config, shown } = context;
-    const running = await startRegistry(context);
-    return {
-      running,
-      warnings: isLoopback(config.listen)
-        ? []
-        : [`stream, doors and admin are open to other machines at ${config.listen}, without authentication`],
-      admin: {
-        host: config.listen,
-        port: config.admin.port,
-        routes: new Map([
-          ["/healthz", () => textReply("ok\n")],
-          // It listens only after it has loaded what it kept, so that a registry that answers is ready.
-          ["/readyz", () => textReply("ready\n")],
-          ["/metrics", () => ({ status: 200, contentType: "text/plain; version=0.0.4", body: running.metrics() })],
-          ["/config", () => jsonReply(shown)],
-          ["/instances", (query: URLSearchParams) => jsonReply(running.instances(query.get("service") ?? ""))],
-        ]),
-      },
-    };
-  },
+  schema: registryConfigShape.safeExtend(everyPartShape),
 };

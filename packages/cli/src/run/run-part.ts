@@ -1,5 +1,6 @@
 /** Runs a part from its state directory to its orderly end: lock, part, admin port, control socket, then the wait for a signal. */
-import { type Admin, openAdmin } from "@dualmesh/base/admin/server";
+import { flushCompileCache } from "node:module";
+import { type Admin, jsonReply, openAdmin } from "@dualmesh/base/admin/server";
 import { systemClock } from "@dualmesh/base/clock";
 import type { LogLevel } from "@dualmesh/base/log";
 import { openLog } from "@dualmesh/base/open-log";
@@ -12,8 +13,8 @@ import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
 import { nextSignal } from "./signals.ts";
 
-export interface RunOptions {
-  readonly config: Record<string, unknown>;
+export interface RunOptions<Config> {
+  readonly config: Config;
   /** The configuration as anybody may see it. */
   readonly shown: unknown;
   readonly state: string;
@@ -34,7 +35,7 @@ export interface PartReport {
 }
 
 /** Resolves to the exit code when the part has ended. */
-export async function runPart(part: RunnablePart, options: RunOptions): Promise<number> {
+export async function runPart<Config>(part: RunnablePart<Config>, options: RunOptions<Config>): Promise<number> {
   const { level, pretty } = options.log;
   const log = (await openLog(pretty === undefined ? { level } : { level, pretty })).child({ part: part.name });
   const signals = nextSignal();
@@ -67,9 +68,10 @@ export async function runPart(part: RunnablePart, options: RunOptions): Promise<
     status: running.status(),
   });
   if (pages !== undefined) {
-    const { jsonReply } = await import("@dualmesh/base/admin/server");
     const routes = new Map([...pages.routes, ["/status", () => jsonReply(report())] as const]);
-    const opened = await openAdmin({ ...pages, routes, clock, log });
+    const { port } = pages;
+    const open = (at: number): Promise<Admin> => openAdmin({ ...pages, port: at, routes, clock, log });
+    const opened = await (typeof port === "number" ? open(port) : port(open));
     admin = opened;
     scope.defer(() => opened.close());
   }
@@ -78,6 +80,8 @@ export async function runPart(part: RunnablePart, options: RunOptions): Promise<
   scope.defer(() => control.close());
   for (const warning of warnings) log.warn({}, warning);
   log.info({ pid: process.pid, state: state.path, epoch: state.epoch, admin: admin?.address }, "running");
+  // A process that is killed writes no cache: what the next start is to find is written now. Without a cache this does nothing.
+  flushCompileCache();
   const reason = await signals;
   log.info({ reason }, "ending in order; a second signal ends at once");
   await scope.end();

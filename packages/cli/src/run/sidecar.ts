@@ -1,6 +1,9 @@
-/** The sidecar with the schema of its configuration, for who reads one. */
-import { sidecarConfig } from "@dualmesh/sidecar/config";
-import type { Part } from "./part.ts";
-import { sidecarRunner } from "./sidecar-runner.ts";
+/** The schema of the sidecar's configuration, for who reads one. */
+import { type SidecarConfig, sidecarConfig } from "@dualmesh/sidecar/config";
+import { everyPartShape } from "./every-part.ts";
+import type { PartSchema } from "./part.ts";
 
-export const sidecarPart: Part<typeof sidecarConfig> = { ...sidecarRunner, schema: sidecarConfig };
+export const sidecarPart: PartSchema<SidecarConfig> = {
+  name: "sidecar",
+  schema: sidecarConfig.safeExtend(everyPartShape),
+};

@@ -1,7 +1,8 @@
 /**
  * The parent of `--supervised`: starts the same command without that flag as its child, starts it again when it dies, passes signals on, and ends
  * with it. The child holds an end of a channel to the parent, which the kernel closes when the parent dies, however it dies: no child
- * is left alone.
+ * is left alone. The configuration is read once, when the parent starts, and handed to each child, so that a child that died is back
+ * soon, and under what was in force (docs/performance.md has the figures).
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { type Clock, sleep, systemClock } from "@dualmesh/base/clock";
@@ -9,6 +10,8 @@ import { isMeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { openLog } from "@dualmesh/base/open-log";
 import { exitCodes } from "../exit-codes.ts";
+import { hand, readApart, toldEnvironment } from "./apart.ts";
+import { becomeBundle, cacheEnvironment } from "./bundle.ts";
 import { supervisedVariable } from "./signals.ts";
 
 /** A child that lived this long was well; the waits begin again. */
@@ -24,6 +27,7 @@ export function restartWaitMs(deaths: number): number {
 
 /** Resolves to the exit code when the child has ended in order, or cannot be started at all. */
 export async function supervise(clock: Clock = systemClock): Promise<number> {
+  await becomeBundle();
   const log = (await openLog({ level: "info" })).child({ part: "supervisor" });
   const ending = new AbortController();
   let child: ChildProcess | undefined;
@@ -36,13 +40,17 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
     });
   }
   const words = process.argv.slice(1).filter((word) => word !== "--supervised");
+  const told = await readApart(words);
+  if (typeof told === "number") return told;
+  const env = { ...process.env, ...cacheEnvironment(), ...toldEnvironment, [supervisedVariable]: "1" };
   let deaths = 0;
   for (let starts = 1; ; starts++) {
     const started = clock.now();
     child = spawn(process.execPath, [...process.execArgv, ...words], {
       stdio: ["inherit", "inherit", "inherit", "ipc"],
-      env: { ...process.env, [supervisedVariable]: "1" },
+      env,
     });
+    hand(child, told);
     const { code, signal } = await ended(child);
     child = undefined;
     if (ending.signal.aborted) return code ?? exitCodes.failed;
