@@ -195,7 +195,9 @@ export const sidecarConfig = z
     zone: z.string().max(255).default("").describe("of instances that do not say their own"),
     staleAfterMs: milliseconds(100, hour)
       .default(5_000)
-      .describe("how long the registry is waited for at the start before the state on disk is in force"),
+      .describe(
+        "how long the registry is waited for at the start before a sidecar that goes by its disk says it is ready",
+      ),
   })
   .refine(({ outbound: { host } }) => isLoopback(host), {
     message: "applications are told this address as their own machine's: an address of 127.0.0.0/8",

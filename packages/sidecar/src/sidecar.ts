@@ -69,8 +69,6 @@ export async function startSidecar(options: SidecarOptions): Promise<RunningSide
 }
 
 const loopback = "127.0.0.1";
-/** Beyond `staleAfterMs`, for the directory to say that the disk is in force. */
-const readyMarginMs = 500;
 
 class Assembly {
   readonly #options: SidecarOptions;
@@ -78,6 +76,8 @@ class Assembly {
   readonly #metrics: DataMetrics;
   readonly #ready: Ready;
   readonly #doors: Pick<Door, "dialect" | "sessions">[] = [];
+  /** Where this sidecar itself listens, published ports apart: a registration that names one of these would call itself. */
+  readonly #ownPorts = new Set<number>();
   #face: Face | undefined;
 
   constructor(options: SidecarOptions, scope: Scope) {
@@ -115,7 +115,7 @@ class Assembly {
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
       ...(config.inbound.host === undefined ? {} : { inboundHost: config.inbound.host }),
       openPort: async (host, port) => void (await published.open(host, port)),
-      isOwnPort: (port) => this.#ownPorts(pair).includes(port),
+      isOwnPort: (port) => port === config.admin.port || port === pair.inbound || this.#ownPorts.has(port),
       zone: config.zone,
       lingerMs: config.drain.lingerMs,
       calledAt: (service) => plane.calledAt(service),
@@ -123,12 +123,13 @@ class Assembly {
     this.#face = face;
     scope.defer(() => face.close());
     this.#feed(face, plane, pair);
+    // From `#ports` to here the outbound port listens, but nothing waits for more than a promise: no call is read before these have routes.
+    for (const { kind, name } of directory.status().feeds) if (kind === "service") face.ensure(name);
 
-    // A door that opened before the state on disk is in force would show stand-ins in place of what it showed before.
-    if (directory.status().feeds.length > 0)
-      await Promise.race([directory.ready(), sleep(clock, config.staleAfterMs + readyMarginMs)]);
+    // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
+    const meshOutbound = await this.#meshOutbound(plane);
     const zookeeper = await this.#zookeeperDoor(face);
-    const mesh = await this.#meshDoor(face, apps, plane);
+    const mesh = meshOutbound === undefined ? undefined : await this.#meshDoor(face, apps, meshOutbound);
     this.#ready.listening();
     void directory.ready().then((state) => this.#ready.directory(state));
     log.info(
@@ -180,13 +181,12 @@ class Assembly {
         this.#configuredPorts().includes(port) ||
         (port >= config.publishedPorts.from && port <= config.publishedPorts.to),
       listen: async ({ inbound, outbound: port }) => {
-        const { host } = config.outbound;
-        const outbound = await this.#listenOutbound(plane, host, port);
+        const taken = await (inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound));
         try {
-          const taken = inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound);
-          return { outbound, inbound: await taken };
+          // Last, since a call must find routes: see `start`.
+          return { inbound: taken, outbound: await this.#listenOutbound(plane, config.outbound.host, port) };
         } catch (error) {
-          await outbound.close();
+          if (inboundHost !== undefined) await published.release(inboundHost, taken);
           throw error;
         }
       },
@@ -235,14 +235,15 @@ class Assembly {
       dropped: () => this.#metrics.event("downstream_dropped"),
     });
     this.#scope.defer(() => host.close());
+    this.#ownPorts.add(host.port);
     return host;
   }
 
   /** `mesh://` says neither host nor port of a provider, and its clients call one port only, whatever they are told. */
-  async #meshDoor(face: Face, apps: Apps, plane: DataPlane): Promise<Listener | undefined> {
-    const { config, state, clock, random, log } = this.#options;
-    if (config.doors.mesh === false) return undefined;
-    const { port, outboundPort } = config.doors.mesh;
+  async #meshOutbound(plane: DataPlane): Promise<Listener | undefined> {
+    const { mesh } = this.#options.config.doors;
+    if (mesh === false) return undefined;
+    const { outboundPort } = mesh;
     const outbound = await this.#listenOutbound(plane, loopback, outboundPort).catch((error: unknown) => {
       if (!isMeshError(error, "listen.port-taken")) throw error;
       const mend =
@@ -250,6 +251,13 @@ class Assembly {
       throw new MeshError(error.code, `${error.message} (${mend})`, error.details, { cause: error });
     });
     this.#scope.defer(() => outbound.close());
+    return outbound;
+  }
+
+  async #meshDoor(face: Face, apps: Apps, outbound: Listener): Promise<Listener | undefined> {
+    const { config, state, clock, random, log } = this.#options;
+    if (config.doors.mesh === false) return undefined;
+    const { port } = config.doors.mesh;
     const door = await openMeshDoor(
       {
         place: "sidecar",
@@ -278,12 +286,13 @@ class Assembly {
       handle: (request) => door.handle(request),
     });
     this.#scope.defer(() => host.close());
+    this.#ownPorts.add(host.port);
     return host;
   }
 
   /** A port that trusts its callers as this host's own applications. */
-  #listenOutbound(plane: DataPlane, host: string, port: number): Promise<Listener> {
-    return listen({
+  async #listenOutbound(plane: DataPlane, host: string, port: number): Promise<Listener> {
+    const listener = await listen({
       host,
       port,
       maxConnections: this.#options.config.limits.connections,
@@ -291,6 +300,8 @@ class Assembly {
       notFromLoopback: () => this.#metrics.event("downstream_refused"),
       accept: (transport) => plane.accept(transport, "outbound"),
     });
+    this.#ownPorts.add(listener.port);
+    return listener;
   }
 
   /** The application that a request without a name is counted for: the only one that has registered here. */
@@ -307,10 +318,6 @@ class Assembly {
     const { admin, doors } = this.#options.config;
     const mesh = doors.mesh === false ? [] : [doors.mesh.port, doors.mesh.outboundPort];
     return [admin.port, ...(doors.zookeeper === false ? [] : [doors.zookeeper.port]), ...mesh];
-  }
-
-  #ownPorts(pair: PortPair): readonly number[] {
-    return [pair.inbound, pair.outbound, ...this.#configuredPorts()];
   }
 
   #routes(face: Face, directory: SidecarDirectory): ReadonlyMap<string, AdminRoute> {

@@ -43,6 +43,14 @@ export class PublishedPorts {
     return opening;
   }
 
+  /** Closes a port that is not needed after all. */
+  async release(host: string, port: number): Promise<void> {
+    const key = `${host}|${port}`;
+    const opening = this.#open.get(key);
+    this.#open.delete(key);
+    await (await opening)?.close();
+  }
+
   get addresses(): readonly string[] {
     return [...this.#open.keys()].map((key) => key.replace("|", ":"));
   }
