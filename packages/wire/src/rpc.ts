@@ -56,6 +56,8 @@ export interface RpcCodec<Frame extends RpcFrame = RpcFrame> extends FrameCodec<
   method(frame: Frame): string | undefined;
   /** What tells services apart that share `service(frame)`: Dubbo's group, by the Hessian skipper. Undefined when it cannot be reached. */
   group(frame: Frame): string | undefined;
+  /** The header or attachment in which an application says its own name. */
+  readonly applicationHeader: string;
   /** A header (Bolt) or attachment (Dubbo) by name; costs a walk. */
   header(frame: Frame, name: string): string | undefined;
   /** Rewrites the request id of the whole frame that begins at `offset` of `bytes` (and patches what is derived from it, such as Bolt's CRC). */

@@ -1,13 +1,11 @@
 /**
- * A caller's connection. Its first bytes say which protocol it speaks; from then on it is cut into frames that go to `DataPlane.request`.
- * A caller that does not take its replies is cut: it never holds back the upstream connection that it shares with others.
+ * A caller's connection. Its first bytes say which protocol it speaks; from then on it is that protocol's `Way` that reads it. What is the same
+ * for all protocols is here: how long a connection may be silent, or in the middle of something, and how it is cut.
  */
-import { type FrameKind, frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
-import type { DataMetrics, Direction } from "../metrics.ts";
-import { FrameReader, type PartialFrames } from "../transport/frame-reader.ts";
-import type { Transport, TransportEvents } from "../transport/transport.ts";
-import type { Caller } from "./exchange.ts";
+import type { DataMetrics, Direction, EventName } from "../metrics.ts";
+import type { Detached, Transport, TransportEvents } from "../transport/transport.ts";
 import type { RouteTable } from "./routes.ts";
+import { type CarriedProtocol, recognise, type Way } from "./way.ts";
 
 export interface DownstreamLimits {
   /** Bytes and replies that a caller may leave unread. */
@@ -22,34 +20,25 @@ export interface DownstreamLimits {
 export interface DownstreamContext {
   readonly metrics: DataMetrics;
   readonly limits: DownstreamLimits;
-  readonly partialFrames: PartialFrames;
+  readonly protocols: readonly CarriedProtocol[];
   readonly now: () => number;
-  /** Recognises the protocol of the first bytes; undefined when it is none that this port carries, "more" when it cannot be told yet. */
-  readonly recognise: (head: Uint8Array) => RpcCodec | "more" | undefined;
-  readonly request: (downstream: Downstream, frame: RpcFrame) => void;
   readonly gone: (downstream: Downstream) => void;
 }
 
 const noBytes = Buffer.alloc(0);
 const maxSniffBytes = 32;
 
-export class Downstream implements TransportEvents, Caller {
+export class Downstream implements TransportEvents {
   readonly direction: Direction;
   readonly table: RouteTable;
   readonly transport: Transport;
   readonly #context: DownstreamContext;
-  #codec: RpcCodec | undefined;
-  #reader: FrameReader<RpcFrame> | undefined;
+  /** Undefined until the first bytes have said which it is. */
+  way: Way | undefined;
   #first: Buffer = noBytes;
-  #unreadReplies = 0;
-  #frameSinceMs = 0;
+  #unfinishedSinceMs = 0;
   #activeMs: number;
   closed = false;
-  /** The calling application; empty until its first request has said it. */
-  source = "";
-  writer = 0;
-  /** The caller is this sidecar itself: somebody gave its own outbound port for an endpoint. */
-  isLoop = false;
 
   constructor(transport: Transport, direction: Direction, table: RouteTable, context: DownstreamContext) {
     this.transport = transport;
@@ -59,113 +48,70 @@ export class Downstream implements TransportEvents, Caller {
     this.#activeMs = context.now();
   }
 
-  get codec(): RpcCodec {
-    return this.#codec as RpcCodec;
-  }
-
-  /** The protocol of the connection, once its first bytes have come. */
-  get recognised(): RpcCodec | undefined {
-    return this.#codec;
-  }
-
-  /** Asks the caller to send nothing new here, where the protocol can say so. */
-  farewell(): void {
-    const bytes = this.#codec?.farewell();
-    if (bytes !== undefined) this.reply(bytes, 0, bytes.length);
-  }
-
   onBytes(bytes: Buffer, size: number): void {
     this.#activeMs = this.#context.now();
-    if (this.#reader === undefined) {
-      this.#sniff(bytes, size);
-      return;
-    }
-    this.#read(this.#reader, bytes, size);
-  }
-
-  onDrain(): void {
-    this.#unreadReplies = 0;
-  }
-
-  onPeerEnd(): void {}
-
-  onClose(_reason: string): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.#reader?.close();
-    this.#context.gone(this);
-  }
-
-  reply(bytes: Buffer, start: number, end: number): void {
-    if (this.closed) {
-      this.#context.metrics.event("reply_dropped");
-      return;
-    }
-    const { stageBytes, stageReplies } = this.#context.limits;
-    const transport = this.transport;
-    if (++this.#unreadReplies > stageReplies || transport.queuedBytes >= stageBytes) {
-      // Many replies may have come in one turn: the kernel is asked before the caller is blamed.
-      transport.flush();
-      const queued = transport.queuedBytes;
-      if (queued === 0) this.#unreadReplies = 1;
-      else if (queued >= stageBytes || this.#unreadReplies > stageReplies) {
-        this.#context.metrics.event("downstream_cut");
-        transport.destroy("does not take its replies");
-        return;
-      }
-    }
-    transport.write(bytes, start, end);
-  }
-
-  /** Once a second: closes what is stuck in the middle of a frame, or has said nothing for too long. */
-  sweep(nowMs: number): void {
-    const { frameMs, idleMs } = this.#context.limits;
-    if ((this.#reader?.heldBytes ?? this.#first.length) === 0) this.#frameSinceMs = 0;
-    else if (this.#frameSinceMs === 0) this.#frameSinceMs = nowMs;
-    else if (nowMs - this.#frameSinceMs > frameMs) this.#cut("slow_frame", `a frame took longer than ${frameMs} ms`);
-    if (nowMs - this.#activeMs > idleMs) this.#cut("idle_closed", `idle for ${idleMs} ms`);
-  }
-
-  #cut(event: "slow_frame" | "idle_closed" | "unknown_protocol" | "malformed" | "frame_budget", reason: string): void {
-    if (this.closed) return;
-    this.#context.metrics.event(event);
-    this.transport.destroy(reason);
+    if (this.way === undefined) this.#sniff(bytes, size);
+    else this.way.onBytes(bytes, size);
   }
 
   #sniff(bytes: Buffer, size: number): void {
     const head =
       this.#first.length === 0 ? bytes.subarray(0, size) : Buffer.concat([this.#first, bytes.subarray(0, size)]);
-    const codec = this.#context.recognise(head);
-    if (codec === "more" && head.length < maxSniffBytes) {
+    const protocol = recognise(this.#context.protocols, head);
+    if (protocol === "more" && head.length < maxSniffBytes) {
       this.#first = Buffer.from(head);
       return;
     }
-    if (codec === undefined || codec === "more")
-      return this.#cut("unknown_protocol", "the first bytes belong to no protocol that is carried here");
+    if (protocol === undefined || protocol === "more")
+      return this.cut("unknown_protocol", "the first bytes belong to no protocol that is carried here");
     this.#first = noBytes;
-    this.#codec = codec;
-    this.#reader = new FrameReader(codec, this.#context.partialFrames, (frame) => this.#onFrame(frame));
-    this.#read(this.#reader, head, head.length);
+    this.way = protocol.open(this);
+    this.way.onBytes(head, head.length);
   }
 
-  #read(reader: FrameReader<RpcFrame>, bytes: Buffer, size: number): void {
-    if (!reader.read(bytes, size)) {
-      if (reader.fault !== undefined)
-        this.#cut(reader.fault === "malformed" ? "malformed" : "frame_budget", reader.faultText);
-      return;
-    }
-    // A frame that became whole has ended the time of the one before.
-    if (reader.heldBytes === 0) this.#frameSinceMs = 0;
+  onDrain(): void {
+    this.way?.onDrain();
   }
 
-  #onFrame(frame: RpcFrame): boolean {
-    this.#frameSinceMs = 0;
-    const kind: FrameKind = frame.kind;
-    if (kind === frameKind.request || kind === frameKind.oneway) this.#context.request(this, frame);
-    else if (kind === frameKind.heartbeat) {
-      const reply = this.codec.heartbeatReply(frame);
-      this.reply(reply, 0, reply.length);
-    } else if (kind !== frameKind.heartbeatReply) this.#context.metrics.event("ignored_frame");
-    return !this.closed;
+  onPeerEnd(): void {
+    this.way?.onEnd();
+  }
+
+  onClose(_reason: string): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.way?.onClose();
+    this.#context.gone(this);
+  }
+
+  /** A frame or head became whole: the time of the next one begins with its own first byte. */
+  finishedOne(): void {
+    this.#unfinishedSinceMs = 0;
+  }
+
+  /** Once a second: closes what is stuck in the middle of a frame, or has said nothing for too long. */
+  sweep(nowMs: number): void {
+    const { frameMs, idleMs } = this.#context.limits;
+    if ((this.way?.heldBytes ?? this.#first.length) === 0) this.#unfinishedSinceMs = 0;
+    else if (this.#unfinishedSinceMs === 0) this.#unfinishedSinceMs = nowMs;
+    else if (nowMs - this.#unfinishedSinceMs > frameMs)
+      this.cut("slow_frame", `a frame took longer than ${frameMs} ms`);
+    if (nowMs - this.#activeMs > idleMs) this.cut("idle_closed", `idle for ${idleMs} ms`);
+  }
+
+  /** Gives the connection away with the bytes that whoever takes it must read first. Only while nothing waits to be written. */
+  detach(): Detached & { readonly residual: Buffer } {
+    const { descriptor } = this.transport.detach();
+    const residual = this.way?.detach() ?? this.#first;
+    this.closed = true;
+    this.#context.gone(this);
+    return { descriptor, residual };
+  }
+
+  /** Closes at once and counts why. */
+  cut(event: EventName, reason: string): void {
+    if (this.closed) return;
+    this.#context.metrics.event(event);
+    this.transport.destroy(reason);
   }
 }

@@ -8,7 +8,7 @@ import { DataMetrics } from "../metrics.ts";
 import type { Endpoint, EndpointCell, ServiceRoute } from "../snapshot.ts";
 import { FrameReader, PartialFrames } from "../transport/frame-reader.ts";
 import { type Listener, listen } from "../transport/listener.ts";
-import { type DataLimits, DataPlane, type DataPlaneOptions } from "./request.ts";
+import { type DataLimits, DataPlane, type DataPlaneOptions } from "./plane.ts";
 
 export const testLimits: DataLimits = {
   inFlightPerConnection: 32_768,

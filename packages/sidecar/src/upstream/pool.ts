@@ -36,6 +36,10 @@ export interface ExchangeOwner {
   /** The connection was never made: nothing was sent, another endpoint may be tried. */
   notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
   refused(exchange: Exchange, why: "overload"): void;
+}
+
+/** What happens to endpoints, whatever requests are under way. */
+export interface EndpointEvents {
   /** An application of this host is going to stop. */
   goingAway(pool: EndpointPool): void;
   /** A connection could not be made, or broke. */
@@ -50,6 +54,7 @@ export interface UpstreamContext {
   /** The budget of requests that wait. */
   readonly held: PartialFrames;
   readonly owner: ExchangeOwner;
+  readonly events: EndpointEvents;
   readonly codecOf: (protocol: string) => RpcCodec;
   /** The first id of a new connection. */
   readonly firstId: () => number;
@@ -121,7 +126,7 @@ export class EndpointPool {
   lost(connection: UpstreamConnection, connected: boolean): void {
     this.#remove(connection);
     this.#draining.delete(connection);
-    this.#context.owner.connectionLost(this);
+    this.#context.events.connectionLost(this);
     if (connected) return;
     this.#context.metrics.event("connect_failed");
     const wait = backoffMs[Math.min(this.#failures, backoffMs.length - 1)] as number;
@@ -140,7 +145,7 @@ export class EndpointPool {
    */
   goingAway(ms: number): void {
     this.#context.metrics.event("read_only");
-    if (this.direction === "inbound") return this.#context.owner.goingAway(this);
+    if (this.direction === "inbound") return this.#context.events.goingAway(this);
     this.avoidFor(ms);
     this.retire();
   }

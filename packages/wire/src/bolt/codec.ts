@@ -27,6 +27,7 @@ export const boltCodec: RpcCodec<BoltFrame> = {
   unreadable,
   method: (frame) => headerText(frame, methodNameKey, methods),
   group: () => undefined, // the service key has the uniqueId in it
+  applicationHeader: "app",
   header,
   rewriteId,
   errorReply: (frame, reason, text) => errorReplyTo(pendingOf(frame), reason, text),

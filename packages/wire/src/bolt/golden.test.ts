@@ -40,7 +40,7 @@ describe("recorded Bolt frames", () => {
     assert.deepEqual(requests.map(boltCodec.method), ["sayHello", "getUser", "echoMap", "boom", "slow"]);
     for (const frame of requests) {
       assert.equal(boltCodec.service(frame), "fx.Greeter:1.0");
-      assert.equal(boltCodec.header(frame, "app"), "fx-sofa-consumer");
+      assert.equal(boltCodec.header(frame, boltCodec.applicationHeader), "fx-sofa-consumer");
       assert.equal(boltCodec.header(frame, "rpc_req_baggage.x-trace"), "t0");
       assert.equal(boltCodec.header(frame, "rpc_trace_context.sysPenAttrs"), "");
       assert.equal(frame.version, 1);

@@ -21,6 +21,7 @@ export const dubboCodec: RpcCodec<DubboFrame> = {
   unreadable: (frame) => `serialization ${frame.serialization} cannot be read: the service is unknown`,
   method: (frame) => (isCall(frame) ? readMethod(frame) : undefined),
   group: (frame) => (isCall(frame) ? readAttachment(frame, groupKey) : undefined),
+  applicationHeader: "remote.application",
   header: (frame, name) => (isCall(frame) ? readAttachment(frame, attachmentKey(frame, name)) : undefined),
   rewriteId,
   errorReply: (frame, reason, text) => errorReplyTo(pendingOf(frame), reason, text),

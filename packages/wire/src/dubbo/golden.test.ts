@@ -49,7 +49,7 @@ describe("recorded Dubbo frames", () => {
       for (const frame of requests) {
         assert.equal(dubboCodec.service(frame), "fx.Greeter:1.2");
         assert.equal(dubboCodec.group(frame), "blue");
-        assert.equal(dubboCodec.header(frame, "remote.application"), "fx-consumer");
+        assert.equal(dubboCodec.header(frame, dubboCodec.applicationHeader), "fx-consumer");
         assert.equal(dubboCodec.header(frame, "timeout"), "3000");
         assert.equal(dubboCodec.header(frame, "nothing"), undefined);
       }

@@ -1,0 +1,160 @@
+/**
+ * The data plane put together: callers' connections, routes, endpoints and the requests between them (request.ts), with their limits and
+ * gauges. It takes snapshots and gives figures; what happens to connections as such, and not to a request, is here too.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import type { Random } from "@dualmesh/base/random";
+import type { RpcCodec } from "@dualmesh/wire/rpc";
+import { type DataMetrics, gaugesOfProcess } from "../metrics.ts";
+import type { EndpointCell, Snapshot } from "../snapshot.ts";
+import { PartialFrames } from "../transport/frame-reader.ts";
+import type { Transport } from "../transport/transport.ts";
+import { type EndpointEvents, type EndpointPool, Pools, type UpstreamLimits } from "../upstream/pool.ts";
+import { Downstream, type DownstreamContext, type DownstreamLimits } from "./downstream.ts";
+import { frameProtocol } from "./frame-way.ts";
+import { type RequestLimits, type RequestOptions, Requests } from "./request.ts";
+import { Routing } from "./routes.ts";
+
+export interface DataLimits extends UpstreamLimits, DownstreamLimits, RequestLimits {
+  /** All partial frames together, and all requests that wait, in bytes each. */
+  readonly partialFramesBytes: number;
+  readonly heldBytes: number;
+}
+
+export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" | "localApplication"> {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly metrics: DataMetrics;
+  readonly limits: DataLimits;
+  readonly codecs: readonly RpcCodec[];
+  /** An endpoint refused a connection or broke one: if it is an application of this host, it may be gone. */
+  readonly suspect?: (host: string, port: number) => void;
+}
+
+export class DataPlane implements EndpointEvents {
+  readonly #options: DataPlaneOptions;
+  readonly #partialFrames: PartialFrames;
+  readonly #held: PartialFrames;
+  readonly #pools: Pools;
+  readonly #routing: Routing;
+  readonly #requests: Requests;
+  readonly #downstreams = new Set<Downstream>();
+  readonly #downstreamContext: DownstreamContext;
+  readonly #sweep: { cancel(): void };
+
+  constructor(options: DataPlaneOptions) {
+    this.#options = options;
+    const { clock, random, metrics, limits, codecs } = options;
+    const partialFrames = new PartialFrames(limits.partialFramesBytes);
+    const held = new PartialFrames(limits.heldBytes);
+    this.#partialFrames = partialFrames;
+    this.#held = held;
+    const codecOf = (protocol: string): RpcCodec => codecs.find((codec) => codec.protocol === protocol) as RpcCodec;
+    const firstId = (): number => Math.floor(random.next() * 0x7fffffff);
+    const shared = { clock, metrics, limits, partialFrames, held };
+    const requests = new Requests({ ...options, held }, (owner) => {
+      const pools = new Pools({ ...shared, owner, events: this, codecOf, firstId });
+      return { pools, routing: new Routing({ clock, random, metrics, pools }) };
+    });
+    this.#requests = requests;
+    this.#pools = requests.pools;
+    this.#routing = requests.routing;
+    const protocols = codecs.map((codec) =>
+      frameProtocol(codec, { metrics, limits, partialFrames, take: (caller, frame) => requests.take(caller, frame) }),
+    );
+    this.#downstreamContext = {
+      metrics,
+      limits,
+      protocols,
+      now: () => clock.now(),
+      gone: (downstream) => void this.#downstreams.delete(downstream),
+    };
+    this.#sweep = clock.every(1_000, () => this.#sweepAll());
+    this.#gauges();
+  }
+
+  /** Takes a caller's connection: outbound, or inbound at a published port. */
+  accept(transport: Transport, from: "outbound" | { readonly inboundPort: number }): void {
+    const downstream =
+      from === "outbound"
+        ? new Downstream(transport, "outbound", this.#routing.outbound, this.#downstreamContext)
+        : new Downstream(transport, "inbound", this.#routing.inbound(from.inboundPort), this.#downstreamContext);
+    this.#downstreams.add(downstream);
+    transport.open(downstream);
+  }
+
+  /** Puts other routes in force, whole. */
+  apply(snapshot: Snapshot): void {
+    this.#routing.apply(snapshot);
+    for (const service of this.#requests.awaited) this.#requests.release(service);
+  }
+
+  /** Puts other endpoints of one outbound service in force. */
+  replaceCell(service: string, cell: EndpointCell): void {
+    this.#routing.outbound.get(service)?.replace(cell);
+    this.#requests.release(service);
+  }
+
+  /** Milliseconds since the last request from another host. */
+  get inboundIdleMs(): number {
+    return this.#options.clock.now() - this.#requests.lastInboundMs;
+  }
+
+  /** Clock time of the last call to an outbound service; undefined when there was none. */
+  calledAt(service: string): number | undefined {
+    return this.#routing.outbound.get(service)?.calledMs;
+  }
+
+  get inFlight(): number {
+    return this.#requests.inFlight;
+  }
+
+  get callers(): number {
+    return this.#downstreams.size;
+  }
+
+  /** Tells every caller from other hosts that nothing new should come here. */
+  farewell(): void {
+    for (const downstream of this.#downstreams) if (downstream.direction === "inbound") downstream.way?.farewell();
+  }
+
+  close(): void {
+    this.#sweep.cancel();
+    for (const downstream of this.#downstreams) downstream.transport.destroy("the sidecar stops");
+    this.#routing.close();
+    this.#pools.close("the sidecar stops");
+    this.#requests.close();
+  }
+
+  // ---- what happens to endpoints ----
+
+  /** Callers that can reach nothing else by their connection are told, in protocols that have a word for it. */
+  goingAway(pool: EndpointPool): void {
+    for (const { way, direction, table } of this.#downstreams)
+      if (way !== undefined && direction === "inbound" && table.leadsOnlyTo(pool, way.protocol)) way.farewell();
+  }
+
+  connectionLost(pool: EndpointPool): void {
+    this.#options.suspect?.(pool.endpoint.address, pool.endpoint.port);
+  }
+
+  // ---- once a second, and when the page of figures is written ----
+
+  #sweepAll(): void {
+    const nowMs = this.#options.clock.now();
+    this.#pools.sweep(nowMs);
+    for (const downstream of this.#downstreams) downstream.sweep(nowMs);
+  }
+
+  #gauges(): void {
+    const { metrics } = this.#options;
+    gaugesOfProcess(metrics);
+    const gauge = (name: string, help: string, read: () => number): void =>
+      void metrics.gauges.set(`dualmesh_${name}`, { help, read });
+    gauge("downstream_connections", "Callers connected.", () => this.#downstreams.size);
+    gauge("upstream_connections", "Connections to endpoints.", () => this.#pools.connectionCount);
+    gauge("requests_in_flight", "Exchanges under way.", () => this.#requests.inFlight);
+    gauge("partial_frame_bytes", "Memory of frames that are not whole.", () => this.#partialFrames.usedBytes);
+    gauge("held_request_bytes", "Memory of requests that wait.", () => this.#held.usedBytes);
+  }
+}

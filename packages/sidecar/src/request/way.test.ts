@@ -1,0 +1,117 @@
+/** The seam of docs/adr/0003: a protocol of another shape is a way of its own, beside those of whole frames, on the same port. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "@dualmesh/base/clock";
+import { seededRandom } from "@dualmesh/base/random";
+import { DataMetrics } from "../metrics.ts";
+import { PartialFrames } from "../transport/frame-reader.ts";
+import type { Transport } from "../transport/transport.ts";
+import { Pools } from "../upstream/pool.ts";
+import { Downstream, type DownstreamContext } from "./downstream.ts";
+import { frameProtocol } from "./frame-way.ts";
+import { Routing } from "./routes.ts";
+import { boltRequest, codecOf, testLimits } from "./testing.ts";
+import type { CarriedProtocol, Way } from "./way.ts";
+
+/** Lines of text: read as they come, never whole, told from Bolt by their first letter. */
+function linesProtocol(told: string[]): CarriedProtocol {
+  const way: Way = {
+    protocol: "lines",
+    heldBytes: 0,
+    onBytes: (bytes, size) => void told.push(bytes.toString("latin1", 0, size)),
+    onDrain: () => void told.push("drain"),
+    onEnd: () => void told.push("end"),
+    onClose: () => void told.push("close"),
+    farewell: () => void told.push("farewell"),
+    detach: () => Buffer.from("rest"),
+  };
+  const sniff = (head: Uint8Array) => (head.length < 2 ? "more" : head[0] === 0x47 ? "yes" : "no");
+  return { protocol: "lines", sniff, open: () => way };
+}
+
+class World {
+  readonly metrics: DataMetrics = new DataMetrics();
+  readonly taken: number[] = [];
+  readonly told: string[] = [];
+  readonly downstream: Downstream;
+  gone = 0;
+
+  constructor() {
+    const { metrics } = this;
+    const partialFrames = new PartialFrames(1 << 20);
+    const frames = frameProtocol(codecOf("bolt"), {
+      ...{ metrics, limits: testLimits, partialFrames },
+      take: (_caller, frame) => void this.taken.push(frame.id),
+    });
+    const context: DownstreamContext = {
+      ...{ metrics, limits: testLimits, now: () => 0 },
+      protocols: [frames, linesProtocol(this.told)],
+      gone: () => void this.gone++,
+    };
+    const transport = {
+      destroy: (reason: string) => this.downstream.onClose(reason),
+      detach: () => ({ descriptor: 42 }),
+    } as unknown as Transport;
+    this.downstream = new Downstream(transport, "outbound", emptyTable(metrics, partialFrames), context);
+  }
+
+  get protocol(): string {
+    return this.downstream.way?.protocol ?? "none";
+  }
+
+  hears(bytes: Buffer): void {
+    this.downstream.onBytes(Buffer.from(bytes), bytes.length);
+  }
+}
+
+function emptyTable(metrics: DataMetrics, partialFrames: PartialFrames) {
+  const clock = systemClock;
+  const nobody = { answered() {}, sent() {}, lost() {}, notSent() {}, refused() {} };
+  const events = { goingAway() {}, connectionLost() {} };
+  const pools = new Pools({
+    ...{ clock, metrics, limits: testLimits, partialFrames, held: partialFrames, owner: nobody, events },
+    ...{ codecOf, firstId: () => 1 },
+  });
+  return new Routing({ clock, random: seededRandom(1), metrics, pools }).outbound;
+}
+
+test("the first bytes choose the way, and it is told everything from them on", () => {
+  const world = new World();
+  world.hears(Buffer.from("G"));
+  assert.equal(world.protocol, "none", "one letter does not tell yet");
+  world.hears(Buffer.from("ET /"));
+  world.hears(Buffer.from("path"));
+  world.downstream.onDrain();
+  world.downstream.onPeerEnd();
+  world.downstream.way?.farewell();
+  world.downstream.onClose("");
+  assert.deepEqual(world.told, ["GET /", "path", "drain", "end", "farewell", "close"]);
+  assert.equal(world.gone, 1);
+});
+
+test("frames on the same port go their own way", () => {
+  const world = new World();
+  world.hears(boltRequest({ id: 7 }));
+  world.hears(Buffer.concat([boltRequest({ id: 8 }), boltRequest({ id: 9 })]));
+  assert.deepEqual(world.taken, [7, 8, 9]);
+  assert.equal(world.protocol, "bolt");
+});
+
+test("first bytes of no protocol that is carried close the connection", () => {
+  const world = new World();
+  world.hears(Buffer.from("SSH-2.0"));
+  assert.ok(world.downstream.closed);
+  assert.equal(world.metrics.eventCount("unknown_protocol"), 1);
+});
+
+test("a connection that is given away takes the bytes of its partial frame along, or those that did not tell its protocol yet", () => {
+  const frame = boltRequest({ id: 1 });
+  const world = new World();
+  world.hears(Buffer.concat([frame, frame.subarray(0, 30)]));
+  assert.deepEqual(world.downstream.detach(), { descriptor: 42, residual: frame.subarray(0, 30) });
+  assert.deepEqual([world.downstream.closed, world.gone], [true, 1]);
+
+  const young = new World();
+  young.hears(frame.subarray(0, 1));
+  assert.deepEqual(young.downstream.detach().residual, frame.subarray(0, 1));
+});
