@@ -25,7 +25,7 @@ import { PortTable } from "./ports/port-table.ts";
 import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
-import { DataPlane } from "./request/request.ts";
+import { DataPlane } from "./request/plane.ts";
 import { boltPortOf } from "./settings.ts";
 import { hostDoor } from "./transport/door-host.ts";
 import { hostHttp } from "./transport/http-host.ts";
