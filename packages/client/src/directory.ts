@@ -168,6 +168,7 @@ class StreamDirectory implements RegistryDirectory {
     signal?.throwIfAborted();
     this.#checkUsable(instance);
     const published = this.#publications.add(instance, onSuperseded);
+    options.onAccepted?.();
     const giveUp = (): void => void this.#publications.withdraw(published);
     signal?.addEventListener("abort", giveUp, { once: true });
     try {

@@ -31,6 +31,11 @@ export interface PublishOptions {
    * `alongside`. A directory whose instances carry a key of their own needs no such step and takes the new address at once.
    */
   readonly alongside?: boolean;
+  /**
+   * Called once when the directory has taken the instance on: from then on it is kept and tried until it is in force, whether the source
+   * can be reached or not. What can be refused without the source (a limit, an address that cannot be used) is refused before.
+   */
+  readonly onAccepted?: () => void;
   /** Called when another owner registered the same key later: this publication is over and must not be made again by itself. */
   readonly onSuperseded?: () => void;
 }

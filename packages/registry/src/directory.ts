@@ -52,6 +52,7 @@ export class LocalDirectory implements Directory {
     this.#register(publication, instance, true);
     this.#end(this.#publications.get(lease));
     this.#publications.set(lease, publication);
+    options.onAccepted?.();
     return {
       update: async (next, updateOptions) => {
         if (updateOptions?.onSuperseded !== undefined) publication.onSuperseded = updateOptions.onSuperseded;
@@ -104,7 +105,8 @@ export class LocalDirectory implements Directory {
       throw new MeshError("registry.refused", `not a canonical service: ${instance.service}`);
     const record = encodeInstance(instance);
     const { session, instances } = this.#options;
-    const outcome = instances.register({ session, service: instance.service, record, claim, held: zeroRevision });
+    const held = zeroRevision;
+    const outcome = instances.register({ session, service: instance.service, record, claim, held, forDoor: true });
     if (outcome.kind === "limit") throw new MeshError("registry.limit", outcome.text);
     if (outcome.kind === "superseded")
       throw new MeshError("registry.superseded", `${instance.service} has another owner now`);

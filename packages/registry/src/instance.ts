@@ -20,6 +20,8 @@ export interface Registration {
   readonly claim: boolean;
   /** The stamp under which this publisher last held the key, or zero. */
   readonly held: Revision;
+  /** It comes from a session of a door, of which all share one here: the door bounds each of its own. */
+  readonly forDoor?: boolean;
 }
 
 export type RegisterOutcome =
@@ -184,9 +186,9 @@ export class Instances {
     if (leases?.size === 0) this.#leases.delete(session);
   }
 
-  #beyondLimit({ session, service }: Registration, before: InstanceRow | undefined): string | undefined {
+  #beyondLimit({ session, service, forDoor }: Registration, before: InstanceRow | undefined): string | undefined {
     const { limits } = this.#options;
-    if (this.countOf(session) >= limits.sessionInstances)
+    if (forDoor !== true && this.countOf(session) >= limits.sessionInstances)
       return `a session may publish ${limits.sessionInstances} instances`;
     if (before !== undefined) return undefined;
     if (this.#store.instanceCount >= limits.instances)

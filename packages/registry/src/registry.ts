@@ -237,7 +237,7 @@ async function startZooKeeperDoor(
   scope: Scope,
 ): Promise<DoorHost> {
   const { config, state, clock, random, log } = options;
-  const door = await openZooKeeperDoor({
+  const context = {
     place: "registry",
     directory: core.directory,
     journal: await state.journal("door-zookeeper"),
@@ -245,7 +245,10 @@ async function startZooKeeperDoor(
     clock,
     random,
     log: log.child({ door: "zookeeper" }),
-  });
+  } as const;
+  const registrationsPerSession = config.limits.sessionInstances;
+  const nodesPerSession = 2 * registrationsPerSession; // consumers and what is written at application level come on top
+  const door = await openZooKeeperDoor(context, { limits: { registrationsPerSession, nodesPerSession } });
   scope.use(door);
   const maxConnections = config.limits.doorConnections;
   const host = await openDoorHost({ door, host: config.listen, port, maxConnections, clock, log });

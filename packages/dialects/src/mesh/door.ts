@@ -9,6 +9,7 @@
  */
 import type { Timer } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import { hostOf, ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Publication, Watch } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import type { DoorContext, DoorSession } from "../door.ts";
@@ -58,6 +59,8 @@ const maxApplications = 1_024;
 const withdrawWaitMs = 1_000;
 /** What was found on disk and did not accept for so long is forgotten. */
 const forgetAfterMs = 3_600_000;
+/** Between two attempts to publish what was accepted and is refused later. */
+const retryMs = 10_000;
 
 /** Opens the door on what its journal holds. */
 export async function openMeshDoor(context: DoorContext, options: MeshDoorOptions): Promise<MeshDoor> {
@@ -68,7 +71,10 @@ interface Published {
   readonly stored: StoredPublication;
   readonly instance: Instance;
   readonly giveUp: AbortController;
+  /** The client was told so, now or in a former process: from then on it is kept. */
+  accepted: boolean;
   publication: Publication | undefined;
+  retry: Timer | undefined;
 }
 
 interface Subscribed {
@@ -88,6 +94,8 @@ class OpenMeshDoor implements MeshDoor {
   readonly #context: DoorContext;
   readonly #options: MeshDoorOptions;
   readonly #store: MeshStore;
+  /** For what clients can cause as often as they like. */
+  readonly #told: ThrottledLog;
   readonly #published = new Map<string, Published>();
   readonly #subscribed = new Map<string, Subscribed>();
   readonly #applications = new Map<string, Application>();
@@ -100,10 +108,11 @@ class OpenMeshDoor implements MeshDoor {
     this.#context = context;
     this.#options = options;
     this.#store = new MeshStore(context.journal, context.log);
+    this.#told = new ThrottledLog(context);
     for (const stored of this.#store.publications()) {
       this.#lastIncarnation = Math.max(this.#lastIncarnation, stored.incarnation);
       this.#heard(stored.application, "");
-      this.#publish(stored, "restored");
+      void this.#publish(stored, "restored");
     }
     for (const service of this.#store.subscriptions()) this.#subscribe(service);
   }
@@ -119,7 +128,8 @@ class OpenMeshDoor implements MeshDoor {
       return reply(200, { success: true, ...(await answer(readRequest(request.body), request)) });
     } catch (error) {
       if (!isMeshError(error)) throw error;
-      this.#context.log.warn(
+      this.#told.warn(
+        `${hostOf(request.remote)} ${error.code}`,
         { path: request.path, remote: request.remote, error: error.message },
         "a request at the mesh door was refused",
       );
@@ -147,7 +157,10 @@ class OpenMeshDoor implements MeshDoor {
     this.#closed = true;
     for (const { watch } of this.#subscribed.values()) watch.close();
     this.#subscribed.clear();
-    for (const { publication, giveUp } of this.#published.values()) if (publication === undefined) giveUp.abort();
+    for (const { publication, giveUp, retry } of this.#published.values()) {
+      retry?.cancel();
+      if (publication === undefined) giveUp.abort();
+    }
     this.#published.clear();
     await this.#store.flushed();
   }
@@ -181,7 +194,7 @@ class OpenMeshDoor implements MeshDoor {
     this.#lastIncarnation = Math.max(this.#context.clock.wall(), this.#lastIncarnation + 1);
     const stored = { service, application, incarnation: this.#lastIncarnation, text: body.toString("utf8") };
     await this.#keep(stored);
-    if (this.#store.has(stored)) this.#publish(stored, "new");
+    if (this.#store.has(stored)) await this.#publish(stored, "new");
     return {};
   }
 
@@ -242,28 +255,53 @@ class OpenMeshDoor implements MeshDoor {
     this.#subscribed.set(service, { watch: this.#context.directory.watch(service, () => {}), count: 1 });
   }
 
-  #publish(stored: StoredPublication, how: "new" | "restored"): void {
+  /** Resolves when the directory has taken it on; rejects when it refuses it at once. */
+  #publish(stored: StoredPublication, how: "new" | "restored"): Promise<void> {
     const { boltPort, advertise: host } = this.#options;
     const instance = instanceOf({ ...stored, host, port: boltPort(stored.application) });
-    const published: Published = { stored, instance, giveUp: new AbortController(), publication: undefined };
+    const giveUp = new AbortController();
+    const accepted = how === "restored";
+    const published: Published = { stored, instance, giveUp, accepted, publication: undefined, retry: undefined };
     const key = keyOf(stored.service, stored.application);
     // The directory takes the later of two for the same instance, so that nothing is missing in between.
     const former = this.#published.get(key);
     this.#published.set(key, published);
-    this.#bring(published, how).then(
-      () => former?.giveUp.abort(),
-      (error: unknown) => this.#failed(published, error),
-    );
+    const taken = Promise.withResolvers<void>();
+    const onAccepted = (): void => {
+      published.accepted = true;
+      former?.retry?.cancel();
+      taken.resolve();
+    };
+    const bring = (): void => {
+      this.#bring(published, how, onAccepted).then(
+        () => {
+          onAccepted();
+          former?.giveUp.abort();
+        },
+        (error: unknown) => {
+          if (!published.accepted) {
+            this.#refused(published, former);
+            return taken.reject(error);
+          }
+          taken.resolve();
+          this.#failed(published, error, bring);
+        },
+      );
+    };
+    bring();
+    return accepted ? Promise.resolve() : taken.promise;
   }
 
-  async #bring(published: Published, how: "new" | "restored"): Promise<void> {
+  async #bring(published: Published, how: "new" | "restored", onAccepted: () => void): Promise<void> {
     const { instance, giveUp } = published;
     if (how === "restored") await this.#untilAccepting(published);
     const publication = await this.#context.directory.publish(instance, {
       signal: giveUp.signal,
+      onAccepted,
       onSuperseded: () => this.#superseded(published),
     });
     published.publication = publication;
+    this.#applications.get(published.stored.application)?.bypassed.delete(instance.service);
     if (giveUp.signal.aborted) await publication.withdraw();
   }
 
@@ -280,11 +318,28 @@ class OpenMeshDoor implements MeshDoor {
     }
   }
 
-  #failed(published: Published, error: unknown): void {
-    const { service, application } = published.stored;
+  /** The client is told that it was refused: what it had before, if anything, stays. */
+  #refused(published: Published, former: Published | undefined): void {
     if (this.#closed || !this.#isCurrent(published)) return;
     this.#forget(published);
-    this.#context.log.error({ service, application, error: messageOf(error) }, "a provider could not be published");
+    if (former === undefined || former.giveUp.signal.aborted) return;
+    this.#published.set(keyOf(former.stored.service, former.stored.application), former);
+    this.#store.put(former.stored);
+  }
+
+  /** What was accepted is kept, shown with the reason, and tried again. */
+  #failed(published: Published, error: unknown, again: () => void): void {
+    const { service, application } = published.stored;
+    if (this.#closed || !this.#isCurrent(published)) return;
+    const fields = { service, application, error: messageOf(error) };
+    if (published.giveUp.signal.aborted) {
+      this.#forget(published);
+      return this.#told.error(`${service} ${application}`, fields, "a provider was given up");
+    }
+    this.#told.error(`${service} ${application}`, fields, "a provider could not be published");
+    const bypassed = this.#applications.get(application)?.bypassed;
+    if (bypassed !== undefined && bypassed.size < maxPublications) bypassed.set(service, messageOf(error));
+    published.retry = this.#context.clock.after(retryMs, again);
   }
 
   /** Somebody else registered this instance later, as an application does that left the mesh: it is not to come back by itself. */
@@ -296,7 +351,8 @@ class OpenMeshDoor implements MeshDoor {
     return this.#published.get(keyOf(published.stored.service, published.stored.application)) === published;
   }
 
-  #forget({ stored }: Published): void {
+  #forget({ stored, retry }: Published): void {
+    retry?.cancel();
     this.#published.delete(keyOf(stored.service, stored.application));
     this.#store.delete(stored);
   }
@@ -318,7 +374,7 @@ class OpenMeshDoor implements MeshDoor {
       timer = this.#context.clock.after(ms, resolve);
     });
     const settled = work.catch((error: unknown) =>
-      this.#context.log.warn({ error: messageOf(error) }, "a withdrawal failed"),
+      this.#told.warn("", { error: messageOf(error) }, "a withdrawal failed"),
     );
     await Promise.race([settled, patience]);
     timer?.cancel();

@@ -76,6 +76,7 @@ export class MemoryDirectory implements Directory {
       this.#changed(instance.service);
     };
     put(first);
+    options.onAccepted?.();
     former?.onSuperseded?.();
     return {
       update: async (instance) => {

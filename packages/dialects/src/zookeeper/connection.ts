@@ -1,11 +1,14 @@
 /**
- * One client's connection: bytes to requests, and answers in the order of the requests. A request begins when all before it are
- * answered; only writes that follow one another go on together, since each waits for the disk. Events are sent at once: a watch is
- * set at the moment its read is answered, and no later read begins before, so that an event always precedes what shows its change.
+ * One client's connection: bytes to requests, and answers in the order of the requests.
+ *
+ * A read is answered when all before it are, from what is true at that moment; what it needs of the directory is asked for as soon as
+ * it comes, so that many reads wait together and not one after another. A write takes effect at once, behind all writes before it and
+ * behind those reads before it that would see it; only its answer waits for its turn. Events are sent at once: a watch is set at the
+ * moment its read is answered, and no later read begins before, so that an event always precedes what shows its change.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import { messageOf } from "@dualmesh/base/errors";
-import type { Log } from "@dualmesh/base/log";
+import { hostOf, type ThrottledLog } from "@dualmesh/base/throttled-log";
 import { FrameError } from "@dualmesh/wire/codec";
 import { juteCodec, juteRecord } from "@dualmesh/wire/jute/frame";
 import { type EventType, encodeEvent, encodeReply, errorCode, syncConnected } from "@dualmesh/wire/jute/reply";
@@ -24,7 +27,7 @@ import type { Answer } from "./tree.ts";
 /** What a connection asks of the session layer. */
 export interface ConnectionHost {
   readonly clock: Clock;
-  readonly log: Log;
+  readonly told: ThrottledLog;
   readonly limits: ZooKeeperLimits;
   /** What the incomplete requests of all connections take. */
   readonly partial: PartialBytes;
@@ -33,19 +36,23 @@ export interface ConnectionHost {
   opened(connection: Connection, request: ConnectRequest): void;
   /** A whole frame came: the client lives. */
   heard(connection: Connection): void;
-  /** Calls `done` once with the answer. */
-  perform(connection: Connection, request: Request, done: (answer: Answer) => void): void;
+  /** Begins to find out what a request needs that waits for its turn. */
+  prepare(connection: Connection, request: Request): void;
+  /** Calls `done` once with the answer. `askedAt` is the clock time at which the request came. */
+  perform(connection: Connection, request: Request, askedAt: number, done: (answer: Answer) => void): void;
   closed(connection: Connection): void;
 }
 
 interface Pending {
   readonly request: Request;
   readonly bytes: number;
+  readonly askedAt: number;
   state: "waiting" | "begun" | "answered";
   answer: Answer | undefined;
+  /** What a write was last found to wait for. */
+  behind: Pending | undefined;
 }
 
-const writes = new Set<Request["op"]>(["create", "delete", "setData"]);
 const nothing = Buffer.alloc(0);
 /** A connect request has 45 bytes, and the password of whoever made a longer one. */
 const maxConnectBytes = 1_024;
@@ -56,6 +63,8 @@ export class Connection implements DoorConnection {
   readonly #peer: DoorPeer;
   readonly #frame = juteCodec.view();
   readonly #pending: Pending[] = [];
+  /** Those of `#pending` that are writes and have not begun. */
+  readonly #writes: Pending[] = [];
   readonly #deadline: Timer;
   #pendingBytes = 0;
   /** What came of a frame that is not whole yet is `#part[0, #partBytes)`. */
@@ -90,6 +99,7 @@ export class Connection implements DoorConnection {
     this.#state = "closed";
     this.#deadline.cancel();
     this.#pending.length = 0;
+    this.#writes.length = 0;
     this.#forgetPart();
     this.#host.closed(this);
   }
@@ -116,7 +126,11 @@ export class Connection implements DoorConnection {
   /** Closes for a fault of the client. */
   cut(reason: string): void {
     if (this.#state === "closed") return;
-    this.#host.log.warn({ remote: this.remote, reason }, "a client of the ZooKeeper door was closed");
+    this.#host.told.warn(
+      hostOf(this.remote),
+      { remote: this.remote, reason },
+      "a client of the ZooKeeper door was closed",
+    );
     this.end();
   }
 
@@ -195,8 +209,12 @@ export class Connection implements DoorConnection {
     if (this.#pending.length >= limits.pendingRequests || this.#pendingBytes > limits.pendingBytes) {
       return this.cut("more requests are waiting than one client may have");
     }
-    this.#pending.push({ request, bytes: size, state: "waiting", answer: undefined });
+    const askedAt = this.#host.clock.now();
+    const pending: Pending = { request, bytes: size, askedAt, state: "waiting", answer: undefined, behind: undefined };
+    this.#pending.push(pending);
+    if (isWrite(request)) this.#writes.push(pending);
     this.#pump();
+    if (pending.state === "waiting" && !this.#isClosed()) this.#host.prepare(this, request);
   }
 
   /** Sends what is answered and begins what may begin. */
@@ -209,7 +227,7 @@ export class Connection implements DoorConnection {
         const next = this.#nextToBegin();
         if (next === undefined) return;
         next.state = "begun";
-        this.#host.perform(this, next.request, (answer) => {
+        this.#host.perform(this, next.request, next.askedAt, (answer) => {
           next.state = "answered";
           next.answer = answer;
           this.#pump();
@@ -233,14 +251,15 @@ export class Connection implements DoorConnection {
   }
 
   #nextToBegin(): Pending | undefined {
-    for (const pending of this.#pending) {
-      if (pending.state === "waiting") {
-        const mayBegin = pending === this.#pending[0] || writes.has(pending.request.op);
-        return mayBegin && !this.#isClosed() ? pending : undefined;
-      }
-      if (!writes.has(pending.request.op)) return undefined;
-    }
-    return undefined;
+    if (this.#isClosed()) return undefined;
+    const write = this.#writes[0];
+    const first = this.#pending[0];
+    if (first?.state === "waiting" && first !== write) return first;
+    if (write === undefined || (write.behind !== undefined && write.behind.state !== "answered")) return undefined;
+    write.behind = this.#pending.find((pending) => pending === write || mustPrecede(pending, write.request));
+    if (write.behind !== write) return undefined;
+    write.behind = undefined;
+    return this.#writes.shift();
   }
 
   #reply(request: Request, { error, body }: Answer): void {
@@ -256,5 +275,26 @@ export class Connection implements DoorConnection {
 
   #isClosed(): boolean {
     return this.#state === "closed";
+  }
+}
+
+type Write = Extract<Request, { readonly op: "create" | "delete" | "setData" }>;
+
+function isWrite(request: Request): request is Write {
+  return request.op === "create" || request.op === "delete" || request.op === "setData";
+}
+
+/** True when a write may not take effect before this earlier request is answered, since the answer would tell of it. */
+function mustPrecede({ request, state }: Pending, write: Request): boolean {
+  if (state === "answered" || isWrite(request) || !isWrite(write)) return false;
+  switch (request.op) {
+    case "exists":
+    case "getData":
+    case "getAcl":
+    case "getChildren":
+      // A node's own data and numbers change with it, those of its parents with what is created and deleted below them.
+      return write.path === request.path || write.path.startsWith(request.path === "/" ? "/" : `${request.path}/`);
+    default:
+      return true;
   }
 }

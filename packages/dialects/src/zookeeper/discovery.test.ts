@@ -218,17 +218,6 @@ describe("discovery at a registry's door", () => {
     assert.deepEqual([...journal.entries()], []);
   });
 
-  it("names what cannot be read as a provider and leaves it unpublished", async () => {
-    const fixture = await DoorFixture.open();
-    const client = await fixture.client();
-    assert.equal(client.error(client.create(`${providers}/nonsense`, ephemeral)), undefined);
-    await fixture.settle();
-    assert.deepEqual(fixture.directory.instances(), []);
-    assert.deepEqual(fixture.door.sessions()[0]?.bypassed, [
-      { registration: `${providers}/nonsense`, reason: "unreadable registration" },
-    ]);
-  });
-
   it("lists the catalogue's interfaces below each layout's root, whether they were used at this door or not", async () => {
     const clock = new FakeClock();
     const directory = new MemoryDirectory({ clock });

@@ -2,6 +2,7 @@
  * The ZooKeeper door: applications that use Dubbo or SOFA-RPC over ZooKeeper find here what they know, with nothing changed but the
  * address. Connection and session layer stand before a tree that answers from the directory.
  */
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Door, DoorConnection, DoorContext, DoorPeer, DoorSession } from "../door.ts";
 import { DiscoveryTree } from "./discovery-tree.ts";
 import { dubboLayout } from "./dubbo-layout.ts";
@@ -19,12 +20,13 @@ export interface ZooKeeperDoorOptions {
 
 export async function openZooKeeperDoor(context: DoorContext, options: ZooKeeperDoorOptions = {}): Promise<Door> {
   const limits = { ...defaultLimits, ...options.limits };
-  const sessions = new Sessions({ ...context, limits });
+  const told = new ThrottledLog(context);
+  const sessions = new Sessions({ ...context, limits, told });
   const layouts = new Layouts([
     ...(options.dubboRoots ?? ["dubbo"]).map((root) => dubboLayout(root)),
     ...(options.sofaRoots ?? ["sofa-rpc"]).map((root) => sofaLayout(root)),
   ]);
-  const tree = new DiscoveryTree({ context, layouts, limits, listener: sessions });
+  const tree = new DiscoveryTree({ context, layouts, limits, listener: sessions, told });
   sessions.serve(tree);
   tree.restore(sessions.restore());
   await context.journal.flushed();

@@ -12,11 +12,14 @@ export interface OwnNode {
   listedUntil: number;
   /** Another owner registered the instance later, elsewhere. */
   superseded: boolean;
-  /** The node should register an instance but cannot be read. */
-  unreadable: boolean;
+  /** Why the instance that the node registers is not published, although its registration was accepted; empty when it is. */
+  refused: string;
   /** The application that the node registers as a whole. */
   application: string | undefined;
 }
+
+/** Refused registrations that are shown for one session; older ones are forgotten. */
+const maxRefused = 64;
 
 export interface Wish {
   readonly view: ProviderView;
@@ -31,8 +34,11 @@ export class Holdings {
   /** Paths of own registrations that were deleted but may still be in the directory, with when to believe the directory again. */
   readonly hidden = new Map<string, number>();
   readonly wanted = new Map<string, Wish>();
+  /** Registrations that were refused, with the reason, to show: the newest ones. */
+  readonly refused = new Map<string, string>();
+  /** Own nodes that register an instance. */
+  registrations = 0;
   readonly #children = new Map<string, Set<string>>();
-  toldSequential = false;
 
   constructor(viewer: Viewer) {
     this.viewer = viewer;
@@ -48,7 +54,7 @@ export class Holdings {
       instance: undefined,
       listedUntil: 0,
       superseded: false,
-      unreadable: false,
+      refused: "",
       application: undefined,
     };
     this.mine.set(node.path, own);
@@ -57,6 +63,15 @@ export class Holdings {
     if (names === undefined) this.#children.set(parent, new Set([lastOf(node.path)]));
     else names.add(lastOf(node.path));
     return own;
+  }
+
+  refuse(path: string, reason: string): void {
+    this.refused.delete(path);
+    this.refused.set(path, reason);
+    for (const [oldest] of this.refused) {
+      if (this.refused.size <= maxRefused) return;
+      this.refused.delete(oldest);
+    }
   }
 
   release(path: string): OwnNode | undefined {
@@ -74,6 +89,8 @@ export class Holdings {
   clear(): void {
     this.mine.clear();
     this.ephemerals.clear();
+    this.refused.clear();
+    this.registrations = 0;
     this.wanted.clear();
     this.#children.clear();
   }
@@ -93,5 +110,35 @@ export class Holdings {
   publishesFor(application: string): boolean {
     for (const { instance } of this.mine.values()) if (instance?.application === application) return true;
     return false;
+  }
+}
+
+/** What all sessions hold. */
+export class AllHoldings {
+  readonly #bySession = new Map<bigint, Holdings>();
+  /** Sessions that are over but may still have an answer on its way: what they hold is kept nowhere. */
+  readonly #ended = new WeakSet<Viewer>();
+
+  of(viewer: Viewer): Holdings {
+    let held = this.#bySession.get(viewer.id);
+    if (held === undefined) {
+      held = new Holdings(viewer);
+      if (!this.#ended.has(viewer)) this.#bySession.set(viewer.id, held);
+    }
+    return held;
+  }
+
+  get(session: bigint): Holdings | undefined {
+    return this.#bySession.get(session);
+  }
+
+  values(): Iterable<Holdings> {
+    return this.#bySession.values();
+  }
+
+  end(viewer: Viewer): void {
+    this.#bySession.get(viewer.id)?.clear();
+    this.#bySession.delete(viewer.id);
+    this.#ended.add(viewer);
   }
 }

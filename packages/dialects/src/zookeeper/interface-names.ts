@@ -4,6 +4,7 @@
  */
 import type { Timer } from "@dualmesh/base/clock";
 import { messageOf } from "@dualmesh/base/errors";
+import type { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { CatalogueEntry, Watch } from "@dualmesh/model/directory";
 import { parseServiceText } from "@dualmesh/model/service";
 import { eventType } from "@dualmesh/wire/jute/reply";
@@ -21,6 +22,7 @@ export interface InterfaceNamesOptions {
   readonly context: DoorContext;
   readonly limits: ZooKeeperLimits;
   readonly listener: TreeListener;
+  readonly told: ThrottledLog;
   readonly nodes: SharedNodes;
 }
 
@@ -50,23 +52,24 @@ export class InterfaceNames {
     return this.#roots.get(path)?.names ?? [];
   }
 
-  /** Runs `task` now, or when the catalogue has answered, or when it has not for too long. */
-  whenKnown(layout: Layout, task: () => void): void {
+  /** Runs `task` now, or when the catalogue has answered, or when it has not for too long since `askedAt`. */
+  whenKnown(layout: Layout, askedAt: number, task: () => void): void {
     const { clock } = this.#options.context;
     const root = this.follow(layout);
-    if (root === undefined || root.names !== undefined) return task();
+    const leftMs = askedAt + this.#options.limits.holdMs - clock.now();
+    if (root === undefined || root.names !== undefined || leftMs <= 0) return task();
     const waiter = (): void => {
       timer.cancel();
       root.waiters.delete(waiter);
       task();
     };
-    const timer = clock.after(this.#options.limits.holdMs, waiter);
+    const timer = clock.after(leftMs, waiter);
     root.waiters.add(waiter);
   }
 
   /** From now on a change of the names is told to those who watch the root. */
   follow(layout: Layout): Root | undefined {
-    const { context } = this.#options;
+    const { context, told } = this.#options;
     const known = this.#roots.get(layout.root);
     if (known !== undefined) {
       known.usedAt = context.clock.now();
@@ -77,7 +80,7 @@ export class InterfaceNames {
     try {
       root.watch = context.directory.watchCatalogue("*", (entries) => this.#show(root, entries));
     } catch (error) {
-      context.log.error({ path: layout.root, error: messageOf(error) }, "the catalogue cannot be watched");
+      told.error("", { path: layout.root, error: messageOf(error) }, "the catalogue cannot be watched");
       return undefined;
     }
     this.#roots.set(layout.root, root);

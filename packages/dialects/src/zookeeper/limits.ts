@@ -5,6 +5,11 @@ export interface ZooKeeperLimits {
   /** Nodes that everybody sees, and nodes of one session; another create is refused with a system error. */
   readonly nodes: number;
   readonly nodesPerSession: number;
+  /**
+   * Instances that one session may register; another create is refused with a system error. Not more than what a directory takes
+   * of all sessions (4,096 at a sidecar), so that this bound answers first.
+   */
+  readonly registrationsPerSession: number;
   /** Data of one node, and of the whole tree with its paths; more is refused with a system error. */
   readonly dataBytes: number;
   readonly treeBytes: number;
@@ -34,6 +39,7 @@ export const defaultLimits: ZooKeeperLimits = {
   sessions: 20_000,
   nodes: 500_000,
   nodesPerSession: 20_000,
+  registrationsPerSession: 4_000,
   dataBytes: 512 * 1024,
   treeBytes: 256 * 1024 * 1024,
   lists: 50_000,

@@ -1,10 +1,11 @@
 /** The lists of providers that are open at a door, and how a change of one reaches the shared nodes and those who watch. */
 import type { Timer } from "@dualmesh/base/clock";
 import { messageOf } from "@dualmesh/base/errors";
+import type { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Instance } from "@dualmesh/model/instance";
 import { eventType } from "@dualmesh/wire/jute/reply";
 import type { DoorContext } from "../door.ts";
-import type { Holdings } from "./holdings.ts";
+import type { AllHoldings } from "./holdings.ts";
 import type { Layout } from "./layout.ts";
 import type { ZooKeeperLimits } from "./limits.ts";
 import { childOf, elsewhere, newNode } from "./nodes.ts";
@@ -19,8 +20,9 @@ export interface ProviderListsOptions {
   readonly context: DoorContext;
   readonly limits: ZooKeeperLimits;
   readonly listener: TreeListener;
+  readonly told: ThrottledLog;
   readonly nodes: SharedNodes;
-  readonly holdings: ReadonlyMap<bigint, Holdings>;
+  readonly holdings: AllHoldings;
 }
 
 export class ProviderLists {
@@ -39,12 +41,12 @@ export class ProviderLists {
 
   /** The list of an interface's providers, opened if need be; undefined when there are too many. */
   open(layout: Layout, interfaceName: string): ProviderView | undefined {
-    const { context, limits } = this.#options;
+    const { context, limits, told } = this.#options;
     const path = layout.providersPath(interfaceName);
     const known = this.#views.get(path);
     if (known !== undefined) return known;
     if (this.#views.size >= limits.lists) {
-      context.log.error({ path: path.slice(0, 200) }, "a list of providers was refused: there are too many lists");
+      told.error("", { path: path.slice(0, 200) }, "a list of providers was refused: there are too many lists");
       return undefined;
     }
     try {
@@ -57,13 +59,13 @@ export class ProviderLists {
         holdMs: limits.holdMs,
         onList: (names, first) => this.#show(path, layout, names, first),
         onRefused: (service, error) =>
-          context.log.error({ service, error: messageOf(error) }, "a service cannot be watched and is not shown"),
+          told.error("", { service, error: messageOf(error) }, "a service cannot be watched and is not shown"),
       });
       this.#views.set(path, view);
       return view;
     } catch (error) {
       const fields = { path: path.slice(0, 200), error: messageOf(error) };
-      context.log.error(fields, "a list of providers was refused: the catalogue cannot be watched");
+      told.error("", fields, "a list of providers was refused: the catalogue cannot be watched");
       return undefined;
     }
   }

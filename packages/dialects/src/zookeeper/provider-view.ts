@@ -102,17 +102,26 @@ export class ProviderView {
     }
   }
 
-  /** Runs `task` now, or when the directory has answered, or when it has not for too long. */
-  whenKnown(task: () => void): void {
+  /** Somebody is about to read the list: the directory is asked for it. */
+  expect(): void {
     this.usedAt = this.#options.clock.now();
-    if (!this.#ready && !this.#expecting) {
-      this.#expecting = true;
-      this.#follow();
-    }
+    if (this.#ready || this.#expecting) return;
+    this.#expecting = true;
+    this.#follow();
+  }
+
+  /** Runs `task` now, or when the directory has answered, or when it has not for too long since `askedAt`. */
+  whenKnown(askedAt: number, task: () => void): void {
+    this.expect();
     if (this.#ready && !this.#awaitsService()) return task();
+    const leftMs = askedAt + this.#options.holdMs - this.#options.clock.now();
+    if (leftMs <= 0) {
+      this.#stopWaiting();
+      return task();
+    }
     const waiter: Waiter = {
       task,
-      timer: this.#options.clock.after(this.#options.holdMs, () => {
+      timer: this.#options.clock.after(leftMs, () => {
         this.#waiters.delete(waiter);
         this.#stopWaiting();
         task();

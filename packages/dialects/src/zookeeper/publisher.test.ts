@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { loopbackStandIn } from "../testing/door-fixture.ts";
@@ -36,14 +38,22 @@ function slowDirectory() {
   return { directory, asked, settle, answer: () => answer(), supersede: () => options?.onSuperseded?.() };
 }
 
-const claimant = () => ({ superseded: false });
+const claimant = () => ({ superseded: false, refused: "" });
+
+function newPublisher(directory: Directory, clock = new FakeClock()) {
+  return new Publisher<ReturnType<typeof claimant>>({
+    directory,
+    clock,
+    told: new ThrottledLog({ log: silentLog, clock }),
+  });
+}
 
 describe("publishing registrations", () => {
   it("gives up what is not in force yet when it is withdrawn", async () => {
     const { directory, asked, settle } = slowDirectory();
-    const publisher = new Publisher(directory, silentLog);
+    const publisher = newPublisher(directory);
     const one = claimant();
-    publisher.publish(one, instance(1));
+    void publisher.publish(one, instance(1));
     publisher.withdraw(one, instance(1));
     await settle();
     assert.deepEqual(asked, ["publish 1", "given up"]);
@@ -51,9 +61,9 @@ describe("publishing registrations", () => {
 
   it("brings into force what changed while the first publication was on its way", async () => {
     const { directory, asked, settle, answer } = slowDirectory();
-    const publisher = new Publisher(directory, silentLog);
-    publisher.publish(claimant(), instance(1));
-    publisher.publish(claimant(), instance(2));
+    const publisher = newPublisher(directory);
+    void publisher.publish(claimant(), instance(1));
+    void publisher.publish(claimant(), instance(2));
     answer();
     await settle();
     assert.deepEqual(asked, ["publish 1", "update 2"]);
@@ -61,12 +71,12 @@ describe("publishing registrations", () => {
 
   it("hands over to the claim before when the last one ends, and withdraws with the last of all", async () => {
     const { directory, asked, settle, answer } = slowDirectory();
-    const publisher = new Publisher(directory, silentLog);
+    const publisher = newPublisher(directory);
     const [one, two] = [claimant(), claimant()];
-    publisher.publish(one, instance(1));
+    void publisher.publish(one, instance(1));
     answer();
     await settle();
-    publisher.publish(two, instance(2));
+    void publisher.publish(two, instance(2));
     publisher.withdraw(two, instance(2));
     publisher.withdraw(two, instance(2));
     publisher.withdraw(one, instance(1));
@@ -76,9 +86,9 @@ describe("publishing registrations", () => {
 
   it("leaves alone what another owner registered later", async () => {
     const { directory, asked, settle, answer, supersede } = slowDirectory();
-    const publisher = new Publisher(directory, silentLog);
+    const publisher = newPublisher(directory);
     const one = claimant();
-    publisher.publish(one, instance(1));
+    void publisher.publish(one, instance(1));
     answer();
     await settle();
     supersede();

@@ -8,6 +8,7 @@ import { messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import type { Journal } from "@dualmesh/base/state/journal";
+import { hostOf, type ThrottledLog } from "@dualmesh/base/throttled-log";
 import { type EventType, encodeConnectReply, errorCode, eventType } from "@dualmesh/wire/jute/reply";
 import type { ConnectRequest, Request } from "@dualmesh/wire/jute/request";
 import { PartialBytes } from "@dualmesh/wire/stream/channel";
@@ -32,6 +33,8 @@ export interface SessionsOptions {
   readonly log: Log;
   readonly journal: Journal;
   readonly limits: ZooKeeperLimits;
+  /** For what clients can cause as often as they like. */
+  readonly told: ThrottledLog;
 }
 
 /** Between two looks for sessions that have expired, in milliseconds. */
@@ -41,6 +44,7 @@ const passwordBytes = 16;
 export class Sessions implements ConnectionHost, TreeListener {
   readonly clock: Clock;
   readonly log: Log;
+  readonly told: ThrottledLog;
   readonly limits: ZooKeeperLimits;
   readonly partial: PartialBytes;
   readonly #random: Random;
@@ -51,7 +55,6 @@ export class Sessions implements ConnectionHost, TreeListener {
   readonly #watches = new Watches();
   /** Watches that a client set anew on what cannot be decided yet, by the list that decides. */
   readonly #undecided = new Map<string, Set<string>>();
-  readonly #unknownOps = new Set<number>();
   readonly #sweep: Timer;
   #sweptAt: number;
   #tree: Tree | undefined;
@@ -59,6 +62,7 @@ export class Sessions implements ConnectionHost, TreeListener {
   constructor(options: SessionsOptions) {
     this.clock = options.clock;
     this.log = options.log;
+    this.told = options.told;
     this.limits = options.limits;
     this.partial = new PartialBytes(options.limits.partialBytes);
     this.#random = options.random;
@@ -131,7 +135,7 @@ export class Sessions implements ConnectionHost, TreeListener {
     this.#journal.flushed().then(
       () => this.#accept(session, connection, request),
       (error) => {
-        this.log.error({ error: messageOf(error) }, "a session could not be written to disk and was refused");
+        this.told.error("", { error: messageOf(error) }, "a session could not be written to disk and was refused");
         this.#end(session);
       },
     );
@@ -142,7 +146,12 @@ export class Sessions implements ConnectionHost, TreeListener {
     if (session !== undefined) session.heardAt = this.clock.now();
   }
 
-  perform(connection: Connection, request: Request, done: (answer: Answer) => void): void {
+  prepare(connection: Connection, request: Request): void {
+    const session = this.#byConnection.get(connection);
+    if (session !== undefined && isRead(request)) this.#served.prepare(session, request);
+  }
+
+  perform(connection: Connection, request: Request, askedAt: number, done: (answer: Answer) => void): void {
     const session = this.#byConnection.get(connection);
     if (session === undefined) return;
     switch (request.op) {
@@ -151,7 +160,7 @@ export class Sessions implements ConnectionHost, TreeListener {
         return void this.#journal.flushed().then(
           () => done({ error: errorCode.ok }),
           (error) => {
-            this.log.error({ error: messageOf(error) }, "the end of a session could not be written to disk");
+            this.told.error("", { error: messageOf(error) }, "the end of a session could not be written to disk");
             done({ error: errorCode.ok });
           },
         );
@@ -168,9 +177,8 @@ export class Sessions implements ConnectionHost, TreeListener {
       case "auth":
         return done({ error: errorCode.ok });
       default:
-        return this.#served.perform(session, request, (answer) => {
-          const isRead = request.op === "exists" || request.op === "getData" || request.op === "getChildren";
-          if (isRead && request.watch) this.#watchRead(session, request, answer);
+        return this.#served.perform(session, request, askedAt, (answer) => {
+          if (isRead(request) && request.watch) this.#watchRead(session, request, answer);
           done(answer);
         });
     }
@@ -217,7 +225,8 @@ export class Sessions implements ConnectionHost, TreeListener {
     const session = this.#sessions.get(request.sessionId);
     const isOwner = session !== undefined && samePassword(session.password, request.password);
     if (!isOwner) {
-      this.log.info(
+      this.told.info(
+        hostOf(connection.remote),
         { remote: connection.remote, session: request.sessionId.toString(16) },
         "a session is not known: it has expired",
       );
@@ -292,7 +301,8 @@ export class Sessions implements ConnectionHost, TreeListener {
     for (const session of [...this.#sessions.values()]) {
       if (stoodStill > sweepMs * 2) session.heardAt = Math.min(now, session.heardAt + stoodStill);
       if (now - session.heardAt <= session.timeoutMs) continue;
-      this.log.info(
+      this.told.info(
+        hostOf(session.remote),
         { session: session.id.toString(16), application: session.application, remote: session.remote },
         "a session has expired",
       );
@@ -375,15 +385,19 @@ export class Sessions implements ConnectionHost, TreeListener {
   }
 
   #unimplemented(session: Session, code: number): Answer {
-    if (!this.#unknownOps.has(code) && this.#unknownOps.size < 1_000) {
-      this.#unknownOps.add(code);
-      this.log.warn(
-        { remote: session.remote, operation: code },
-        "an operation of ZooKeeper is not implemented and was refused",
-      );
-    }
+    this.told.warn(
+      `${hostOf(session.remote)} ${code}`,
+      { remote: session.remote, operation: code },
+      "an operation of ZooKeeper is not implemented and was refused",
+    );
     return { error: errorCode.unimplemented };
   }
+}
+
+type Read = Extract<Request, { readonly op: "exists" | "getData" | "getChildren" }>;
+
+function isRead(request: Request): request is Read {
+  return request.op === "exists" || request.op === "getData" || request.op === "getChildren";
 }
 
 function sessionKey(id: bigint): string {

@@ -57,8 +57,13 @@ export interface ViewerDescription {
 export interface Tree {
   /** The newest change, as clients are told of it. */
   readonly zxid: bigint;
-  /** Calls `done` once, at the very moment at which the answer is true, so that a watch set then misses nothing. */
-  perform(viewer: Viewer, request: TreeRequest, done: (answer: Answer) => void): void;
+  /** Begins to find out what a request needs that waits for its turn and will be performed later. */
+  prepare(viewer: Viewer, request: TreeRequest): void;
+  /**
+   * Calls `done` once, at the very moment at which the answer is true, so that a watch set then misses nothing. `askedAt` is the clock
+   * time at which the request came: what must be found out first takes no longer than so long after it.
+   */
+  perform(viewer: Viewer, request: TreeRequest, askedAt: number, done: (answer: Answer) => void): void;
   /** The node as this session sees it now; `unknown` while nobody can say yet. */
   look(viewer: Viewer, path: string): Stat | undefined | "unknown";
   /** The session is over: what lived by it goes. */

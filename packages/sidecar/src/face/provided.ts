@@ -70,11 +70,12 @@ export class Provided {
     options: PublishOptions & { readonly signal?: AbortSignal } = {},
   ): Promise<Publication> {
     options.signal?.throwIfAborted();
-    this.#check(original);
     const key = instanceKeyText({ ...original, host: this.#hostOf(original) });
     const known = this.#offers.get(key);
+    this.#check(original, known !== undefined);
     const offer = known ?? this.#open(key, original);
     const owner = offer.own(original, options);
+    options.onAccepted?.();
     const publication: Publication = {
       update: (instance, updated) => offer.replace(owner, instance, updated),
       withdraw: () => offer.withdraw(owner),
@@ -140,8 +141,8 @@ export class Provided {
     this.inbound.close();
   }
 
-  #check(original: Instance): void {
-    if (this.#offers.size >= maxOffers) {
+  #check(original: Instance, isKnown: boolean): void {
+    if (!isKnown && this.#offers.size >= maxOffers) {
       throw new MeshError("publish.too-many", `a sidecar publishes at most ${maxOffers} instances`, {
         service: original.service,
       });
