@@ -1,6 +1,7 @@
 /** What holds of the face whatever happens: found by random stories in simulated time. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { isMeshError } from "@dualmesh/base/errors";
 import type { Publication } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import fc from "fast-check";
@@ -32,8 +33,9 @@ test("law: what is published is what is registered and accepts, once everything 
         if (kind === "update" && known !== undefined) {
           // A door updates what it has been given; before that it has nothing to update.
           const update = dubbo({ appPort, weight: known.weight });
-          // One that a withdrawal overtakes is told so.
-          void known.publication.then((publication) => publication?.update(update).catch(() => undefined));
+          void known.publication
+            .then((publication) => publication?.update(update))
+            .catch((error: unknown) => assert.ok(isMeshError(error, "publish.superseded"), String(error)));
         }
         if (kind === "withdraw" && known !== undefined) {
           registered.delete(appPort);

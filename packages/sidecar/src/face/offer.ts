@@ -4,7 +4,7 @@
  * reach never holds back a newer state.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
-import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
@@ -113,7 +113,12 @@ export class Offer {
   async replace(owner: object, original: Instance, options: PublishOptions = {}): Promise<void> {
     if (this.#over || this.#owner !== owner || this.#withdrawn) return;
     this.#replace(original, options);
-    await this.inForce(owner);
+    try {
+      await this.inForce(owner);
+    } catch (error) {
+      // Its owner has withdrawn it meanwhile: that is what was wanted last, and no failure of what was wanted before.
+      if (!isMeshError(error, "publish.withdrawn")) throw error;
+    }
   }
 
   async withdraw(owner: object): Promise<void> {

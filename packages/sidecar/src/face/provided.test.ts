@@ -149,6 +149,20 @@ test("what is withdrawn leaves the directory at once and is served until callers
   assert.deepEqual(face.status().apps, []);
 });
 
+test("a change that its own withdrawal overtakes is no failure", async () => {
+  const { clock, face, directory, accepting } = openWorld();
+  accepting.add("127.0.0.1:20880");
+  const publishing = face.publish(dubbo());
+  await clock.advance(10);
+  const publication = await publishing;
+  const updating = publication.update(dubbo({ weight: 7 }));
+  const withdrawing = publication.withdraw();
+  await clock.advance(10);
+  await updating;
+  await withdrawing;
+  assert.deepEqual(directory.instances(), []);
+});
+
 test("an application that comes back while it is leaving keeps its port and stays", async () => {
   const { clock, directory, face, accepting } = openWorld({ lingerMs: 30_000 });
   accepting.add("127.0.0.1:20880");
