@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { MeshError } from "@dualmesh/base/errors";
+import type { Directory } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { dubbo, greeter, openWorld, subscribe } from "./testing.ts";
 import type { OutboundService } from "./wanted.ts";
@@ -22,6 +24,29 @@ test("a subscriber has the loopback address at once, while the directory is out 
   await clock.advance(0);
   assert.ok((sets.at(-1)?.freshSince ?? 0) > 0, "the answer that nobody provides it is an answer");
   assert.deepEqual(shown, [loop]);
+});
+
+test("a service that the directory refuses leaves nothing behind, and is followed once there is room", async () => {
+  const { clock, directory } = openWorld();
+  await directory.publish(carried());
+  let full = true;
+  const limited: Directory = {
+    publish: (instance, options) => directory.publish(instance, options),
+    watchCatalogue: (pattern, listener) => directory.watchCatalogue(pattern, listener),
+    watch: (service, listener) => {
+      if (full) throw new MeshError("registry.limit", "no room");
+      return directory.watch(service, listener);
+    },
+  };
+  const { face } = openWorld({ directory: limited, clock });
+  assert.throws(() => face.watch(greeter, () => {}), { code: "registry.limit" });
+  face.ensure(greeter); // a call is in the way, which nothing may break
+  await clock.advance(0);
+  assert.deepEqual([...face.outbound().keys()], []);
+  full = false;
+  face.ensure(greeter);
+  await clock.advance(0);
+  assert.equal(face.outbound().get(greeter)?.known, true);
 });
 
 test("nothing is told from inside watch", () => {

@@ -3,7 +3,9 @@
  * watch serves all subscribers of a service. A service that nobody subscribes to any more, or that was only called, is kept for a while.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Directory, InstanceSet, Watch } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { isCarriedProtocol, statedTimeoutMs, whyBypassed } from "./carriage.ts";
@@ -76,10 +78,12 @@ export class Wanted {
   readonly #patience = new Map<string, { readonly longestMs: number; readonly someSayNothing: boolean }>();
   readonly #changed = new Set<string>();
   readonly #sweep: Timer;
+  readonly #refusals: ThrottledLog;
   #closed = false;
 
   constructor(options: WantedOptions) {
     this.#options = options;
+    this.#refusals = new ThrottledLog(options);
     this.#sweep = options.clock.every(sweepMs, () => this.#dropIdle());
   }
 
@@ -99,11 +103,19 @@ export class Wanted {
     };
   }
 
-  /** A call needs this service: it is followed from now on, if its protocol can be carried at all. */
+  /**
+   * A call needs this service: it is followed from now on, if its protocol can be carried at all and the directory takes one more. It never
+   * throws, since it stands in the way of a request, which is answered as one to a service that nobody knows.
+   */
   ensure(service: string): void {
     if (this.#closed || !isCarriedProtocol(service)) return;
-    const followed = this.#follow(service);
-    if (followed.subscribers.size === 0) this.#touch(followed);
+    try {
+      const followed = this.#follow(service);
+      if (followed.subscribers.size === 0) this.#touch(followed);
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error;
+      this.#refusals.warn(error.code, { service, error: error.message }, "a service that is called cannot be followed");
+    }
   }
 
   /** A local consumer states how long its calls may take. What was once said holds until the service is not followed any more. */
@@ -172,8 +184,13 @@ export class Wanted {
       timer: undefined,
     };
     this.#followed.set(service, followed);
+    try {
+      followed.upstream = directory.watch(service, (set) => this.#received(followed, set));
+    } catch (error) {
+      this.#followed.delete(service); // or it would stand for a service of which nothing is ever heard
+      throw error;
+    }
     this.#changedOutbound(followed);
-    followed.upstream = directory.watch(service, (set) => this.#received(followed, set));
     return followed;
   }
 
