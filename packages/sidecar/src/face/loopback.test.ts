@@ -22,6 +22,8 @@ function sofa(
   return dubbo({ service: bolt, application, host: "192.0.2.3", mode: "mesh", port: 20_881, registration });
 }
 
+/** What is added to a Dubbo registration. */
+const watched = "heartbeat=3000&dubbo.application.least-reconnect-duration=1000";
 const dubboProvider = (application: string, parameters: string): Instance =>
   dubbo({ application, mode: "mesh", port: 20_881, parameters });
 
@@ -156,10 +158,19 @@ test("what is true of one process only is not worn, encoded or not", () => {
     return loopback.instance.registration.text;
   };
   const url = "dubbo://192.0.2.2:20880/fx.Greeter?timestamp=1&methods=one&pid=2&dubbo.tag=gray&side=provider&id=x";
-  assert.equal(wear(url), "dubbo://192.0.2.2:20880/fx.Greeter?methods=one&side=provider");
-  assert.equal(wear(encodeURIComponent(url)), "dubbo://192.0.2.2:20880/fx.Greeter?methods=one&side=provider");
+  const worn = `dubbo://192.0.2.2:20880/fx.Greeter?methods=one&side=provider&${watched}`;
+  assert.equal(wear(url), worn);
+  assert.equal(wear(encodeURIComponent(url)), worn);
   assert.equal(wear("dubbo://192.0.2.2:20880/fx.Greeter"), "dubbo://192.0.2.2:20880/fx.Greeter");
   assert.equal(wear("no url at all"), "no url at all");
+});
+
+test("a Dubbo caller watches over its connection to the sidecar as the sidecar says, not as the provider does", () => {
+  const loopback = new Loopback(greeter, { host: "127.0.0.1", port: 20_882 });
+  const text = "dubbo://192.0.2.2:20880/fx.Greeter?heartbeat=60000&timeout=9&heartbeat.timeout=180000&side=provider";
+  loopback.follow([dubbo({ registration: { dialect: "dubbo", text } })]);
+  const worn = `dubbo://192.0.2.2:20880/fx.Greeter?timeout=9&side=provider&${watched}`;
+  assert.equal(loopback.instance.registration.text, worn);
 });
 
 test("law: whatever providers come and go, no list is empty and none loses a name in the step in which it gains one", async () => {

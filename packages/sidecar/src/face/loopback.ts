@@ -31,6 +31,13 @@ const restMs = 1_000;
 const application = "dualmesh";
 /** What differs from one process of an application to the next, and says nothing to a caller of all of them. */
 const volatileParameter = /([?&])(?:timestamp|pid|startTime|id)=[^&]*/g;
+/**
+ * How a Dubbo caller watches over its connection, which is one to this sidecar, whatever the provider would have it do on one of its own. A
+ * Dubbo 3 caller that has found it broken calls no more until a timer of its own has connected again: that is the longer of the two, a third
+ * of the idle timeout (three heartbeats) and the least duration, and a minute if nobody says more.
+ */
+const watchParameter = /([?&])(?:heartbeat|heartbeat\.timeout|dubbo\.application\.least-reconnect-duration)=[^&]*/g;
+const watched = "heartbeat=3000&dubbo.application.least-reconnect-duration=1000";
 /** A caller without a tag passes over a provider that has one, even if it is the only one: the sidecar balances over all of them. */
 const tag = /([?&])dubbo\.tag=[^&]*/g;
 
@@ -151,11 +158,11 @@ function lasting({ dialect, text }: Registration): Registration {
   if (url === undefined || parseProviderUrl(url) === undefined) return { dialect, text };
   const [before, parameters] = split(url);
   if (parameters === undefined) return { dialect, text: before };
-  const kept = `?${parameters}`.replace(volatileParameter, "$1").replace(tag, "$1").slice(1);
+  const lastingOnes = `?${parameters}`.replace(volatileParameter, "$1").replace(tag, "$1");
+  const kept = (dialect === "dubbo" ? lastingOnes.replace(watchParameter, "$1") : lastingOnes).slice(1);
   return {
     dialect,
-    text: `${before}?${kept
-      .split("&")
+    text: `${before}?${[...kept.split("&"), ...(dialect === "dubbo" ? [watched] : [])]
       .filter((parameter) => parameter !== "")
       .join("&")}`,
   };
