@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { parseConfig } from "@dualmesh/base/config/config";
 import { isMeshError } from "@dualmesh/base/errors";
 import { sidecarConfig } from "./config.ts";
-import { boltPortOf, registryAddresses } from "./settings.ts";
+import { boltPortOf, meshDoorOf, registryAddresses } from "./settings.ts";
 
 const read = (text: string) => parseConfig(sidecarConfig, text, "sidecar.yaml");
 
@@ -24,8 +24,9 @@ test("an empty file is a whole configuration", () => {
   assert.deepEqual(config.inbound, {});
   assert.deepEqual(config.outbound, { host: "127.0.0.1" });
   assert.deepEqual(config.publishedPorts, { from: 20_900, to: 20_999 });
-  assert.deepEqual(config.doors, { zookeeper: { port: 12_181 }, mesh: { port: 13_330, outboundPort: 12_220 } });
-  assert.deepEqual(config.admin, { host: "127.0.0.1", port: 20_883 });
+  assert.deepEqual(config.doors, { zookeeper: {} });
+  assert.deepEqual(meshDoorOf(config), { port: undefined, outboundPort: 12_220, isAskedFor: false });
+  assert.deepEqual(config.admin, { host: "127.0.0.1" });
   assert.equal(config.timeouts.defaultMs, 60_000);
   assert.equal(config.limits.stageBytes, 1_048_576);
 });
@@ -33,6 +34,8 @@ test("an empty file is a whole configuration", () => {
 test("a part of a group leaves the rest of it at its defaults, and a door can be shut", () => {
   const config = read("doors: { mesh: false, zookeeper: { port: 0 } }\ntimeouts: { connectMs: 50 }\n");
   assert.deepEqual(config.doors, { zookeeper: { port: 0 }, mesh: false });
+  assert.equal(meshDoorOf(config), undefined);
+  assert.equal(meshDoorOf(read("doors: { mesh: {} }"))?.isAskedFor, true);
   assert.equal(config.timeouts.connectMs, 50);
   assert.equal(config.timeouts.defaultMs, 60_000);
 });

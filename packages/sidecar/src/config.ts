@@ -3,6 +3,7 @@
  * and how much is logged belongs to every part and is added by the command line.
  */
 import { z } from "zod";
+import { usualPorts } from "./settings.ts";
 
 const port = z.int().min(0).max(65_535);
 const realPort = z.int().min(1).max(65_535);
@@ -10,6 +11,8 @@ const host = z.string().min(1).max(253);
 const name = z.string().min(1).max(255);
 const milliseconds = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
 const count = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
+
+const usual = (usualPort: number): string => `default: ${usualPort}, or the next free one, which is kept on disk`;
 
 const kibibyte = 1_024;
 const mebibyte = 1_024 * kibibyte;
@@ -70,7 +73,7 @@ const publishedPorts = z
   .describe("ports of their own for second providers of one service on this host");
 
 const zookeeperDoor = z
-  .union([z.literal(false), z.strictObject({ port: port.default(12_181).describe("on 127.0.0.1") })])
+  .union([z.literal(false), z.strictObject({ port: port.optional().describe(usual(usualPorts.zookeeper)) })])
   .prefault({})
   .describe("the ZooKeeper door on 127.0.0.1, for Dubbo and SOFA-RPC; false keeps it shut");
 
@@ -78,7 +81,7 @@ const meshDoor = z
   .union([
     z.literal(false),
     z.strictObject({
-      port: port.default(13_330).describe("on 127.0.0.1"),
+      port: port.optional().describe(usual(usualPorts.mesh)),
       outboundPort: port
         .default(12_220)
         .describe(
@@ -86,8 +89,10 @@ const meshDoor = z
         ),
     }),
   ])
-  .prefault({})
-  .describe("the door for SOFA-RPC's mesh:// registry on 127.0.0.1; false keeps it shut");
+  .optional()
+  .describe(
+    "the door for SOFA-RPC's mesh:// registry on 127.0.0.1; false keeps it shut; default: open unless another sidecar has port 12220",
+  );
 
 const app = z.strictObject({
   name: name.describe("the application, as it names itself"),
@@ -179,7 +184,7 @@ export const sidecarConfig = z
     admin: z
       .strictObject({
         host: host.default("127.0.0.1").describe("where it listens"),
-        port: port.default(20_883).describe("0 takes any free port"),
+        port: port.optional().describe(`${usual(usualPorts.admin)}; 0 takes any free port`),
       })
       .prefault({})
       .describe("metrics, health and status; only reads"),

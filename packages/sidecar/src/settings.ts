@@ -12,3 +12,23 @@ export function boltPortOf({ apps }: SidecarConfig, application: string): number
 }
 
 const defaultBoltPort = 12_200;
+
+/** What nobody configures is here, or at the next port that is free. */
+export const usualPorts = { zookeeper: 12_181, mesh: 13_330, admin: 20_883 } as const;
+
+const defaultMeshOutboundPort = 12_220;
+
+export interface MeshDoorSettings {
+  /** Undefined when the usual one, or the next free one, is meant. */
+  readonly port: number | undefined;
+  readonly outboundPort: number;
+  /** The configuration asks for it: a sidecar that cannot serve it says so and ends. */
+  readonly isAskedFor: boolean;
+}
+
+/** The door for `mesh://`; undefined when it is to be shut. */
+export function meshDoorOf({ doors: { mesh } }: SidecarConfig): MeshDoorSettings | undefined {
+  if (mesh === false) return undefined;
+  if (mesh === undefined) return { port: undefined, outboundPort: defaultMeshOutboundPort, isAskedFor: false };
+  return { port: mesh.port, outboundPort: mesh.outboundPort, isAskedFor: true };
+}

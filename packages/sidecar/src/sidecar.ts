@@ -10,6 +10,7 @@ import type { Log } from "@dualmesh/base/log";
 import { metricsContentType } from "@dualmesh/base/metrics";
 import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
+import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import type { Door } from "@dualmesh/dialects/door";
 import { maxMeshBodyBytes, openMeshDoor } from "@dualmesh/dialects/mesh/door";
@@ -20,13 +21,14 @@ import type { SidecarConfig } from "./config.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type Face, openFace } from "./face/face.ts";
 import { DataMetrics } from "./metrics.ts";
-import { choosePair, type PortPair } from "./ports/port-pair.ts";
+import { listenAtFreePort } from "./ports/free-port.ts";
+import { choosePair, type PortPair, pairStep } from "./ports/port-pair.ts";
 import { PortTable } from "./ports/port-table.ts";
 import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/plane.ts";
-import { boltPortOf } from "./settings.ts";
+import { boltPortOf, meshDoorOf, usualPorts } from "./settings.ts";
 import { hostDoor } from "./transport/door-host.ts";
 import { hostHttp } from "./transport/http-host.ts";
 import { isLoopback, type Listener, listen } from "./transport/listener.ts";
@@ -50,6 +52,10 @@ export interface RunningSidecar {
   readonly inboundPort: number;
   readonly zookeeperPort: number | undefined;
   readonly meshPort: number | undefined;
+  /** Opens the admin port where the configuration has it, else at the usual port or the next free one. */
+  openAdmin<Opened extends { readonly port: number }>(open: (port: number) => Promise<Opened>): Promise<Opened>;
+  /** What somebody should know and mend. */
+  readonly warnings: readonly string[];
   /** The pages of the admin port. */
   readonly routes: ReadonlyMap<string, AdminRoute>;
   status(): unknown;
@@ -68,6 +74,14 @@ export async function startSidecar(options: SidecarOptions): Promise<RunningSide
   }
 }
 
+/** Opens the port of `key`: the configured one, else the usual one or the next that is free. Rejects with `listen.…`. */
+type FreePort = <Opened extends { readonly port: number }>(
+  key: string,
+  configured: number | undefined,
+  usual: number,
+  open: (port: number) => Promise<Opened>,
+) => Promise<Opened>;
+
 const loopback = "127.0.0.1";
 
 class Assembly {
@@ -75,9 +89,10 @@ class Assembly {
   readonly #scope: Scope;
   readonly #metrics: DataMetrics;
   readonly #ready: Ready;
-  readonly #doors: Pick<Door, "dialect" | "sessions">[] = [];
+  readonly #doors: { readonly port: number; readonly door: Pick<Door, "dialect" | "sessions"> }[] = [];
   /** Where this sidecar itself listens, published ports apart: a registration that names one of these would call itself. */
   readonly #ownPorts = new Set<number>();
+  readonly #warnings: string[] = [];
   #face: Face | undefined;
 
   constructor(options: SidecarOptions, scope: Scope) {
@@ -128,8 +143,9 @@ class Assembly {
 
     // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
     const meshOutbound = await this.#meshOutbound(plane);
-    const zookeeper = await this.#zookeeperDoor(face);
-    const mesh = meshOutbound === undefined ? undefined : await this.#meshDoor(face, apps, meshOutbound);
+    const free = this.#freePort(ports, pair);
+    const zookeeper = await this.#zookeeperDoor(face, free);
+    const mesh = meshOutbound === undefined ? undefined : await this.#meshDoor(face, apps, meshOutbound, free);
     this.#ready.listening();
     void directory.ready().then((state) => this.#ready.directory(state));
     log.info(
@@ -141,6 +157,8 @@ class Assembly {
       inboundPort: pair.inbound,
       zookeeperPort: zookeeper?.port,
       meshPort: mesh?.port,
+      openAdmin: (open) => free("admin.port", config.admin.port, usualPorts.admin, open),
+      warnings: this.#warnings,
       routes: this.#routes(face, directory),
       status: () => this.#status(face, directory, pair, published),
       close: () => this.#close(face, directory, plane, outbound),
@@ -177,9 +195,7 @@ class Assembly {
       journal,
       ...(config.outbound.port === undefined ? {} : { outbound: config.outbound.port }),
       ...(config.inbound.port === undefined ? {} : { inbound: config.inbound.port }),
-      isReserved: (port) =>
-        this.#configuredPorts().includes(port) ||
-        (port >= config.publishedPorts.from && port <= config.publishedPorts.to),
+      isReserved: (port) => this.#wishedPorts().includes(port) || this.#isPublishedPort(port),
       listen: async ({ inbound, outbound: port }) => {
         const taken = await (inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound));
         try {
@@ -213,7 +229,7 @@ class Assembly {
     });
   }
 
-  async #zookeeperDoor(face: Face): Promise<Listener | undefined> {
+  async #zookeeperDoor(face: Face, free: FreePort): Promise<Listener | undefined> {
     const { config, state, clock, random, log } = this.#options;
     if (config.doors.zookeeper === false) return undefined;
     const door = await openZooKeeperDoor({
@@ -227,37 +243,38 @@ class Assembly {
       log: log.child({ door: "zookeeper" }),
     });
     this.#scope.use(door);
-    this.#doors.push(door);
-    const host = await hostDoor(door, {
-      host: loopback,
-      port: config.doors.zookeeper.port,
-      maxConnections: config.limits.doorConnections,
-      dropped: () => this.#metrics.event("downstream_dropped"),
-    });
+    const { doorConnections: maxConnections } = config.limits;
+    const dropped = (): void => this.#metrics.event("downstream_dropped");
+    const host = await free("doors.zookeeper.port", config.doors.zookeeper.port, usualPorts.zookeeper, (port) =>
+      hostDoor(door, { host: loopback, port, maxConnections, dropped }),
+    );
     this.#scope.defer(() => host.close());
-    this.#ownPorts.add(host.port);
+    this.#doors.push({ port: host.port, door });
     return host;
   }
 
   /** `mesh://` says neither host nor port of a provider, and its clients call one port only, whatever they are told. */
   async #meshOutbound(plane: DataPlane): Promise<Listener | undefined> {
-    const { mesh } = this.#options.config.doors;
-    if (mesh === false) return undefined;
-    const { outboundPort } = mesh;
-    const outbound = await this.#listenOutbound(plane, loopback, outboundPort).catch((error: unknown) => {
+    const settings = meshDoorOf(this.#options.config);
+    if (settings === undefined) return undefined;
+    try {
+      const outbound = await this.#listenOutbound(plane, loopback, settings.outboundPort);
+      this.#scope.defer(() => outbound.close());
+      return outbound;
+    } catch (error) {
       if (!isMeshError(error, "listen.port-taken")) throw error;
-      const mend =
-        "SOFA-RPC's mesh:// clients call this port only, so one sidecar of a machine can serve them; set doors.mesh to false here";
-      throw new MeshError(error.code, `${error.message} (${mend})`, error.details, { cause: error });
-    });
-    this.#scope.defer(() => outbound.close());
-    return outbound;
+      const why = `${loopback}:${settings.outboundPort} is in use by another process; SOFA-RPC's mesh:// clients call this port only, so one sidecar of a machine can serve them`;
+      if (settings.isAskedFor) {
+        const text = `doors.mesh.outboundPort: ${why}; set doors.mesh to false here`;
+        throw new MeshError(error.code, text, error.details, { cause: error });
+      }
+      this.#warnings.push(`mesh:// is not served here: ${why}; doors.mesh: false says that this is meant`);
+      return undefined;
+    }
   }
 
-  async #meshDoor(face: Face, apps: Apps, outbound: Listener): Promise<Listener | undefined> {
+  async #meshDoor(face: Face, apps: Apps, outbound: Listener, free: FreePort): Promise<Listener> {
     const { config, state, clock, random, log } = this.#options;
-    if (config.doors.mesh === false) return undefined;
-    const { port } = config.doors.mesh;
     const door = await openMeshDoor(
       {
         place: "sidecar",
@@ -276,17 +293,18 @@ class Assembly {
       },
     );
     this.#scope.use(door);
-    this.#doors.push(door);
     const { doorConnections: maxConnections } = config.limits;
-    const host = await hostHttp({
-      host: loopback,
-      port,
-      maxConnections,
-      maxBodyBytes: maxMeshBodyBytes,
-      handle: (request) => door.handle(request),
-    });
+    const host = await free("doors.mesh.port", meshDoorOf(config)?.port, usualPorts.mesh, (port) =>
+      hostHttp({
+        host: loopback,
+        port,
+        maxConnections,
+        maxBodyBytes: maxMeshBodyBytes,
+        handle: (request) => door.handle(request),
+      }),
+    );
     this.#scope.defer(() => host.close());
-    this.#ownPorts.add(host.port);
+    this.#doors.push({ port: host.port, door });
     return host;
   }
 
@@ -308,16 +326,46 @@ class Assembly {
   #onlyApplication(): string {
     const names = new Set(
       this.#doors
-        .flatMap((door) => door.sessions().map(({ application }) => application))
+        .flatMap(({ door }) => door.sessions().map(({ application }) => application))
         .filter((name) => name !== ""),
     );
     return names.size === 1 ? (names.values().next().value ?? "") : "";
   }
 
-  #configuredPorts(): readonly number[] {
-    const { admin, doors } = this.#options.config;
-    const mesh = doors.mesh === false ? [] : [doors.mesh.port, doors.mesh.outboundPort];
-    return [admin.port, ...(doors.zookeeper === false ? [] : [doors.zookeeper.port]), ...mesh];
+  /** Opens something at its configured port, else at its usual one or the next that is free and not meant for something else. */
+  #freePort(journal: Journal, pair: PortPair): FreePort {
+    return async (key, configured, usual, open) => {
+      const isReserved = (port: number): boolean =>
+        [pair.inbound, ...this.#ownPorts].includes(port) ||
+        this.#isPublishedPort(port) ||
+        (port !== usual && this.#wishedPorts().includes(port));
+      const step = key === "admin.port" ? pairStep : 1;
+      const opened = await listenAtFreePort({ journal, key, configured, usual, step, isReserved, listen: open });
+      this.#ownPorts.add(opened.port);
+      if (configured === undefined && opened.port !== usual)
+        this.#options.log.info(
+          { key, usual, port: opened.port },
+          "the usual port is in use; the next free one is kept",
+        );
+      return opened;
+    };
+  }
+
+  #isPublishedPort(port: number): boolean {
+    const { from, to } = this.#options.config.publishedPorts;
+    return port >= from && port <= to;
+  }
+
+  /** What doors and the admin port have or would like to have, for who chooses before them. */
+  #wishedPorts(): readonly number[] {
+    const { config } = this.#options;
+    const { zookeeper } = config.doors;
+    const mesh = meshDoorOf(config);
+    return [
+      config.admin.port ?? usualPorts.admin,
+      ...(zookeeper === false ? [] : [zookeeper.port ?? usualPorts.zookeeper]),
+      ...(mesh === undefined ? [] : [mesh.port ?? usualPorts.mesh, mesh.outboundPort]),
+    ];
   }
 
   #routes(face: Face, directory: SidecarDirectory): ReadonlyMap<string, AdminRoute> {
@@ -340,7 +388,7 @@ class Assembly {
       listening: published.addresses,
       directory: directory.status(),
       face: face.status(),
-      doors: this.#doors.map((door) => ({ dialect: door.dialect, sessions: door.sessions() })),
+      doors: this.#doors.map(({ port, door }) => ({ dialect: door.dialect, port, sessions: door.sessions() })),
       requests: [...this.#metrics.all()].map((series) => ({ ...series.labels, ...series.totals() })),
     };
   }

@@ -7,12 +7,15 @@ import type { RunnablePart } from "./part.ts";
 export const sidecarRunner: RunnablePart<SidecarConfig> = {
   name: "sidecar",
   async start(context) {
-    const { host, port } = context.config.admin;
+    const { host } = context.config.admin;
     const running = await startSidecar(context);
     return {
       running,
-      warnings: isLoopback(host) ? [] : [`the admin port is open to other machines at ${host}, without authentication`],
-      admin: { host, port, routes: running.routes },
+      warnings: [
+        ...running.warnings,
+        ...(isLoopback(host) ? [] : [`the admin port is open to other machines at ${host}, without authentication`]),
+      ],
+      admin: { host, port: running.openAdmin, routes: running.routes },
     };
   },
 };

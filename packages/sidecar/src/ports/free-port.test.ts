@@ -11,7 +11,7 @@ function host(...taken: readonly number[]): (port: number) => Promise<number> {
   };
 }
 
-const door = { name: "zookeeper", configured: undefined, usual: 12_181 };
+const door = { key: "doors.zookeeper.port", configured: undefined, usual: 12_181 };
 
 test("the first sidecar of a host takes the usual port and keeps nothing", async () => {
   const journal = new MemoryJournal();
@@ -23,7 +23,7 @@ test("a second one takes the next free port and keeps it, also when the first ha
   const journal = new MemoryJournal();
   assert.equal(await listenAtFreePort({ ...door, journal, listen: host(12_181, 12_182) }), 12_183);
   assert.equal(await listenAtFreePort({ ...door, journal: new MemoryJournal(journal), listen: host() }), 12_183);
-  const admin = { name: "admin", configured: undefined, usual: 20_883, step: 4 };
+  const admin = { key: "admin.port", configured: undefined, usual: 20_883, step: 4 };
   assert.equal(await listenAtFreePort({ ...admin, journal, listen: host(20_883) }), 20_887);
 });
 
@@ -35,16 +35,19 @@ test("a kept port that is taken, reserved or unreadable is exchanged", async () 
     ["70000", 0],
   ] as const) {
     const journal = new MemoryJournal();
-    journal.put("listen/zookeeper", kept);
+    journal.put("listen/doors.zookeeper.port", kept);
     const isReserved = (port: number): boolean => port === reserved;
     assert.equal(await listenAtFreePort({ ...door, journal, isReserved, listen: host(12_190) }), 12_181);
-    assert.equal(journal.get("listen/zookeeper"), undefined);
+    assert.equal(journal.get("listen/doors.zookeeper.port"), undefined);
   }
 });
 
 test("a port that the configuration names is never exchanged for another one", async () => {
   const options = { ...door, journal: new MemoryJournal(), listen: host(4_000) };
-  await assert.rejects(listenAtFreePort({ ...options, configured: 4_000 }), { code: "listen.port-taken" });
+  await assert.rejects(listenAtFreePort({ ...options, configured: 4_000 }), {
+    code: "listen.port-taken",
+    message: "doors.zookeeper.port: 4000 is in use",
+  });
   assert.equal(await listenAtFreePort({ ...options, configured: 0 }), 0);
 });
 

@@ -7,8 +7,8 @@ import type { Journal } from "@dualmesh/base/state/journal";
 
 export interface FreePortOptions<Listening> {
   readonly journal: Journal;
-  /** What the port is for: the name under which it is kept. */
-  readonly name: string;
+  /** The key of the configuration that sets it, under which it is kept as well. */
+  readonly key: string;
   /** What the configuration says; it is never exchanged for another one. */
   readonly configured: number | undefined;
   readonly usual: number;
@@ -23,28 +23,33 @@ export interface FreePortOptions<Listening> {
 const maxTries = 64;
 const prefix = "listen/";
 
-/** Rejects with `listen.port-taken` when the configured port is in use, or when all that may be tried are. */
+/** Rejects with `listen.port-taken`, naming the key, when the configured port is in use, or when all that may be tried are. */
 export async function listenAtFreePort<Listening>(options: FreePortOptions<Listening>): Promise<Listening> {
-  const { journal, name, configured, usual, listen } = options;
-  if (configured !== undefined) return listen(configured);
-  let refusal: unknown = new MeshError("listen.port-taken", `no port for ${name} may be used: every one is reserved`);
+  const { journal, key, configured, usual, listen } = options;
+  if (configured !== undefined) return listen(configured).catch((error: unknown) => fail(key, error));
+  let refusal: unknown = new MeshError("listen.port-taken", "every port that may be tried is reserved");
   for (const port of candidates(options)) {
     try {
       const listening = await listen(port);
       // The usual one is what a sidecar begins with anyhow.
-      if (port !== usual) journal.put(prefix + name, String(port));
-      else if (journal.get(prefix + name) !== undefined) journal.delete(prefix + name);
+      if (port !== usual) journal.put(prefix + key, String(port));
+      else if (journal.get(prefix + key) !== undefined) journal.delete(prefix + key);
       return listening;
     } catch (error) {
       if (!isMeshError(error, "listen.port-taken")) throw error;
       refusal = error;
     }
   }
-  throw refusal;
+  return fail(key, refusal);
 }
 
-function* candidates({ journal, name, usual, step = 1, isReserved }: FreePortOptions<unknown>): Generator<number> {
-  const kept = Number(journal.get(prefix + name)?.toString("utf8"));
+function fail(key: string, error: unknown): never {
+  if (!isMeshError(error, "listen.port-taken")) throw error;
+  throw new MeshError(error.code, `${key}: ${error.message}`, error.details, { cause: error });
+}
+
+function* candidates({ journal, key, usual, step = 1, isReserved }: FreePortOptions<unknown>): Generator<number> {
+  const kept = Number(journal.get(prefix + key)?.toString("utf8"));
   // What cannot be read is as good as nothing kept.
   if (Number.isInteger(kept) && kept > 0 && kept <= 65_535 && isReserved?.(kept) !== true) yield kept;
   for (let index = 0; index < maxTries; index += 1) {

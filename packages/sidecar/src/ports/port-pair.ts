@@ -24,7 +24,7 @@ export interface ChoosePairOptions<Listening> {
 
 const defaultPair: PortPair = { inbound: 20_881, outbound: 20_882 };
 /** Pairs stand so far apart, which leaves room for an admin port between them. */
-const step = 4;
+export const pairStep = 4;
 const maxPairs = 64;
 const journalKey = "pair";
 
@@ -57,7 +57,7 @@ function* candidates(options: ChoosePairOptions<unknown>): Generator<PortPair> {
   const kept = keptPair(options.journal);
   if (kept !== undefined) yield given(kept);
   for (let index = 0, tried = 0; tried < maxPairs; index += 1) {
-    const next = { inbound: defaultPair.inbound + index * step, outbound: defaultPair.outbound + index * step };
+    const next = { inbound: defaultPair.inbound + index * pairStep, outbound: defaultPair.outbound + index * pairStep };
     if (next.outbound > 65_535) return;
     const pair = given(next);
     if ((inbound === undefined && isReserved(pair.inbound)) || (outbound === undefined && isReserved(pair.outbound)))
