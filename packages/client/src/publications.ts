@@ -5,6 +5,7 @@
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import {
   compareRevisions,
   type Deregistered,
@@ -64,6 +65,8 @@ type Request =
 
 export class Publications {
   readonly #options: PublicationsOptions;
+  /** Thousands of instances may be refused at once, and again and again. */
+  readonly #told: ThrottledLog;
   readonly #published = new Map<string, Published>();
   readonly #withdrawals = new Map<string, Withdrawal>();
   readonly #requests = new Map<number, Request>();
@@ -73,6 +76,7 @@ export class Publications {
 
   constructor(options: PublicationsOptions) {
     this.#options = options;
+    this.#told = new ThrottledLog(options);
   }
 
   get size(): number {
@@ -174,7 +178,11 @@ export class Publications {
     // A notice about an ownership that has been renewed since is late; one while the first register is on its way too.
     if (published?.held === undefined || compareRevisions(message.stamp, published.held) <= 0) return;
     this.counts.superseded++;
-    this.#options.log.info({ service: published.service }, "another owner registered the same instance later");
+    this.#told.info(
+      published.service,
+      { service: published.service },
+      "another owner registered the same instance later",
+    );
     this.#published.delete(published.lease);
     this.#end(published);
   }
@@ -188,13 +196,13 @@ export class Publications {
     this.counts.refused++;
     const fields = { service: published.service, code: message.code, text: message.text };
     if (message.retryAfterMs > 0) {
-      this.#options.log.warn(fields, "the registry does not take an instance now and is asked again");
+      this.#told.warn(message.code, fields, "the registry does not take an instance now and is asked again");
       this.#options.clock.after(message.retryAfterMs, () => {
         if (!published.over && published.inForce < published.version) this.#register(published);
       });
       return;
     }
-    this.#options.log.error(fields, "the registry refuses an instance");
+    this.#told.error(message.code, fields, "the registry refuses an instance");
     this.#published.delete(published.lease);
     published.over = true;
     const error = new MeshError(

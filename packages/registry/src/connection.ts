@@ -5,6 +5,7 @@
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
+import { hostOf, type ThrottledLog } from "@dualmesh/base/throttled-log";
 import { parseServiceText } from "@dualmesh/model/service";
 import { FrameError } from "@dualmesh/wire/codec";
 import { type Channel, type ChannelEvents, FrameCutter, type PartialBytes } from "@dualmesh/wire/stream/channel";
@@ -49,6 +50,8 @@ export interface StreamHost {
   readonly pusher: Pusher;
   readonly clock: Clock;
   readonly log: Log;
+  /** For what clients can cause as often as they like. */
+  readonly told: ThrottledLog;
   readonly epoch: number;
   readonly registryId: Buffer;
   readonly counts: StreamCounts;
@@ -217,7 +220,8 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     };
     const slow = host.clock.after(slowDiskMs, acknowledge);
     opened.durable.then(acknowledge, (error: unknown) => {
-      host.log.warn(
+      host.told.warn(
+        "",
         { error: messageOf(error) },
         "a session could not be written to disk and may not survive a restart",
       );
@@ -327,7 +331,8 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     const { clock, config, counts } = this.#host;
     if (this.#queue.stuck(config.slowConsumerMs)) {
       counts.slowConsumers++;
-      this.#host.log.warn({ remote: this.remote, queued: this.queuedBytes }, "a consumer does not read and is cut");
+      const fields = { remote: this.remote, queued: this.queuedBytes };
+      this.#host.told.warn(hostOf(this.remote), fields, "a consumer does not read and is cut");
       return this.#cut("slow-consumer", `nothing was taken for ${config.slowConsumerMs} ms`);
     }
     if (clock.now() - this.#heardAt > config.pingMs * silentPings && !this.#paused) {
@@ -361,7 +366,8 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
 
   #fail(code: StreamErrorCode, text: string): void {
     if (this.#closed) return;
-    this.#host.log.info(
+    this.#host.told.info(
+      `${hostOf(this.remote)} ${code}`,
       { remote: this.remote, node: this.#session?.nodeId, code, text },
       "a stream connection is refused",
     );
@@ -376,7 +382,11 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
       this.#answers.push(encodeMessage(message));
     } catch (error) {
       if (!isMeshError(error, "stream.limit")) throw error;
-      this.#host.log.error({ error, type: message.type }, "an answer of the registry does not fit the stream");
+      this.#host.told.error(
+        message.type,
+        { error, type: message.type },
+        "an answer of the registry does not fit the stream",
+      );
     }
   }
 

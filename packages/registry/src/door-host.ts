@@ -1,6 +1,7 @@
 /** The TCP side of a door at the registry: hands its bytes over and holds back a client that sends faster than it reads. */
 import type { Clock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
+import { hostOf, ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Door, DoorPeer } from "@dualmesh/dialects/door";
 import type { Channel, ChannelEvents } from "@dualmesh/wire/stream/channel";
 import { type Listener, listen } from "./tcp.ts";
@@ -25,18 +26,20 @@ export interface DoorHost {
 
 export async function openDoorHost(options: DoorHostOptions): Promise<DoorHost> {
   const { door, host, port, maxConnections, clock, log } = options;
-  const accept = (channel: Channel): ChannelEvents => connectDoor(door, channel, log);
+  const told = new ThrottledLog({ log, clock });
+  const accept = (channel: Channel): ChannelEvents => connectDoor(door, channel, told);
   return { door, listener: await listen({ host, port, maxConnections, clock, log, accept }) };
 }
 
-function connectDoor(door: Door, channel: Channel, log: Log): ChannelEvents {
+function connectDoor(door: Door, channel: Channel, told: ThrottledLog): ChannelEvents {
   let paused = false;
   const peer: DoorPeer = {
     remote: channel.remote,
     send(bytes) {
       channel.send(bytes);
       if (channel.queuedBytes > maxQueuedBytes) {
-        log.warn({ remote: channel.remote, door: door.dialect }, "a client of a door does not read and is cut");
+        const fields = { remote: channel.remote, door: door.dialect };
+        told.warn(hostOf(channel.remote), fields, "a client of a door does not read and is cut");
         channel.destroy();
       } else if (channel.queuedBytes > pauseBytes && !paused) {
         paused = true;

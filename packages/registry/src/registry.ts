@@ -7,6 +7,7 @@ import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import type { Journal } from "@dualmesh/base/state/journal";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import type { Instance } from "@dualmesh/model/instance";
 import { type Channel, type ChannelEvents, PartialBytes } from "@dualmesh/wire/stream/channel";
@@ -131,6 +132,7 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
     pusher,
     clock,
     log,
+    told: new ThrottledLog({ log, clock }),
     epoch,
     registryId: loaded.registryId,
     counts,

@@ -7,6 +7,7 @@ import { type Clock, systemClock, type Timer } from "@dualmesh/base/clock";
 import { isReserved } from "@dualmesh/base/descriptors";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Channel, ChannelEvents } from "@dualmesh/wire/stream/channel";
 
 /** A peer that was sent everything and does not close its side is cut after this. */
@@ -41,6 +42,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 
 class TcpListener implements Listener {
   readonly #options: ListenOptions;
+  readonly #told: ThrottledLog;
   readonly #open = new Set<net.Socket>();
   #server: net.Server;
   #retry: Timer | undefined;
@@ -50,6 +52,7 @@ class TcpListener implements Listener {
 
   constructor(options: ListenOptions) {
     this.#options = options;
+    this.#told = new ThrottledLog(options);
     this.#server = this.#newServer();
   }
 
@@ -105,7 +108,7 @@ class TcpListener implements Listener {
   /** Accepting failed. Without a descriptor the port is shut for a moment, so that the loop does not spin on the backlog. */
   #onError(error: NodeJS.ErrnoException): void {
     this.refused++;
-    this.#options.log.warn({ port: this.port, code: error.code }, "a connection could not be accepted");
+    this.#told.warn(error.code ?? "", { port: this.port, code: error.code }, "a connection could not be accepted");
     if (this.#closed || (error.code !== "EMFILE" && error.code !== "ENFILE")) return;
     this.#server.close();
     this.#reopen();
@@ -116,7 +119,7 @@ class TcpListener implements Listener {
       if (this.#closed) return;
       this.#server = this.#newServer();
       this.open(this.port).catch((error: MeshError) => {
-        this.#options.log.error({ port: this.port, error: error.message }, "a port could not be opened again");
+        this.#told.error("", { port: this.port, error: error.message }, "a port could not be opened again");
         this.#reopen();
       });
     });

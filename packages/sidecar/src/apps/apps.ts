@@ -7,6 +7,7 @@ import type { Clock, Timer } from "@dualmesh/base/clock";
 import { messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 
 /** Connects, closes in order (a FIN, never a reset: the application counts these connections) and says what happened. */
 export type Dial = (host: string, port: number, timeoutMs: number) => Promise<"accepted" | "refused" | "timeout">;
@@ -78,10 +79,13 @@ interface App {
 
 export class Apps {
   readonly #options: AppsOptions;
+  /** For what applications can cause as often as they like. */
+  readonly #told: ThrottledLog;
   readonly #apps = new Map<string, App>();
 
   constructor(options: AppsOptions) {
     this.#options = options;
+    this.#told = new ThrottledLog(options);
   }
 
   /** Calls `listener` whenever the state or the working address changes; never from inside this call. */
@@ -187,7 +191,8 @@ export class Apps {
     this.#round(app).then(
       () => this.#again(app),
       (error: unknown) => {
-        this.#options.log.warn(
+        this.#told.warn(
+          app.key,
           { port: app.health.port, error: messageOf(error) },
           "an application could not be dialled",
         );
@@ -233,14 +238,15 @@ export class Apps {
     if (app.health.state !== "up" || app.refusals.length < refusalsToLeave) return;
     if (now - (app.refusals[0] as number) > refusalsWithinMs) return;
     const { port, host } = app.health;
-    this.#options.log.warn({ host, port }, "an application refuses connections and is taken out");
+    this.#told.warn(app.key, { host, port }, "an application refuses connections and is taken out");
     this.#change(app, "down", host);
   }
 
   #loseHope(app: App): void {
     if (app.health.state !== "starting") return;
     const { registeredHost, port } = app.health;
-    this.#options.log.warn(
+    this.#told.warn(
+      app.key,
       { host: registeredHost, port, waitedMs: unprovenAfterMs },
       "an application registered and does not accept connections; it is published all the same",
     );

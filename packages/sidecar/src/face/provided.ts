@@ -6,6 +6,7 @@
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import type { AppHealth, Apps } from "../apps/apps.ts";
@@ -57,11 +58,14 @@ const wildcards = new Set(["0.0.0.0", "::"]);
 export class Provided {
   readonly inbound: InboundTable;
   readonly #options: ProvidedOptions;
+  /** For what applications can cause as often as they like. */
+  readonly #told: ThrottledLog;
   readonly #offers = new Map<string, Offer>();
   #deregistered = false;
 
   constructor(options: ProvidedOptions) {
     this.#options = options;
+    this.#told = new ThrottledLog(options);
     this.inbound = new InboundTable({ clock: options.clock, lingerMs: options.lingerMs, ports: options.ports });
   }
 
@@ -185,7 +189,7 @@ export class Provided {
   }
 
   async #listen(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
-    const { ports, log, advertise, inboundHost } = this.#options;
+    const { ports, advertise, inboundHost } = this.#options;
     const bindHost = inboundHost ?? advertise ?? instance.host;
     const { service, host, appPort, application } = instance;
     let failure: unknown;
@@ -208,7 +212,8 @@ export class Provided {
     }
     if (this.inbound.has(key)) await this.inbound.leave(key);
     else ports.release({ service, host, appPort });
-    log.error(
+    this.#told.error(
+      `${host}:${appPort}`,
       { service, appPort, error: messageOf(failure) },
       "an application cannot be carried and is published unmeshed",
     );
@@ -224,7 +229,7 @@ export class Provided {
   /** A disk that refuses must not keep an application out: its port is then merely not remembered. */
   #kept(): Promise<void> {
     return this.#options.ports.flushed().catch((error: unknown) => {
-      this.#options.log.warn({ error: messageOf(error) }, "the port table is not on disk");
+      this.#told.warn("", { error: messageOf(error) }, "the port table is not on disk");
     });
   }
 
