@@ -9,9 +9,14 @@ import { registryConfigShape } from "./config.ts";
 import { openRegistryCore, type RegistryCore } from "./registry.ts";
 import { instance, service, VolatileJournal } from "./testing/peer.ts";
 
-function openCore(clock: FakeClock, epoch = 1, journal = new VolatileJournal()): Promise<RegistryCore> {
+function openCore(
+  clock: FakeClock,
+  epoch = 1,
+  journal = new VolatileJournal(),
+  limits: { readonly sessionInstances?: number; readonly instances?: number } = {},
+): Promise<RegistryCore> {
   const state = { epoch, journal: () => Promise.resolve(journal) };
-  const config = registryConfigShape.parse({});
+  const config = registryConfigShape.parse({ limits });
   return openRegistryCore({ config, state, clock, random: seededRandom(epoch), log: silentLog });
 }
 
@@ -39,6 +44,18 @@ describe("the directory of doors at the registry", () => {
     await clock.advance(20);
     assert.deepEqual(sets.at(-1)?.instances, []);
     watch.close();
+    stop();
+  });
+
+  it("takes more than one session may publish, since it serves all sessions of the doors, and refuses at once what is too much", async () => {
+    const limits = { sessionInstances: 2, instances: 4 };
+    const { directory, store, stop } = await openCore(new FakeClock(), 1, new VolatileJournal(), limits);
+    let accepted = 0;
+    const publish = (port: number) => directory.publish(instance(port), { onAccepted: () => accepted++ });
+    for (let port = 1; port <= 4; port++) await publish(port);
+    await assert.rejects(publish(5), (error) => isMeshError(error, "registry.limit"));
+    assert.equal(accepted, 4);
+    assert.equal([...store.rowsOf(service)].length, 4);
     stop();
   });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FakeClock } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
 import { seededRandom } from "@dualmesh/base/random";
 import fc from "fast-check";
@@ -210,6 +211,56 @@ test("a publication that the disk refuses is refused", async () => {
   assert.match(String(reply["errorMessage"]), /disk/);
   assert.deepEqual(directory.instances(), []);
   assert.deepEqual([...journal.entries()], []);
+});
+
+test("a publication that the directory refuses is refused, and what was published before stays", async () => {
+  const { clock, directory, journal, open } = world();
+  let refusal: string | undefined = "port 12200 is the sidecar's own";
+  const publish = directory.publish.bind(directory);
+  directory.publish = async (instance, options) => {
+    if (refusal !== undefined) throw new MeshError("publish.own-port", refusal);
+    return publish(instance, options);
+  };
+  const door = await open();
+  const refused = { status: 200, success: false, errorMessage: "port 12200 is the sidecar's own" };
+  assert.deepEqual(await post(door, "/services/publish", published()), refused);
+  assert.deepEqual([...journal.entries()], []);
+  refusal = undefined;
+  assert.deepEqual(await post(door, "/services/publish", published()), ok);
+  const kept = [...journal.entries()].map(([key, value]) => `${key} ${value}`);
+  refusal = refused.errorMessage;
+  assert.deepEqual(await post(door, "/services/publish", published()), refused);
+  assert.equal(directory.instances().length, 1);
+  assert.deepEqual(
+    [...journal.entries()].map(([key, value]) => `${key} ${value}`),
+    kept,
+  );
+  assert.deepEqual(await post(door, "/services/unpublish", unpublished()), ok);
+  await clock.advance(0);
+  assert.deepEqual(directory.instances(), []);
+});
+
+test("a publication that was accepted does not wait for the registry, and one that it refuses later is tried again", async () => {
+  const { clock, directory, journal, open } = world();
+  const publish = directory.publish.bind(directory);
+  let refuse = (_error: Error): void => {};
+  directory.publish = (_instance, options) => {
+    options?.onAccepted?.();
+    return new Promise((_, reject) => {
+      refuse = reject;
+    });
+  };
+  const door = await open();
+  assert.deepEqual(await post(door, "/services/publish", published()), ok);
+  refuse(new MeshError("registry.refused", "not now"));
+  await clock.advance(5_000);
+  const bypassed = () => door.sessions()[0]?.bypassed;
+  assert.deepEqual(bypassed(), [{ registration: "bolt/fx.Greeter:1.0:", reason: "not now" }]);
+  assert.equal([...journal.entries()].length, 1);
+  directory.publish = publish;
+  await clock.advance(5_000);
+  assert.equal(directory.instances().length, 1);
+  assert.deepEqual(bypassed(), []);
 });
 
 test("a protocol that is not Bolt is refused with the reason and shown", async () => {

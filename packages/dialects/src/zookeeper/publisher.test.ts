@@ -15,6 +15,7 @@ function slowDirectory() {
   const asked: string[] = [];
   let options: (PublishOptions & { readonly signal?: AbortSignal }) | undefined;
   let answer = (): void => {};
+  let refuse = (_reason: string): void => {};
   const publication: Publication = {
     update: async (value) => void asked.push(`update ${value.weight}`),
     withdraw: async () => void asked.push("withdraw"),
@@ -25,6 +26,7 @@ function slowDirectory() {
       options = given;
       return new Promise((resolve, reject) => {
         answer = () => resolve(publication);
+        refuse = (reason) => reject(new Error(reason));
         given?.signal?.addEventListener("abort", () => {
           asked.push("given up");
           reject(given.signal?.reason);
@@ -35,7 +37,15 @@ function slowDirectory() {
     watchCatalogue: () => ({ close() {} }),
   };
   const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-  return { directory, asked, settle, answer: () => answer(), supersede: () => options?.onSuperseded?.() };
+  return {
+    directory,
+    asked,
+    settle,
+    answer: () => answer(),
+    refuse: (reason: string) => refuse(reason),
+    accept: () => options?.onAccepted?.(),
+    supersede: () => options?.onSuperseded?.(),
+  };
 }
 
 const claimant = () => ({ superseded: false, refused: "" });
@@ -82,6 +92,46 @@ describe("publishing registrations", () => {
     publisher.withdraw(one, instance(1));
     await settle();
     assert.deepEqual(asked, ["publish 1", "update 2", "update 1", "withdraw"]);
+  });
+
+  it("tells whoever claims an instance that the directory has taken it on, or that it refuses it", async () => {
+    const { directory, asked, accept, refuse } = slowDirectory();
+    const publisher = newPublisher(directory);
+    const claims = [publisher.publish(claimant(), instance(1)), publisher.publish(claimant(), instance(2))];
+    refuse("there are too many");
+    for (const claim of claims) await assert.rejects(claim, /there are too many/);
+    const again = publisher.publish(claimant(), instance(3));
+    accept();
+    await again;
+    assert.deepEqual(asked, ["publish 1", "publish 3"], "what was refused is forgotten, not updated");
+  });
+
+  it("keeps what was taken on and is refused later, says why, and tries again until it is withdrawn", async () => {
+    const clock = new FakeClock();
+    const { directory, asked, accept, refuse, answer } = slowDirectory();
+    const publisher = newPublisher(directory, clock);
+    const one = claimant();
+    const taken = publisher.publish(one, instance(1));
+    accept();
+    await taken;
+    refuse("the registry says no");
+    await clock.advance(9_999);
+    assert.equal(one.refused, "the registry says no");
+    assert.deepEqual(asked, ["publish 1"]);
+    await clock.advance(1);
+    answer();
+    await clock.advance(0);
+    assert.equal(one.refused, "");
+    assert.deepEqual(asked, ["publish 1", "publish 1"]);
+    publisher.withdraw(one, instance(1));
+
+    const two = claimant();
+    void publisher.publish(two, instance(2), true);
+    refuse("no");
+    await clock.advance(5_000);
+    publisher.withdraw(two, instance(2));
+    await clock.advance(60_000);
+    assert.deepEqual(asked.slice(2), ["withdraw", "publish 2", "given up"]);
   });
 
   it("leaves alone what another owner registered later", async () => {
