@@ -51,5 +51,67 @@ export const field = {
   ifModifiedSince: 46,
   ifUnmodifiedSince: 47,
   ifRange: 48,
+  xRealIp: 49,
+  xRequestId: 50,
+  etag: 51,
+  allow: 52,
 } as const;
 export type FieldId = (typeof field)[keyof typeof field];
+
+const maxNameBytes = 31;
+
+/** The names in lower case, by id; the first stands for every name that is not listed. */
+const nameTexts: readonly string[] = ["", ...Object.keys(field).map(kebab)];
+
+/** By length and first letter the first id, by id the next with both the same, and by id the name's bytes. */
+const firstIds = new Uint8Array((maxNameBytes + 1) * 32);
+const nextIds = new Uint8Array(nameTexts.length);
+const letters = new Uint8Array(nameTexts.length * 32);
+
+for (let id = 1; id < nameTexts.length; id++) {
+  const text = nameTexts[id] as string;
+  for (let at = 0; at < text.length; at++) letters[id * 32 + at] = text.charCodeAt(at);
+  const slot = text.length * 32 + (text.charCodeAt(0) & 31);
+  nextIds[id] = firstIds[slot] as number;
+  firstIds[slot] = id;
+}
+
+/** The id of the name `bytes[start, end)`, in any case; 0 when it is not listed. */
+export function fieldIdOf(bytes: Uint8Array, start: number, end: number): FieldId | 0 {
+  const length = end - start;
+  if (length > maxNameBytes || length === 0) return 0;
+  let id = firstIds[length * 32 + ((bytes[start] as number) & 31)] as number;
+  while (id !== 0) {
+    const from = id * 32;
+    let at = length - 1;
+    // The bit makes capitals small and leaves `-` as it is; no other byte of a token becomes a letter or `-` by it.
+    while (at >= 0 && ((bytes[start + at] as number) | 0x20) === letters[from + at]) at--;
+    if (at < 0) return id as FieldId;
+    id = nextIds[id] as number;
+  }
+  return 0;
+}
+
+/** The id of a name in lower case. */
+export function fieldIdOfName(name: string): FieldId | 0 {
+  const id = nameTexts.indexOf(name);
+  return id > 0 ? (id as FieldId) : 0;
+}
+
+/** True when `bytes[start, end)` is `name` (given in lower case) in any case. */
+export function sameName(bytes: Uint8Array, start: number, end: number, name: string): boolean {
+  if (end - start !== name.length) return false;
+  for (let at = name.length - 1; at >= 0; at--) {
+    if (lower(bytes[start + at] as number) !== name.charCodeAt(at)) return false;
+  }
+  return true;
+}
+
+/** A byte of ASCII in lower case. */
+export function lower(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`);
+}
