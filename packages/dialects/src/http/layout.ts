@@ -93,10 +93,10 @@ export function serviceFromText(text: string): string | undefined {
 
 /**
  * The service that a path names: as one segment with everything percent-encoded, as `PROTOCOL/NAME:VERSION:GROUP` as it stands, or short.
- * The canonical text has percent-encoding of its own, so what can be read as it stands is.
+ * The canonical text has percent-encoding of its own, so one that shows its colons is read as it stands.
  */
 export function serviceFromPath(path: string): string | undefined {
-  const asItStands = path.includes("/") ? serviceFromText(path) : undefined;
+  const asItStands = path.includes("/") && path.includes(":") ? serviceFromText(path) : undefined;
   if (asItStands !== undefined) return asItStands;
   try {
     return serviceFromText(decodeURIComponent(path));

@@ -214,10 +214,10 @@ export class Leases {
       const { held } = taken;
       lease.held = held;
       const former = held.lease;
+      const wasInForce = former.state.kind === "in-force";
       held.lease = lease;
-      this.#drop(former, former.id === id ? { kind: "ended" } : { kind: "superseded" });
-      if (held.instance === instance)
-        this.#change(lease, former.state.kind === "in-force" ? { kind: "in-force" } : lease.state);
+      this.#drop(former, { kind: "superseded" });
+      if (held.instance === instance) this.#change(lease, wasInForce ? { kind: "in-force" } : lease.state);
       else this.#update(held, instance);
     }
     this.#leases.set(id, lease);
