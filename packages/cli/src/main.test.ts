@@ -205,32 +205,6 @@ test("status finds a part wherever its state is", async () => {
   assert.ok(stdout.includes(join(home.path, "else where")), stdout);
 });
 
-test("status reads what a part adds without knowing it, and foreign text cannot move the cursor", async () => {
-  const { renderReport } = await import("./status/render.ts");
-  const text = renderReport({
-    part: "sidecar",
-    version: "1",
-    pid: 7,
-    uptime: 93_784,
-    warnings: ["open\u001b[2J"],
-    status: {
-      newFact: 3,
-      upstream: { open: 1 },
-      services: [
-        { name: "a\u001b[31mb", bypassed: "" },
-        { name: "c", extra: { d: 1 } },
-      ],
-      none: [],
-    },
-  });
-  assert.match(text, /uptime {2}1d 2h/);
-  assert.match(text, /new fact {2}3/);
-  assert.match(text, /services \(2\)/);
-  assert.match(text, /NAME/);
-  assert.ok(!text.includes("BYPASSED"));
-  assert.ok(!text.includes("\u001b"));
-});
-
 test("waits between restarts are a second at most for the first six deaths, then longer", async () => {
   const { restartWaitMs } = await import("./run/supervise.ts");
   const waits = Array.from({ length: 20 }, (_, index) => restartWaitMs(index + 1));

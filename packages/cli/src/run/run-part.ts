@@ -11,6 +11,7 @@ import { openState } from "@dualmesh/base/state/state";
 import { exitCodes } from "../exit-codes.ts";
 import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
+import { quietCompilers } from "./quiet-compilers.ts";
 import { nextSignal } from "./signals.ts";
 
 export interface RunOptions<Config> {
@@ -86,5 +87,6 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
   log.info({ reason }, "ending in order; a second signal ends at once");
   await scope.end();
   log.info({}, "ended");
+  await quietCompilers(clock);
   return exitCodes.ok;
 }

@@ -1,4 +1,5 @@
 /** `dualmesh status`: what runs, as people or programs read it. It only reads: an admin port, or the control sockets of this machine. */
+import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import type { Command, FlagValues } from "../command.ts";
@@ -25,7 +26,10 @@ export const statusCommand: Command = {
 async function run(flags: FlagValues): Promise<number> {
   const reports = await gather(flags);
   if (flags.has("json")) process.stdout.write(`${JSON.stringify(reports, null, 2)}\n`);
-  else process.stdout.write(reports.map(renderReport).join("\n"));
+  else {
+    const wall = systemClock.wall();
+    process.stdout.write(reports.map((report) => renderReport(report, wall)).join("\n"));
+  }
   return exitCodes.ok;
 }
 

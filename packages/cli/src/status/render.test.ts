@@ -1,0 +1,104 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { renderReport } from "./render.ts";
+
+const wall = 1_795_486_790_000;
+const part = { part: "sidecar", version: "1", pid: 7, uptime: 93_784, state: "/s", admin: "127.0.0.1:1", warnings: [] };
+
+test("status reads what a part adds without knowing it, and foreign text cannot move the cursor", () => {
+  const text = renderReport(
+    {
+      ...part,
+      warnings: ["open\u001b[2J"],
+      status: {
+        newFact: 3,
+        upstream: { open: 1 },
+        services: [
+          { name: "a\u001b[31mb", bypassed: "", size: 1 },
+          { name: "c", extra: { d: 1 }, size: 2 },
+        ],
+        none: [],
+      },
+    },
+    wall,
+  );
+  assert.match(text, /uptime +1d 2h/);
+  assert.match(text, /new fact {2}3/);
+  assert.match(text, /upstream open {2}1/);
+  assert.match(text, /services \(2\)/);
+  assert.match(text, /NAME/);
+  assert.ok(!text.includes("BYPASSED"));
+  assert.ok(!text.includes("none"));
+  assert.ok(!text.includes("\u001b"));
+});
+
+test("times are ages, truths are words, and a time that has not come is nothing", () => {
+  const feed = { kind: "service", name: "bolt/a:1.0:", size: 2, digest: "0f", answered: true, held: false };
+  const text = renderReport(
+    {
+      ...part,
+      status: {
+        directory: {
+          settled: true,
+          feeds: [
+            { ...feed, freshSince: wall - 12_000 },
+            { ...feed, freshSince: 0 },
+            { ...feed, freshSince: wall - 600_000 },
+            { ...feed, freshSince: wall - 3 * 86_400_000 },
+            { ...feed, freshSince: wall + 5_000 },
+          ],
+          counts: { connects: 1, gaps: 0, heldAnswers: 2 },
+        },
+      },
+    },
+    wall,
+  );
+  assert.match(text, /directory restart window over {2}yes/);
+  assert.match(text, /directory subscriptions \(5\)\n {4}KIND +NAME +SIZE +ANSWERED +HELD BACK +FRESH SINCE\n/);
+  for (const age of ["12 s ago", "10 min ago", "3 days ago", " 0 s ago"]) assert.ok(text.includes(age), age);
+  assert.match(text, /directory counts: connects 1, held answers 2\n/);
+  assert.ok(!text.includes(String(wall).slice(0, 6)));
+  assert.ok(!/DIGEST|true|false|gaps/.test(text));
+});
+
+test("no cell holds JSON: what a row holds becomes a table of its own, or a few words", () => {
+  const text = renderReport(
+    {
+      ...part,
+      status: {
+        face: {
+          provided: [
+            { service: "bolt/a:1.0:", appPort: 1, health: { state: "accepting", host: "h", port: 1, since: wall } },
+          ],
+          wanted: [
+            {
+              service: "dubbo/b::",
+              subscribers: 1,
+              bypassed: [
+                { address: "10.0.0.1:1", reason: "protocol tri" },
+                { address: "10.0.0.2:1", reason: "" },
+              ],
+              shown: Array.from({ length: 30 }, (_, at) => `10.0.1.${at}:20880`),
+            },
+          ],
+        },
+        doors: [
+          {
+            dialect: "zookeeper",
+            port: 12_181,
+            sessions: [{ id: "1", remote: "r", application: "shop", bypassed: [] }],
+          },
+          { dialect: "mesh", port: 13_330, sessions: [] },
+        ],
+      },
+    },
+    wall,
+  );
+  assert.ok(!/[{}[\]"]/.test(text), text);
+  assert.match(text, /provided services \(1\)\n.*HEALTH\n.*accepting\n/);
+  assert.match(text, /consumed services \(1\)/);
+  assert.match(text, /10\.0\.0\.1:1 \(protocol tri\), 10\.0\.0\.2:1/);
+  assert.match(text, /10\.0\.1\.2:20880 and 27 more/);
+  assert.match(text, /doors \(2\)\n {4}DOOR +PORT\n {4}zookeeper {2}12181\n {4}mesh +13330\n/);
+  assert.match(text, /zookeeper sessions \(1\)\n {4}ID +REMOTE +APPLICATION\n {4}1 +r +shop\n/);
+});
