@@ -10,7 +10,7 @@ import { FrameError } from "@dualmesh/wire/codec";
 import { type Channel, FrameCutter } from "@dualmesh/wire/stream/channel";
 import { decodeMessage } from "@dualmesh/wire/stream/decode";
 import { encodeMessage } from "@dualmesh/wire/stream/encode";
-import { helloTimeoutMs, maxStreamFrameBytes, silentPings } from "@dualmesh/wire/stream/limits";
+import { frameTimeoutMs, helloTimeoutMs, maxStreamFrameBytes, silentPings } from "@dualmesh/wire/stream/limits";
 import type { Hello, HelloAck, StreamMessage } from "@dualmesh/wire/stream/messages";
 import type { Dial } from "./tcp.ts";
 
@@ -18,6 +18,9 @@ const firstDelayMs = 100;
 const largestDelayMs = 2_000;
 /** A connection that lasted this long was a good one: the next attempt after it comes soon. */
 const goodAfterMs = 5_000;
+/** Whatever period a registry names, silence is looked for no more and no less often than this. */
+const shortestPingMs = 100;
+const longestPingMs = 60_000;
 
 export type LinkState = "waiting" | "connecting" | "connected" | "taken-over" | "closed";
 
@@ -39,6 +42,7 @@ export interface LinkOptions {
 export class Link {
   readonly #options: LinkOptions;
   #channel: Channel | undefined;
+  #cutter: FrameCutter | undefined;
   #state: LinkState = "waiting";
   #ack: HelloAck | undefined;
   #attempt = 0;
@@ -50,7 +54,7 @@ export class Link {
   #silence: Timer | undefined;
   #warned = false;
   lastError = "";
-  readonly counts = { connects: 0, failures: 0, malformed: 0, silent: 0 };
+  readonly counts = { connects: 0, failures: 0, malformed: 0, silent: 0, slowFrames: 0 };
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -122,7 +126,7 @@ export class Link {
         if (this.#channel !== channel) return;
         this.#heardAt = clock.now();
         try {
-          cutter.read(bytes);
+          cutter.read(bytes, this.#heardAt);
         } catch (error) {
           if (!(error instanceof FrameError)) throw error;
           this.counts.malformed++;
@@ -133,6 +137,7 @@ export class Link {
       closed: (reason) => this.#down(channel, reason),
     });
     this.#channel = channel;
+    this.#cutter = cutter;
     this.#deadline = clock.after(helloTimeoutMs, () => this.drop("no answer to the hello"));
   }
 
@@ -156,14 +161,22 @@ export class Link {
     this.counts.connects++;
     this.#warned = false;
     this.lastError = "";
-    const silentMs = Math.max(ack.limits.pingMs, 100) * silentPings;
-    this.#silence = clock.every(Math.max(ack.limits.pingMs, 100), () => {
-      if (clock.now() - this.#heardAt <= silentMs) return;
-      this.counts.silent++;
-      this.drop("the registry is silent");
-    });
+    const pingMs = Math.min(Math.max(ack.limits.pingMs, shortestPingMs), longestPingMs);
+    this.#silence = clock.every(pingMs, () => this.#look(pingMs));
     log.info({ registry: this.address, epoch: ack.epoch, resumed: ack.resumed }, "connected to the registry");
     this.#options.onOpen(ack);
+  }
+
+  /** Every byte is a sign of life, but a frame that never ends holds its memory and all that comes behind it. */
+  #look(pingMs: number): void {
+    const now = this.#options.clock.now();
+    if (now - this.#heardAt > pingMs * silentPings) {
+      this.counts.silent++;
+      this.drop("the registry is silent");
+    } else if ((this.#cutter?.unfinishedMs(now) ?? 0) > frameTimeoutMs) {
+      this.counts.slowFrames++;
+      this.drop(`the registry did not end a frame within ${frameTimeoutMs} ms`);
+    }
   }
 
   #down(channel: Channel | undefined, reason: string): void {
@@ -192,6 +205,7 @@ export class Link {
 
   #release(): void {
     this.#channel = undefined;
+    this.#cutter = undefined;
     this.#deadline?.cancel();
     this.#silence?.cancel();
   }

@@ -13,6 +13,7 @@ import type { StreamFrame } from "@dualmesh/wire/stream/codec";
 import { decodeMessage } from "@dualmesh/wire/stream/decode";
 import { encodeMessage } from "@dualmesh/wire/stream/encode";
 import {
+  frameTimeoutMs,
   helloTimeoutMs,
   maxHelloFrameBytes,
   maxStreamFrameBytes,
@@ -70,6 +71,7 @@ export interface StreamCounts {
   resumed: number;
   slowConsumers: number;
   silent: number;
+  slowFrames: number;
   resyncs: number;
 }
 
@@ -129,7 +131,7 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     if (this.#closed) return;
     this.#heardAt = this.#host.clock.now();
     try {
-      this.#cutter.read(bytes);
+      this.#cutter.read(bytes, this.#heardAt);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.#host.counts.malformed++;
@@ -142,6 +144,9 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
     if (this.#closed) return;
     if (this.#paused) {
       this.#paused = false;
+      // What was not read is no silence of the client's.
+      this.#heardAt = this.#host.clock.now();
+      this.#cutter.restartFrameTime(this.#heardAt);
       this.#channel.resume();
     }
     this.#queue.drained();
@@ -328,16 +333,23 @@ export class StreamConnection implements ChannelEvents, SessionConnection {
   }
 
   #onPingTime(): void {
-    const { clock, config, counts } = this.#host;
+    const { clock, config, counts, told } = this.#host;
+    const now = clock.now();
     if (this.#queue.stuck(config.slowConsumerMs)) {
       counts.slowConsumers++;
       const fields = { remote: this.remote, queued: this.queuedBytes };
-      this.#host.told.warn(hostOf(this.remote), fields, "a consumer does not read and is cut");
+      told.warn(hostOf(this.remote), fields, "a consumer does not read and is cut");
       return this.#cut("slow-consumer", `nothing was taken for ${config.slowConsumerMs} ms`);
     }
-    if (clock.now() - this.#heardAt > config.pingMs * silentPings && !this.#paused) {
+    if (now - this.#heardAt > config.pingMs * silentPings && !this.#paused) {
       counts.silent++;
       return this.#cut("silent", `nothing was heard for ${silentPings} pings`);
+    }
+    if (this.#cutter.unfinishedMs(now) > frameTimeoutMs && !this.#paused) {
+      counts.slowFrames++;
+      const fields = { remote: this.remote, held: this.#cutter.heldBytes };
+      told.warn(hostOf(this.remote), fields, "a client does not end a frame and is cut");
+      return this.#cut("silent", `a frame was not whole within ${frameTimeoutMs} ms`);
     }
     this.#ping();
   }

@@ -268,6 +268,7 @@ function newCounts(): StreamCounts {
     resumed: 0,
     slowConsumers: 0,
     silent: 0,
+    slowFrames: 0,
     resyncs: 0,
   };
 }

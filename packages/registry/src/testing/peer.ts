@@ -70,7 +70,7 @@ export class Peer {
       return true;
     });
     this.socket.on("data", (bytes) => {
-      cutter.read(bytes);
+      cutter.read(bytes, 0);
       this.#wake();
     });
     this.socket.on("error", () => {}); // a reset is one of the ends that tests expect

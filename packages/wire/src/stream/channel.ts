@@ -51,6 +51,9 @@ export class FrameCutter {
   #held = 0;
   /** Bytes that the partial frame is known to need. */
   #need = 0;
+  /** When the partial frame began. */
+  #since = 0;
+  #now = 0;
 
   /** `onFrame` returns false when it wants no more; a frame is valid during the call only. */
   constructor(
@@ -67,8 +70,22 @@ export class FrameCutter {
     return this.#held;
   }
 
-  /** Raises `FrameError` on malformed bytes; the connection must then be closed. Returns false once no more was wanted. */
-  read(bytes: Buffer): boolean {
+  /** For how long, at `now`, a frame has been waiting for its last byte; 0 when none is incomplete. */
+  unfinishedMs(now: number): number {
+    return this.#held === 0 ? 0 : now - this.#since;
+  }
+
+  /** Counts the time of an incomplete frame from `now` on: what lay before was not its sender's doing. */
+  restartFrameTime(now: number): void {
+    this.#since = now;
+  }
+
+  /**
+   * Takes what arrived at `now`. Raises `FrameError` on malformed bytes; the connection must then be closed. Returns false once no more
+   * was wanted.
+   */
+  read(bytes: Buffer, now: number): boolean {
+    this.#now = now;
     let at = 0;
     while (this.#held > 0) {
       if (at === bytes.length) return true;
@@ -113,6 +130,7 @@ export class FrameCutter {
   }
 
   #keep(bytes: Buffer, from: number, to: number): void {
+    if (this.#held === 0) this.#since = this.#now;
     const size = this.#held + to - from;
     if (size > this.#partial.length) {
       const capacity = Math.max(size, Math.min(this.#need, this.#partial.length * 2));

@@ -38,5 +38,7 @@ export const registryIdBytes = 16;
 
 /** How long an accepted connection may take to say its whole hello, and the registry to acknowledge it. */
 export const helloTimeoutMs = 5_000;
+/** How long a frame may take from its first byte to its last, however many come between. A slow link carries the largest in this at 280 kbit/s. */
+export const frameTimeoutMs = 30_000;
 /** A peer from which nothing was heard for this many ping periods is gone. */
 export const silentPings = 3;

@@ -199,7 +199,7 @@ describe("the frame cutter", () => {
           });
           for (let at = 0, turn = 0; at < bytes.length; turn++) {
             const size = sizes[turn % sizes.length] as number;
-            assert.ok(cutter.read(Buffer.from(bytes.subarray(at, at + size))));
+            assert.ok(cutter.read(Buffer.from(bytes.subarray(at, at + size)), 0));
             at += size;
           }
           assert.deepEqual(got, frames);
@@ -213,22 +213,39 @@ describe("the frame cutter", () => {
     const budget = new PartialBytes(45);
     const frame = encodeMessage({ type: "goodbye", reason: "orderly", text: "x".repeat(30) });
     const cutters = [0, 1].map(() => new FrameCutter(maxStreamFrameBytes, () => true, budget));
-    cutters[0]?.read(frame.subarray(0, 30));
+    cutters[0]?.read(frame.subarray(0, 30), 0);
     assert.ok(budget.used >= 30 && budget.used <= 45);
-    assert.throws(() => cutters[1]?.read(frame.subarray(0, 20)), FrameError);
+    assert.throws(() => cutters[1]?.read(frame.subarray(0, 20), 0), FrameError);
     cutters[0]?.close();
     assert.equal(budget.used, 0);
-    cutters[1]?.read(frame.subarray(0, 10));
-    cutters[1]?.read(frame.subarray(10));
+    cutters[1]?.read(frame.subarray(0, 10), 0);
+    cutters[1]?.read(frame.subarray(10), 0);
     assert.equal(budget.used, 0);
+  });
+
+  it("says for how long a frame has been incomplete, from its own first byte", () => {
+    const frame = encodeMessage({ type: "goodbye", reason: "orderly", text: "x".repeat(30) });
+    const cutter = new FrameCutter(maxStreamFrameBytes, () => true);
+    cutter.read(frame, 1);
+    assert.equal(cutter.unfinishedMs(50), 0);
+    cutter.read(frame.subarray(0, 1), 100);
+    for (let at = 1; at < frame.length - 1; at++) cutter.read(frame.subarray(at, at + 1), 100 + at);
+    assert.equal(cutter.unfinishedMs(200), 100);
+    const endAndBegin = Buffer.concat([frame.subarray(-1), frame.subarray(0, 5)]);
+    cutter.read(endAndBegin, 300);
+    assert.equal(cutter.unfinishedMs(310), 10);
+    cutter.restartFrameTime(1_000);
+    assert.equal(cutter.unfinishedMs(1_001), 1);
+    cutter.read(frame.subarray(5), 2_000);
+    assert.equal(cutter.unfinishedMs(3_000), 0);
   });
 
   it("refuses a frame above its limit as soon as the length is there", () => {
     const head = Buffer.from([0xd5, 0x4d, 1, 1, 0, 0, 0, 0]);
     head.writeUInt32BE(maxHelloFrameBytes, 4);
     const cutter = new FrameCutter(maxHelloFrameBytes, () => true);
-    assert.throws(() => cutter.read(head), FrameError);
+    assert.throws(() => cutter.read(head, 0), FrameError);
     head.writeUInt32BE(0xffff_ffff, 4);
-    assert.throws(() => new FrameCutter(maxStreamFrameBytes, () => true).read(head), FrameError);
+    assert.throws(() => new FrameCutter(maxStreamFrameBytes, () => true).read(head, 0), FrameError);
   });
 });
