@@ -31,10 +31,16 @@ const directory = z.enum(directories).superRefine((value, context) => {
 });
 
 /** `host:port`, `[v6]:port`. */
-const address = z
-  .string()
-  .regex(/^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/]{1,253}):\d{1,5}$/, "an address is host:port")
-  .refine((text) => Number(text.slice(text.lastIndexOf(":") + 1)) <= 65_535, "a port is at most 65535");
+const address = z.string().superRefine((text, context) => {
+  const [, portText = ""] = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/]{1,253}):(\d{1,5})$/.exec(text) ?? [];
+  const wrong =
+    portText === ""
+      ? "expected HOST:PORT of the registry's stream, as in 10.0.0.5:7710"
+      : Number(portText) < 1 || Number(portText) > 65_535
+        ? "expected a port from 1 to 65535 after the colon, as in 10.0.0.5:7710"
+        : undefined;
+  if (wrong !== undefined) context.addIssue({ code: "custom", message: wrong });
+});
 
 const registry = z
   .strictObject({
@@ -114,8 +120,26 @@ const timeouts = z
     deadMs: milliseconds(1_000, hour)
       .default(45_000)
       .describe("an endpoint that was silent for so long, although asked, is given up"),
+    httpHeadMs: milliseconds(100, 600_000)
+      .default(10_000)
+      .describe("from the first byte of an HTTP request's head to its last"),
+    httpBodyMs: milliseconds(100, hour)
+      .default(30_000)
+      .describe("without a byte of a request's body, or of a response taken, its connection is closed"),
+    httpKeepAliveMs: milliseconds(1_000, 24 * hour)
+      .default(75_000)
+      .describe("a caller's HTTP connection is kept between two requests"),
+    httpIdleMs: milliseconds(0, hour)
+      .default(4_000)
+      .describe("an HTTP connection to an application is kept between two requests; less than its server keeps it"),
     readOnlyMs: milliseconds(0, hour).default(30_000).describe("an endpoint that said it is leaving is passed over"),
     waitMs: milliseconds(0, 60_000).default(1_000).describe("a call to a service of which nothing is known yet waits"),
+  })
+  .superRefine(({ defaultMs, maxMs }, context) => {
+    if (defaultMs <= maxMs) return;
+    const issue = (key: string, message: string): void => context.addIssue({ code: "custom", path: [key], message });
+    issue("defaultMs", `${defaultMs} ms are more than timeouts.maxMs allows (${maxMs}); lower this or raise that`);
+    issue("maxMs", `${maxMs} ms are less than timeouts.defaultMs asks for (${defaultMs}); raise this or lower that`);
   })
   .prefault({});
 
@@ -142,6 +166,9 @@ const limits = z
     waitingCalls: count(0, 1_000_000)
       .default(1_000)
       .describe("calls that wait for a service; beyond, they are refused"),
+    httpConnections: count(1, 100_000)
+      .default(1_024)
+      .describe("HTTP connections to one endpoint; beyond, calls are refused"),
     replayBytes: count(64 * kibibyte, gibibyte)
       .default(2 * mebibyte)
       .describe("the last requests, kept for another provider if theirs turns out to be gone"),

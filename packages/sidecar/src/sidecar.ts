@@ -178,6 +178,7 @@ class Assembly {
         if (service !== undefined) this.#face?.ensure(service);
         return service;
       },
+      ensure: (service) => this.#face?.ensure(service),
       localApplication: () => this.#onlyApplication(),
       suspect: (host, port) => this.#face?.suspect(host, port),
     });

@@ -13,6 +13,8 @@ export interface Endpoint {
   /** Wall time in milliseconds, 0 when unknown. */
   readonly startedAt: number;
   readonly security: "plain";
+  /** `host:port` as the application is called without a mesh, where that differs from where it is called now (HTTP's `Host`). */
+  readonly authority?: string;
   /** The application itself, or its sidecar, which says so when the application never saw a request. */
   readonly mode: "sdk" | "mesh";
 }
@@ -29,7 +31,7 @@ export interface EndpointCell {
 export interface ServiceRoute {
   /** Canonical service text. */
   readonly service: string;
-  /** `bolt`, `dubbo`. */
+  /** `bolt`, `dubbo`, `http`, … */
   readonly protocol: string;
   /** What the codec reads from a request's head: Bolt `interface:version[:uniqueId]`, Dubbo `path:version`. */
   readonly head: string;

@@ -32,6 +32,8 @@ export class Downstream implements TransportEvents {
   readonly direction: Direction;
   readonly table: RouteTable;
   readonly transport: Transport;
+  /** The service whose own address was called, where there is one. */
+  readonly service: string | undefined;
   readonly #context: DownstreamContext;
   /** Undefined until the first bytes have said which it is. */
   way: Way | undefined;
@@ -40,11 +42,18 @@ export class Downstream implements TransportEvents {
   #activeMs: number;
   closed = false;
 
-  constructor(transport: Transport, direction: Direction, table: RouteTable, context: DownstreamContext) {
+  constructor(
+    transport: Transport,
+    direction: Direction,
+    table: RouteTable,
+    context: DownstreamContext,
+    service?: string,
+  ) {
     this.transport = transport;
     this.direction = direction;
     this.table = table;
     this.#context = context;
+    this.service = service;
     this.#activeMs = context.now();
   }
 
@@ -73,8 +82,8 @@ export class Downstream implements TransportEvents {
     this.way?.onDrain();
   }
 
-  onPeerEnd(): void {
-    this.way?.onEnd();
+  onPeerEnd(): boolean {
+    return this.way?.onEnd() ?? false;
   }
 
   onClose(_reason: string): void {
@@ -91,6 +100,7 @@ export class Downstream implements TransportEvents {
 
   /** Once a second: closes what is stuck in the middle of a frame, or has said nothing for too long. */
   sweep(nowMs: number): void {
+    if (this.way?.sweep !== undefined) return this.way.sweep(nowMs);
     const { frameMs, idleMs } = this.#context.limits;
     if ((this.way?.heldBytes ?? this.#first.length) === 0) this.#unfinishedSinceMs = 0;
     else if (this.#unfinishedSinceMs === 0) this.#unfinishedSinceMs = nowMs;

@@ -1,15 +1,16 @@
 /**
  * One exchange: a request and what answers it. The record lives from the request's last byte to the answer, the deadline or the loss
- * of the caller, whichever is first. Frame protocols give request and answer whole; streamed ones (`MessageCodec`) will give them as
- * head, data with credit, trailers, end or cancel through `ExchangeStream`. docs/adr/0003 walks an HTTP/2 stream through these types.
+ * of the caller, whichever is first. Frame protocols give request and answer whole; streamed ones give them as head, data with credit, trailers,
+ * end or cancel (http-exchange.ts; docs/adr/0003 walks an HTTP/2 stream through these types).
  */
 import type { WheelEntry } from "@dualmesh/base/timer-wheel";
 import type { MessageEvents } from "@dualmesh/wire/codec";
-import { frameKind, type PendingHead, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
+import { frameKind, type PendingHead, type ReplyReason, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { Series } from "../metrics.ts";
+import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { InFlight } from "../upstream/pending.ts";
-import type { EndpointPool } from "../upstream/pool.ts";
-import type { Replayable } from "./replay.ts";
+import type { FramePool } from "../upstream/pool.ts";
+import type { Replayable, ReplayRing } from "./replay.ts";
 import type { Route } from "./routes.ts";
 
 /** Who asked, as far as an exchange needs to know. */
@@ -22,23 +23,15 @@ export interface Caller {
   reply(bytes: Buffer, start: number, end: number): void;
 }
 
-export class Exchange implements WheelEntry, InFlight, PendingHead, Replayable {
+export abstract class Exchange implements WheelEntry {
   wheelPrevious: WheelEntry | null = null;
   wheelNext: WheelEntry | null = null;
   wheelDue = 0;
-  upstreamId = 0;
-  readonly caller: Caller;
-  readonly codec: RpcCodec;
+  /** Canonical text of what is called. */
+  readonly service: string;
   /** Undefined while nothing is known of the service. */
   route: Route | undefined;
-  series: Series;
-  /** The request's own id and what an answer must repeat. */
-  readonly id: number;
-  readonly idHigh: number;
-  readonly version: number;
-  readonly serialization: number;
-  readonly flags: number;
-  readonly oneway: boolean;
+  readonly series: Series;
   readonly startedMs: number;
   readonly deadlineMs: number;
   /** The request itself while it waits for a connection or for the first answer about its service; undefined once sent. */
@@ -48,28 +41,77 @@ export class Exchange implements WheelEntry, InFlight, PendingHead, Replayable {
   /** The pool that it was given to, and the one before that could not be reached. */
   pool: EndpointPool | undefined = undefined;
   tried: EndpointPool | undefined = undefined;
-  replayAt = -1;
-  replaySize = 0;
   ended = false;
 
+  constructor({ service, series, route, startedMs, deadlineMs }: ExchangeOrigin) {
+    this.service = service;
+    this.series = series;
+    this.route = route;
+    this.startedMs = startedMs;
+    this.deadlineMs = deadlineMs;
+  }
+
+  /** Nobody waits for an answer, and none comes. */
+  abstract readonly oneway: boolean;
+  /** The caller has gone. */
+  abstract readonly callerGone: boolean;
+  /**
+   * Gives the request, whole or what there is of it in `bytes[start, start + size)`, to an endpoint. `replay`: it may have to be given to another
+   * one later, and is kept there. False when the endpoint takes no more.
+   */
+  abstract sendTo(pool: EndpointPool, bytes: Buffer, start: number, size: number, replay?: ReplayRing): boolean;
+  /** Answers in the provider's place. */
+  abstract answer(reason: ReplyReason, text: string): void;
+}
+
+/** Of a protocol of whole frames. */
+export class FrameExchange extends Exchange implements InFlight, PendingHead, Replayable {
+  upstreamId = 0;
+  readonly caller: Caller;
+  readonly codec: RpcCodec;
+  /** The request's own id and what an answer must repeat. */
+  readonly id: number;
+  readonly idHigh: number;
+  readonly version: number;
+  readonly serialization: number;
+  readonly flags: number;
+  readonly oneway: boolean;
+  replayAt = -1;
+  replaySize = 0;
+
   constructor(caller: Caller, frame: RpcFrame, origin: ExchangeOrigin) {
+    super(origin);
     const codec = caller.codec;
     this.caller = caller;
     this.codec = codec;
-    this.series = origin.series;
-    this.route = origin.route;
     this.id = frame.id;
     this.idHigh = frame.idHigh;
     this.version = frame.version;
     this.serialization = frame.serialization;
     this.flags = codec.replyFlags(frame);
     this.oneway = frame.kind === frameKind.oneway;
-    this.startedMs = origin.startedMs;
-    this.deadlineMs = origin.deadlineMs;
+  }
+
+  get callerGone(): boolean {
+    return this.caller.closed;
+  }
+
+  sendTo(pool: EndpointPool, bytes: Buffer, start: number, size: number, replay?: ReplayRing): boolean {
+    replay?.keep(this, bytes, start, size);
+    // The pools of a protocol of whole frames are such pools.
+    const connection = (pool as FramePool).connectionFor(size, this.caller.writer);
+    return connection.send(this, bytes, start, size) === undefined;
+  }
+
+  answer(reason: ReplyReason, text: string): void {
+    if (this.oneway || this.caller.closed) return;
+    const reply = this.codec.errorReplyTo(this, reason, text);
+    this.caller.reply(reply, 0, reply.length);
   }
 }
 
 export interface ExchangeOrigin {
+  readonly service: string;
   readonly series: Series;
   readonly route: Route | undefined;
   readonly startedMs: number;

@@ -100,7 +100,9 @@ export class FrameWay implements Way, Caller {
     this.#unreadReplies = 0;
   }
 
-  onEnd(): void {}
+  onEnd(): boolean {
+    return false;
+  }
 
   onClose(): void {
     this.closed = true;

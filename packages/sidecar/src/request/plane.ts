@@ -9,19 +9,23 @@ import { type DataMetrics, gaugesOfProcess } from "../metrics.ts";
 import type { EndpointCell, Snapshot } from "../snapshot.ts";
 import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
-import { type EndpointEvents, type EndpointPool, Pools, type UpstreamLimits } from "../upstream/pool.ts";
+import type { EndpointEvents, EndpointPool } from "../upstream/endpoint-pool.ts";
+import type { HttpUpstreamLimits } from "../upstream/http-pool.ts";
+import type { UpstreamLimits } from "../upstream/pool.ts";
+import { Pools } from "../upstream/pools.ts";
 import { Downstream, type DownstreamContext, type DownstreamLimits } from "./downstream.ts";
 import { frameProtocol } from "./frame-way.ts";
+import { type HttpLimits, httpProtocol } from "./http-way.ts";
 import { type RequestLimits, type RequestOptions, Requests } from "./request.ts";
 import { Routing } from "./routes.ts";
 
-export interface DataLimits extends UpstreamLimits, DownstreamLimits, RequestLimits {
+export interface DataLimits extends UpstreamLimits, HttpUpstreamLimits, DownstreamLimits, HttpLimits, RequestLimits {
   /** All partial frames together, and all requests that wait, in bytes each. */
   readonly partialFramesBytes: number;
   readonly heldBytes: number;
 }
 
-export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" | "localApplication"> {
+export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" | "ensure" | "localApplication"> {
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: DataMetrics;
@@ -30,6 +34,9 @@ export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" 
   /** An endpoint refused a connection or broke one: if it is an application of this host, it may be gone. */
   readonly suspect?: (host: string, port: number) => void;
 }
+
+/** Where a caller came in. */
+export type Entrance = "outbound" | { readonly service: string } | { readonly inboundPort: number };
 
 export class DataPlane implements EndpointEvents {
   readonly #options: DataPlaneOptions;
@@ -59,26 +66,39 @@ export class DataPlane implements EndpointEvents {
     this.#requests = requests;
     this.#pools = requests.pools;
     this.#routing = requests.routing;
-    const protocols = codecs.map((codec) =>
-      frameProtocol(codec, { metrics, limits, partialFrames, take: (caller, frame) => requests.take(caller, frame) }),
-    );
+    const now = (): number => clock.now();
+    const ways = { metrics, limits, partialFrames, now };
+    const protocols = [
+      ...codecs.map((codec) =>
+        frameProtocol(codec, { ...ways, take: (caller, frame) => requests.take(caller, frame) }),
+      ),
+      httpProtocol({ ...ways, take: (caller, head) => requests.takeHead(caller, head) }),
+    ];
     this.#downstreamContext = {
       metrics,
       limits,
       protocols,
-      now: () => clock.now(),
+      now,
       gone: (downstream) => void this.#downstreams.delete(downstream),
     };
     this.#sweep = clock.every(1_000, () => this.#sweepAll());
     this.#gauges();
   }
 
-  /** Takes a caller's connection: outbound, or inbound at a published port. */
-  accept(transport: Transport, from: "outbound" | { readonly inboundPort: number }): void {
+  /** Takes a caller's connection: at the outbound port, at the address of one service there, or at a published port. */
+  accept(transport: Transport, from: Entrance): void {
+    const context = this.#downstreamContext;
+    const { routing } = this.#requests;
     const downstream =
-      from === "outbound"
-        ? new Downstream(transport, "outbound", this.#routing.outbound, this.#downstreamContext)
-        : new Downstream(transport, "inbound", this.#routing.inbound(from.inboundPort), this.#downstreamContext);
+      from !== "outbound" && "inboundPort" in from
+        ? new Downstream(transport, "inbound", routing.inbound(from.inboundPort), context)
+        : new Downstream(
+            transport,
+            "outbound",
+            routing.outbound,
+            context,
+            from === "outbound" ? undefined : from.service,
+          );
     this.#downstreams.add(downstream);
     transport.open(downstream);
   }

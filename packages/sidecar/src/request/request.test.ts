@@ -315,7 +315,7 @@ test("bytes that belong to no protocol, and frames that make no sense, close the
   await using world = new TestPlane();
   world.apply();
   const stranger = await world.caller();
-  stranger.socket.write("GET / HTTP/1.1\r\n\r\n");
+  stranger.socket.write("\0\0\0\0 of no protocol");
   await stranger.until(() => stranger.closed, "closed");
   assert.equal(world.metrics.eventCount("unknown_protocol"), 1);
   const liar = await world.caller();

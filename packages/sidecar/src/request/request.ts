@@ -3,8 +3,10 @@
  * are decoded to frames where they lie (frame-way.ts). Then, here:
  *
  *   take        who calls; which service is meant; its route; may this caller call it; until when
+ *   takeHead    the same for HTTP, whose requests come in parts and name no service: the port does
  *   #forward    balance to an endpoint, and upstream; or #wait, when nobody has said yet who provides the service
  *   answered    observe, and reply; the other ends are sent, lost, refused, notSent and #expired
+ *   responding  the same for HTTP, whose other ends are finished, broken and abandoned
  *   #again      once more at another endpoint, when nothing was carried out at the first
  *   #end        counted, once
  *
@@ -12,12 +14,17 @@
  */
 import type { Clock } from "@dualmesh/base/clock";
 import { TimerWheel } from "@dualmesh/base/timer-wheel";
+import { type Http1Head, method } from "@dualmesh/wire/http1/head";
 import { frameKind, type ReplyReason, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { DataMetrics, Result } from "../metrics.ts";
 import type { PartialFrames } from "../transport/frame-reader.ts";
-import type { EndpointPool, ExchangeOwner, Pools } from "../upstream/pool.ts";
-import { Exchange } from "./exchange.ts";
+import type { EndpointPool } from "../upstream/endpoint-pool.ts";
+import type { ExchangeOwner } from "../upstream/pool.ts";
+import type { Pools } from "../upstream/pools.ts";
+import { type Exchange, FrameExchange } from "./exchange.ts";
 import type { FrameWay } from "./frame-way.ts";
+import { answers, HttpExchange, type HttpExchangeOwner, saysUnreached } from "./http-exchange.ts";
+import type { HttpWay } from "./http-way.ts";
 import { ReplayRing } from "./replay.ts";
 import type { Route, Routing } from "./routes.ts";
 import { Waiting } from "./waiting.ts";
@@ -39,6 +46,8 @@ export interface RequestOptions {
   readonly held: PartialFrames;
   /** A call came for a service that no snapshot names; returns its canonical text when it will be looked for. */
   readonly unknownService: (protocol: string, head: string, group: string) => string | undefined;
+  /** A call came for this service, which no snapshot names: it is looked for. */
+  readonly ensure: (service: string) => void;
   /** The local application when a request does not say which one it is. */
   readonly localApplication: () => string;
 }
@@ -54,7 +63,7 @@ const unreachedMs = 1_000;
 
 const deadlineTickMs = 16;
 
-export class Requests implements ExchangeOwner {
+export class Requests implements ExchangeOwner, HttpExchangeOwner {
   readonly #options: RequestOptions;
   readonly #clock: Clock;
   readonly #limits: RequestLimits;
@@ -64,6 +73,8 @@ export class Requests implements ExchangeOwner {
   readonly #deadlines: TimerWheel<Exchange>;
   readonly #waiting: Waiting;
   readonly #replay: ReplayRing;
+  /** Exchanges whose response has begun, and that have no deadline any more. */
+  #streaming = 0;
   /** Clock time of the last request from another host. */
   lastInboundMs: number;
 
@@ -117,7 +128,8 @@ export class Requests implements ExchangeOwner {
       return this.#reject(caller, frame, "denied", `${caller.source} may not call ${service}`, service);
 
     // Until when.
-    const exchange = new Exchange(caller, frame, {
+    const exchange = new FrameExchange(caller, frame, {
+      service,
       series: route?.series(caller.source) ?? table.seriesOf(caller.source, service, codec.protocol),
       route,
       startedMs: nowMs,
@@ -126,7 +138,59 @@ export class Requests implements ExchangeOwner {
 
     // Where to: now, or when somebody has said who provides it.
     if (route?.known) this.#forward(exchange, route, frame.bytes, frame.offset, frame.size);
-    else this.#wait(exchange, service, frame);
+    else this.#wait(exchange, frame.bytes, frame.offset, frame.size);
+  }
+
+  /** Takes a request whose head has come. The same steps; what follows the head goes where the head went. */
+  takeHead(caller: HttpWay, head: Http1Head): void {
+    const { direction, table, transport, protocol } = caller;
+    const nowMs = this.#clock.now();
+    if (direction === "inbound") this.lastInboundMs = nowMs;
+    head.retain();
+
+    // Who calls. No request says it.
+    if (caller.source === "") {
+      caller.source = direction === "inbound" ? "unknown" : this.#options.localApplication() || "unknown";
+      caller.isLoop = direction === "outbound" && this.pools.isOwnEnd(transport.remoteAddress, transport.remotePort);
+    }
+    if (caller.isLoop) {
+      this.#metrics.event("loop");
+      return this.#rejectHead(caller, "no-provider", "an endpoint of this service is the sidecar's own port");
+    }
+    if (head.method === method.CONNECT) return this.#rejectHead(caller, "unreadable", "CONNECT is not carried");
+
+    // Which service is meant: the one whose address or published port was called.
+    let route = direction === "inbound" ? table.only(protocol) : undefined;
+    const service = route?.service ?? caller.service;
+    if (service === undefined) {
+      const why =
+        direction === "inbound"
+          ? "no application with HTTP is published at this port"
+          : "an HTTP service is called at its own loopback address, which the sidecar's doors and its status say";
+      return this.#rejectHead(caller, "misdirected", why);
+    }
+    route ??= table.get(service);
+    if (route === undefined) this.#options.ensure(service);
+    else route.calledMs = nowMs;
+
+    // May this caller call it.
+    if (!authorise(caller.source, service))
+      return this.#rejectHead(caller, "denied", `${caller.source} may not call ${service}`, service);
+
+    // Until when its response must have begun.
+    const patienceMs = route !== undefined && route.timeoutMs > 0 ? route.timeoutMs : this.routing.defaultTimeoutMs;
+    const exchange = new HttpExchange(caller, head, this, {
+      service,
+      series: route?.series(caller.source) ?? table.seriesOf(caller.source, service, protocol),
+      route,
+      startedMs: nowMs,
+      deadlineMs: nowMs + patienceMs,
+    });
+    caller.exchange = exchange;
+
+    // Where to: now, or when somebody has said who provides it.
+    if (route?.known) this.#forward(exchange, route, nothing, 0, 0);
+    else this.#wait(exchange, nothing, 0, 0);
   }
 
   /** The first request of a connection: who calls, by which library, and whether it is this sidecar itself. */
@@ -152,8 +216,9 @@ export class Requests implements ExchangeOwner {
     return route !== undefined && route.timeoutMs > 0 ? route.timeoutMs : this.routing.defaultTimeoutMs;
   }
 
-  #wait(exchange: Exchange, service: string, frame: RpcFrame): void {
-    if (!this.#waiting.add(service, exchange, frame))
+  #wait(exchange: Exchange, bytes: Buffer, start: number, size: number): void {
+    const { service } = exchange;
+    if (!this.#waiting.add(service, exchange, bytes, start, size))
       return this.#fail(exchange, "overload", `too many calls wait for ${service} to be found`);
     this.#deadlines.add(exchange, Math.min(exchange.deadlineMs, exchange.startedMs + this.#limits.waitMs));
   }
@@ -181,15 +246,14 @@ export class Requests implements ExchangeOwner {
     if (exchange.wheelDue === 0 && !exchange.oneway) this.#deadlines.add(exchange, exchange.deadlineMs);
     exchange.pool = candidate.pool;
     // A sidecar says when its application never saw the request: then another provider may get it.
-    if (candidate.endpoint.mode === "mesh" && exchange.tried === undefined && route.endpointCount > 1)
-      this.#replay.keep(exchange, bytes, start, size);
-    const refusal = candidate.pool.connectionFor(size, exchange.caller.writer).send(exchange, bytes, start, size);
-    if (refusal !== undefined) this.refused(exchange, refusal);
+    const isReplayed = candidate.endpoint.mode === "mesh" && exchange.tried === undefined && route.endpointCount > 1;
+    if (!exchange.sendTo(candidate.pool, bytes, start, size, isReplayed ? this.#replay : undefined))
+      this.refused(exchange, "overload");
   }
 
   // ---- the way back ----
 
-  answered(exchange: Exchange, frame: RpcFrame): void {
+  answered(exchange: FrameExchange, frame: RpcFrame): void {
     if (exchange.caller.closed) {
       this.#metrics.event("reply_dropped");
       return this.#end(exchange, "cancelled");
@@ -202,12 +266,12 @@ export class Requests implements ExchangeOwner {
     this.#end(exchange, failed ? "error" : "ok");
   }
 
-  sent(exchange: Exchange): void {
+  sent(exchange: FrameExchange): void {
     this.#end(exchange, "ok");
   }
 
-  lost(exchange: Exchange, reason: string): void {
-    const why = `the connection to the provider of ${exchange.route?.service} broke before it answered (${reason})`;
+  lost(exchange: FrameExchange, reason: string): void {
+    const why = `the connection to the provider of ${exchange.service} broke before it answered (${reason})`;
     this.#fail(exchange, "unavailable", why);
   }
 
@@ -216,13 +280,12 @@ export class Requests implements ExchangeOwner {
     const waited = exchange.place === this.#waiting;
     exchange.place?.forget(exchange);
     exchange.place = undefined;
-    if (waited)
-      this.#fail(exchange, "no-provider", `no provider of ${exchange.route?.service ?? "this service"} is known yet`);
-    else this.#fail(exchange, "timeout", `${exchange.route?.service} did not answer in time`);
+    if (waited) this.#fail(exchange, "no-provider", `no provider of ${exchange.service} is known yet`);
+    else this.#fail(exchange, "timeout", `${exchange.service} did not answer in time`);
   }
 
   refused(exchange: Exchange, _why: "overload"): void {
-    this.#fail(exchange, "overload", `too many requests wait for the provider of ${exchange.route?.service}`);
+    this.#fail(exchange, "overload", `too many requests wait for the provider of ${exchange.service}`);
   }
 
   notSent(exchange: Exchange, pool: EndpointPool, reason: string): void {
@@ -235,10 +298,54 @@ export class Requests implements ExchangeOwner {
     this.#fail(exchange, "unreached", why);
   }
 
+  /** The head of an HTTP response has come: it is passed on, unless it says that another endpoint should get the request. */
+  responding(exchange: HttpExchange, head: Http1Head): boolean {
+    const { pool, route } = exchange;
+    if (pool?.endpoint.mode === "mesh" && route !== undefined && exchange.replayable && saysUnreached(head)) {
+      pool.avoidFor(unreachedMs);
+      if (exchange.tried === undefined && route.pick(pool) !== undefined) {
+        exchange.drop("the request goes elsewhere");
+        this.#again(exchange, route, pool, nothing);
+        return false;
+      }
+    }
+    this.#deadlines.remove(exchange);
+    this.#streaming++;
+    return true;
+  }
+
+  finished(exchange: HttpExchange): void {
+    exchange.release();
+    this.#end(exchange, exchange.failed ? "error" : "ok");
+    exchange.caller.over();
+  }
+
+  broken(exchange: HttpExchange, reason: string, malformed: boolean): void {
+    if (exchange.ended) return;
+    const { route } = exchange;
+    if (exchange.tunnel) {
+      this.#end(exchange, "ok");
+      exchange.caller.transport.end();
+    } else if (route !== undefined && !malformed && exchange.wasClosedAtRest) {
+      exchange.drop("sent anew");
+      this.#metrics.event("retry");
+      this.#forward(exchange, route, nothing, 0, 0);
+    } else {
+      const why = malformed ? "is no HTTP that could be passed on" : "broke off";
+      this.#fail(exchange, "unavailable", `the response of the provider of ${exchange.service} ${why} (${reason})`);
+    }
+  }
+
+  abandoned(exchange: HttpExchange): void {
+    exchange.place?.forget(exchange);
+    exchange.drop("the caller is gone");
+    this.#end(exchange, "cancelled");
+  }
+
   // ---- once more, and never again ----
 
   /** The answer says that the application never saw the request: another provider gets it, if its bytes are still at hand. */
-  #elsewhere(exchange: Exchange, frame: RpcFrame): boolean {
+  #elsewhere(exchange: FrameExchange, frame: RpcFrame): boolean {
     const { pool, route } = exchange;
     if (exchange.replayAt < 0 || pool === undefined || route === undefined || !exchange.codec.unreached(frame))
       return false;
@@ -261,11 +368,8 @@ export class Requests implements ExchangeOwner {
   /** Answers in the provider's place. */
   #fail(exchange: Exchange, result: ReplyReason, text: string): void {
     if (exchange.ended) return;
-    if (!exchange.oneway && !exchange.caller.closed) {
-      const reply = exchange.codec.errorReplyTo(exchange, result, text);
-      exchange.caller.reply(reply, 0, reply.length);
-    }
-    this.#end(exchange, exchange.caller.closed ? "cancelled" : resultOf(result));
+    this.#end(exchange, exchange.callerGone ? "cancelled" : resultOf(result));
+    exchange.answer(result, text);
   }
 
   /** Counted once, whatever happened. */
@@ -274,6 +378,7 @@ export class Requests implements ExchangeOwner {
     exchange.ended = true;
     exchange.place = undefined;
     this.#deadlines.remove(exchange);
+    if (exchange instanceof HttpExchange && exchange.responded) this.#streaming--;
     exchange.series.count(result, this.#clock.now() - exchange.startedMs);
   }
 
@@ -286,10 +391,17 @@ export class Requests implements ExchangeOwner {
     caller.reply(reply, 0, reply.length);
   }
 
+  #rejectHead(caller: HttpWay, reason: ReplyReason | "misdirected", text: string, service = "unknown"): void {
+    const result = reason === "misdirected" ? "unreadable" : resultOf(reason);
+    this.#metrics.series(caller.source, service, caller.protocol, caller.direction).count(result, 0);
+    const [status, error] = reason === "misdirected" ? misdirected : answers[reason];
+    caller.answer(status, error, text);
+  }
+
   // ---- the object itself ----
 
   get inFlight(): number {
-    return this.#deadlines.size;
+    return this.#deadlines.size + this.#streaming;
   }
 
   /** The services that requests wait for. */
@@ -303,6 +415,9 @@ export class Requests implements ExchangeOwner {
 }
 
 const maxSourceLength = 128;
+const nothing = Buffer.alloc(0);
+/** RFC 9110 section 15.5.20. */
+const misdirected = [421, "destination_not_found"] as const;
 
 /** The route of a request in the tables of the port that it came to. */
 function findRoute({ codec, direction, table }: FrameWay, frame: RpcFrame, head: string): Route | undefined {

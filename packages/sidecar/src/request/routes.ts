@@ -7,7 +7,8 @@ import type { Random } from "@dualmesh/base/random";
 import type { DataMetrics, Direction, Series } from "../metrics.ts";
 import type { EndpointCell, ServiceRoute, Snapshot } from "../snapshot.ts";
 import { Balancer, type Candidate } from "../upstream/balance.ts";
-import type { EndpointPool, Pools } from "../upstream/pool.ts";
+import type { EndpointPool } from "../upstream/endpoint-pool.ts";
+import type { Pools } from "../upstream/pools.ts";
 
 export interface RouteContext {
   readonly clock: Clock;

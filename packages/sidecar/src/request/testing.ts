@@ -23,6 +23,11 @@ export const testLimits: DataLimits = {
   stageReplies: 1_024,
   frameMs: 60_000,
   idleMs: 900_000,
+  httpConnections: 1_024,
+  httpIdleMs: 4_000,
+  httpHeadMs: 10_000,
+  httpBodyMs: 30_000,
+  httpKeepAliveMs: 75_000,
   partialFramesBytes: 64 << 20,
   heldBytes: 64 << 20,
   waitMs: 1_000,
@@ -194,6 +199,7 @@ export class TestPlane implements AsyncDisposable {
         this.asked.push(`${protocol} ${head} ${group}`);
         return undefined;
       },
+      ensure: (service) => void this.asked.push(service),
       localApplication: () => "local-app",
       ...options,
     });

@@ -2,7 +2,6 @@
  * Calls to services of which nothing is known yet. They wait a little, a bounded number of them in bounded memory, until a directory
  * has answered; the deadline that ends the wait is the caller's (request.ts).
  */
-import type { RpcFrame } from "@dualmesh/wire/rpc";
 import type { PartialFrames } from "../transport/frame-reader.ts";
 import type { Exchange } from "./exchange.ts";
 
@@ -22,9 +21,9 @@ export class Waiting {
   }
 
   /** Keeps a copy of the request; false when no more can wait. */
-  add(service: string, exchange: Exchange, frame: RpcFrame): boolean {
-    if (this.#serviceOf.size >= this.#limit || !this.#held.take(frame.size)) return false;
-    exchange.held = Buffer.from(frame.bytes.subarray(frame.offset, frame.offset + frame.size));
+  add(service: string, exchange: Exchange, bytes: Buffer, start: number, size: number): boolean {
+    if (this.#serviceOf.size >= this.#limit || !this.#held.take(size)) return false;
+    exchange.held = Buffer.from(bytes.subarray(start, start + size));
     exchange.place = this;
     this.#serviceOf.set(exchange, service);
     const set = this.#byService.get(service);

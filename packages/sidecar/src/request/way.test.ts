@@ -6,7 +6,7 @@ import { seededRandom } from "@dualmesh/base/random";
 import { DataMetrics } from "../metrics.ts";
 import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
-import { Pools } from "../upstream/pool.ts";
+import { Pools } from "../upstream/pools.ts";
 import { Downstream, type DownstreamContext } from "./downstream.ts";
 import { frameProtocol } from "./frame-way.ts";
 import { Routing } from "./routes.ts";
@@ -20,7 +20,7 @@ function linesProtocol(told: string[]): CarriedProtocol {
     heldBytes: 0,
     onBytes: (bytes, size) => void told.push(bytes.toString("latin1", 0, size)),
     onDrain: () => void told.push("drain"),
-    onEnd: () => void told.push("end"),
+    onEnd: () => told.push("end") === 0,
     onClose: () => void told.push("close"),
     farewell: () => void told.push("farewell"),
     detach: () => Buffer.from("rest"),

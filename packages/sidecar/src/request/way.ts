@@ -1,7 +1,7 @@
 /**
  * The seam between a caller's connection and its protocol. The first bytes of a connection choose its way, and from then on the connection
- * (downstream.ts) knows nothing else of the protocol. Whole frames are one way (frame-way.ts); messages of HTTP/1.1 will be another
- * (docs/adr/0003).
+ * (downstream.ts) knows nothing else of the protocol. Whole frames are one way (frame-way.ts), the messages of HTTP/1.1 another
+ * (http-way.ts).
  */
 import type { RpcCodec } from "@dualmesh/wire/rpc";
 import type { Downstream } from "./downstream.ts";
@@ -14,10 +14,12 @@ export interface Way {
   onBytes(bytes: Buffer, size: number): void;
   /** The caller has taken what it had left unread. */
   onDrain(): void;
-  /** The caller sends nothing more; what it waits for may still be written. */
-  onEnd(): void;
+  /** The caller sends nothing more. True when this side stays open, since an answer is still to come; its end is then the way's. */
+  onEnd(): boolean;
   /** The connection is gone. */
   onClose(): void;
+  /** Once a second, in place of the connection's own times, where the protocol has times of its own. */
+  sweep?(nowMs: number): void;
   /** Asks the caller to send nothing new here, where the protocol can say so. */
   farewell(): void;
   /** Stops for good and gives back the bytes that whoever takes the connection over must read first. */

@@ -9,8 +9,11 @@ export interface TransportEvents {
   onBytes(bytes: Buffer, size: number): void;
   /** Everything that was written has been taken by the kernel, after a time when it had not. */
   onDrain(): void;
-  /** The peer sends nothing more; the connection closes once what was written has left. */
-  onPeerEnd(): void;
+  /**
+   * The peer sends nothing more; the connection closes once what was written has left. With true it stays open to be written to, and its owner
+   * ends it.
+   */
+  onPeerEnd(): boolean | undefined;
   /** The connection is gone, once; `reason` is for logs and counters. */
   onClose(reason: string): void;
 }

@@ -3,26 +3,26 @@
  * reply is found by that id. Nothing a caller does can pause it.
  */
 import { frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
-import type { Exchange } from "../request/exchange.ts";
+import type { FrameExchange } from "../request/exchange.ts";
 import { FrameReader } from "../transport/frame-reader.ts";
 import { dialTransport } from "../transport/tcp.ts";
 import type { Transport, TransportEvents } from "../transport/transport.ts";
 import { PendingTable } from "./pending.ts";
-import type { EndpointPool, UpstreamContext } from "./pool.ts";
+import type { FramePool, UpstreamContext } from "./pool.ts";
 
 /** Why a request could not be handed to a connection. */
 export type Refusal = "overload" | undefined;
 
 export class UpstreamConnection implements TransportEvents {
-  readonly pool: EndpointPool;
+  readonly pool: FramePool;
   /** The library of all callers on this connection (`RpcCodec.writer`). */
   readonly writer: number;
   readonly #context: UpstreamContext;
   readonly #codec: RpcCodec;
   readonly #reader: FrameReader<RpcFrame>;
-  readonly #pending: PendingTable<Exchange>;
+  readonly #pending: PendingTable<FrameExchange>;
   /** Requests that wait for the connection, in order of arrival. */
-  #waiting = new Set<Exchange>();
+  #waiting = new Set<FrameExchange>();
   #transport: Transport | undefined;
   #localEnd = "";
   #giveUp: (() => void) | undefined;
@@ -32,7 +32,7 @@ export class UpstreamConnection implements TransportEvents {
   /** No further request goes here; it closes when the last reply has come. */
   draining = false;
 
-  constructor(pool: EndpointPool, codec: RpcCodec, writer: number, context: UpstreamContext) {
+  constructor(pool: FramePool, codec: RpcCodec, writer: number, context: UpstreamContext) {
     this.pool = pool;
     this.writer = writer;
     this.#codec = codec;
@@ -56,7 +56,7 @@ export class UpstreamConnection implements TransportEvents {
   }
 
   /** Takes the whole frame `bytes[start, start + size)`, whose id it rewrites in place. */
-  send(exchange: Exchange, bytes: Buffer, start: number, size: number): Refusal {
+  send(exchange: FrameExchange, bytes: Buffer, start: number, size: number): Refusal {
     const { limits } = this.#context;
     if (this.load >= limits.inFlightPerConnection) return "overload";
     const transport = this.#transport;
@@ -76,7 +76,7 @@ export class UpstreamConnection implements TransportEvents {
   }
 
   /** The exchange ended before its reply: a late one will find nobody. */
-  forget(exchange: Exchange): void {
+  forget(exchange: FrameExchange): void {
     if (this.#waiting.delete(exchange)) this.#context.held.give(exchange.held?.length ?? 0);
     else this.#pending.take(exchange.upstreamId);
     this.#closeIfDrained();
@@ -120,7 +120,7 @@ export class UpstreamConnection implements TransportEvents {
   onDrain(): void {}
 
   /** Nothing new is sent to a server that has closed its side; what was sent may still be lost with it. */
-  onPeerEnd(): void {
+  onPeerEnd(): undefined {
     this.draining = true;
     this.pool.ended(this);
   }
@@ -162,7 +162,7 @@ export class UpstreamConnection implements TransportEvents {
     transport.write(reply, 0, reply.length);
   }
 
-  #wait(exchange: Exchange, bytes: Buffer, start: number, size: number): Refusal {
+  #wait(exchange: FrameExchange, bytes: Buffer, start: number, size: number): Refusal {
     if (!this.#context.held.take(size)) return "overload";
     exchange.held = Buffer.from(bytes.subarray(start, start + size));
     exchange.place = this;

@@ -2,13 +2,13 @@
  * The connections to one endpoint, keyed by (source identity, endpoint, security) and protocol: a shared one, and a few of their own for
  * large frames, so that a small request never waits behind a megabyte. A pool lives as long as a route refers to it.
  */
-import type { Clock } from "@dualmesh/base/clock";
 import type { RpcCodec, RpcFrame } from "@dualmesh/wire/rpc";
-import type { DataMetrics, Direction } from "../metrics.ts";
-import type { Exchange } from "../request/exchange.ts";
+import type { Direction } from "../metrics.ts";
+import type { FrameExchange } from "../request/exchange.ts";
 import type { Endpoint } from "../snapshot.ts";
 import type { PartialFrames } from "../transport/frame-reader.ts";
 import { UpstreamConnection } from "./connection.ts";
+import { EndpointPool, type EndpointPoolContext } from "./endpoint-pool.ts";
 
 export interface UpstreamLimits {
   /** Requests in flight on one connection. */
@@ -28,33 +28,22 @@ export interface UpstreamLimits {
 /** What becomes of the exchanges on upstream connections. */
 export interface ExchangeOwner {
   /** `frame` is the reply; valid during the call only. */
-  answered(exchange: Exchange, frame: RpcFrame): void;
+  answered(exchange: FrameExchange, frame: RpcFrame): void;
   /** A oneway has been written. */
-  sent(exchange: Exchange): void;
+  sent(exchange: FrameExchange): void;
   /** The connection broke with the request on it. */
-  lost(exchange: Exchange, reason: string): void;
+  lost(exchange: FrameExchange, reason: string): void;
   /** The connection was never made: nothing was sent, another endpoint may be tried. */
-  notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
-  refused(exchange: Exchange, why: "overload"): void;
+  notSent(exchange: FrameExchange, pool: EndpointPool, reason: string): void;
+  refused(exchange: FrameExchange, why: "overload"): void;
 }
 
-/** What happens to endpoints, whatever requests are under way. */
-export interface EndpointEvents {
-  /** An application of this host is going to stop. */
-  goingAway(pool: EndpointPool): void;
-  /** A connection could not be made, or broke. */
-  connectionLost(pool: EndpointPool): void;
-}
-
-export interface UpstreamContext {
-  readonly clock: Clock;
-  readonly metrics: DataMetrics;
+export interface UpstreamContext extends EndpointPoolContext {
   readonly limits: UpstreamLimits;
   readonly partialFrames: PartialFrames;
   /** The budget of requests that wait. */
   readonly held: PartialFrames;
   readonly owner: ExchangeOwner;
-  readonly events: EndpointEvents;
   readonly codecOf: (protocol: string) => RpcCodec;
   /** The first id of a new connection. */
   readonly firstId: () => number;
@@ -63,35 +52,19 @@ export interface UpstreamContext {
 }
 
 const maxWriters = 8;
-const backoffMs = [200, 500, 1_000, 2_000, 5_000];
 
-export class EndpointPool {
-  readonly key: string;
-  readonly endpoint: Endpoint;
-  readonly direction: Direction;
+export class FramePool extends EndpointPool {
   readonly #codec: RpcCodec;
   readonly #context: UpstreamContext;
   /** One for each library that callers use, see `RpcCodec.writer`; nearly always one in all. */
   readonly #shared: UpstreamConnection[] = [];
   readonly #large: UpstreamConnection[] = [];
   readonly #draining = new Set<UpstreamConnection>();
-  #failures = 0;
-  /** Until when (clock) other endpoints are preferred; 0 for no reason to. */
-  #avoidUntilMs = 0;
-  /** How many routes refer to this pool. */
-  users = 0;
 
   constructor(key: string, endpoint: Endpoint, protocol: string, direction: Direction, context: UpstreamContext) {
-    this.key = key;
-    this.direction = direction;
-    this.endpoint = endpoint;
+    super(key, endpoint, direction, context);
     this.#codec = context.codecOf(protocol);
     this.#context = context;
-  }
-
-  /** False while a connect failure or a read-only event is recent: taken only if nothing else is there. */
-  get usable(): boolean {
-    return this.#avoidUntilMs === 0 || this.#context.clock.now() >= this.#avoidUntilMs;
   }
 
   get connectionCount(): number {
@@ -111,11 +84,6 @@ export class EndpointPool {
     return connection;
   }
 
-  connected(): void {
-    this.#failures = 0;
-    this.#avoidUntilMs = 0;
-  }
-
   /** The server closed its side: the next request takes another connection. */
   ended(connection: UpstreamConnection): void {
     this.#remove(connection);
@@ -126,17 +94,7 @@ export class EndpointPool {
   lost(connection: UpstreamConnection, connected: boolean): void {
     this.#remove(connection);
     this.#draining.delete(connection);
-    this.#context.events.connectionLost(this);
-    if (connected) return;
-    this.#context.metrics.event("connect_failed");
-    const wait = backoffMs[Math.min(this.#failures, backoffMs.length - 1)] as number;
-    this.#failures++;
-    this.avoidFor(wait);
-  }
-
-  /** Other endpoints are preferred for so long. */
-  avoidFor(ms: number): void {
-    this.#avoidUntilMs = this.#context.clock.now() + ms;
+    this.connectionLost(connected);
   }
 
   /**
@@ -161,7 +119,15 @@ export class EndpointPool {
     }
   }
 
-  connections(): readonly UpstreamConnection[] {
+  sweep(nowMs: number): void {
+    for (const connection of this.#connections()) connection.sweep(nowMs);
+  }
+
+  destroy(reason: string): void {
+    for (const connection of this.#connections()) connection.destroy(reason);
+  }
+
+  #connections(): readonly UpstreamConnection[] {
     return [...this.#shared, ...this.#large, ...this.#draining];
   }
 
@@ -185,61 +151,5 @@ export class EndpointPool {
       const at = list.indexOf(connection);
       if (at >= 0) list.splice(at, 1);
     }
-  }
-}
-
-/** Every pool of the process. */
-export class Pools {
-  readonly #pools = new Map<string, EndpointPool>();
-  /** `address:port` at this side of every open connection. */
-  readonly #localEnds = new Set<string>();
-  /** Pools that no route refers to any more, until their last connection has ended. */
-  readonly #retired = new Set<EndpointPool>();
-  readonly #context: UpstreamContext;
-
-  constructor(context: Omit<UpstreamContext, "localEnds">) {
-    this.#context = { ...context, localEnds: this.#localEnds };
-  }
-
-  /** Whether a caller that comes from this address is a connection of this process itself. */
-  isOwnEnd(address: string, port: number): boolean {
-    return this.#localEnds.has(`${address}:${port}`);
-  }
-
-  get connectionCount(): number {
-    return this.#all().reduce((sum, pool) => sum + pool.connectionCount, 0);
-  }
-
-  /** The pool of an endpoint; each `take` needs its `release`. */
-  take(sourceIdentity: string, protocol: string, endpoint: Endpoint, direction: Direction): EndpointPool {
-    const key = `${direction}|${sourceIdentity}|${protocol}|${endpoint.address}|${endpoint.port}|${endpoint.security}`;
-    let pool = this.#pools.get(key);
-    if (pool === undefined) {
-      pool = new EndpointPool(key, endpoint, protocol, direction, this.#context);
-      this.#pools.set(key, pool);
-    }
-    pool.users++;
-    return pool;
-  }
-
-  release(pool: EndpointPool): void {
-    pool.users--;
-    if (pool.users > 0) return;
-    this.#pools.delete(pool.key);
-    pool.retire();
-    if (pool.connectionCount > 0) this.#retired.add(pool);
-  }
-
-  sweep(nowMs: number): void {
-    for (const pool of this.#all()) for (const connection of pool.connections()) connection.sweep(nowMs);
-    for (const pool of this.#retired) if (pool.connectionCount === 0) this.#retired.delete(pool);
-  }
-
-  close(reason: string): void {
-    for (const pool of this.#all()) for (const connection of pool.connections()) connection.destroy(reason);
-  }
-
-  #all(): EndpointPool[] {
-    return [...this.#pools.values(), ...this.#retired];
   }
 }

@@ -1,0 +1,339 @@
+/**
+ * One HTTP/1.1 exchange: a caller's connection and an endpoint's, joined from the head of the request to the end of the response. Bodies
+ * are passed on as they come, in both directions at once; whichever side does not take them stops the other. What is decided about the
+ * exchange (where it goes, whether it is tried again, what it is answered) is its owner's (request.ts).
+ */
+import { chunkEnd, lastChunk, lastChunkWith, maxChunkHeadBytes, putChunkHead } from "@dualmesh/wire/http1/chunks";
+import { type Fields, type Framing, framing, type Http1Head, method } from "@dualmesh/wire/http1/head";
+import type { ReplyReason } from "@dualmesh/wire/rpc";
+import type { EndpointPool } from "../upstream/endpoint-pool.ts";
+import type { HttpCarried, HttpUpstream } from "../upstream/http-connection.ts";
+import type { HttpPool } from "../upstream/http-pool.ts";
+import { Exchange, type ExchangeOrigin } from "./exchange.ts";
+import type { HttpWay } from "./http-way.ts";
+import type { ReplayRing } from "./replay.ts";
+
+/** What a sidecar's `Proxy-Status` says when its application never saw the request: another one may be asked. */
+const unreachedError = "connection_refused";
+/** Bytes that one side may leave unread before the other is not read any more. */
+const congestedBytes = 256 * 1024;
+/** A request body up to this size is remembered, so that another endpoint can be asked when the first never saw it. */
+const savedBytes = 16 * 1024;
+
+/** Status and RFC 9209 error of an answer in the application's place. */
+export const answers: Readonly<Record<ReplyReason, readonly [status: number, error: string]>> = {
+  "no-provider": [503, "destination_not_found"],
+  unreadable: [400, "http_request_error"],
+  timeout: [504, "http_response_timeout"],
+  unreached: [503, unreachedError],
+  unavailable: [502, "connection_terminated"],
+  overload: [503, "connection_limit_reached"],
+  denied: [403, "http_request_denied"],
+};
+
+const nothing = Buffer.alloc(0);
+const chunkHead = Buffer.allocUnsafeSlow(maxChunkHeadBytes);
+
+/** How this proxy names itself in `Proxy-Status` (RFC 9209). */
+export const proxyName = "dualmesh";
+
+/** True for the answer of another sidecar whose application never saw the request. */
+export function saysUnreached({ status, fields }: Http1Head): boolean {
+  if (status !== 503) return false;
+  const at = fields.findName("proxy-status");
+  return at >= 0 && fields.value(at).startsWith(`${proxyName}; error=${unreachedError};`);
+}
+
+export interface HttpExchangeOwner {
+  /** The connection was never made: nothing was sent. */
+  notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
+  /** The final response has begun. Returns false when it is not passed on, since the request goes elsewhere. */
+  responding(exchange: HttpExchange, head: Http1Head): boolean;
+  /** Broke before the response was whole. */
+  broken(exchange: HttpExchange, reason: string, malformed: boolean): void;
+  /** Over, in order. */
+  finished(exchange: HttpExchange): void;
+  /** The caller is gone. */
+  abandoned(exchange: HttpExchange): void;
+}
+
+export class HttpExchange extends Exchange implements HttpCarried {
+  readonly caller: HttpWay;
+  readonly oneway = false;
+  readonly #owner: HttpExchangeOwner;
+  readonly method: HttpCarried["method"];
+  readonly requestFraming: Framing;
+  upstream: HttpUpstream | undefined = undefined;
+  /** The head of the request is on its way; what follows may follow. */
+  sent = false;
+  /** The request was read whole. */
+  requestDone = false;
+  /** The head of the final response was passed on. */
+  responded = false;
+  /** Bytes are passed, and messages no more. */
+  tunnel = false;
+  /** Clock time of the last byte from the endpoint after a switch of protocols. */
+  heardMs = 0;
+  /** The final response's connection goes on after it. */
+  #upstreamKeeps = false;
+  #responseFraming: Framing = framing.none;
+  /** An answer of the application that says it failed. */
+  failed = false;
+  #saved: Buffer | undefined;
+  #savedLength = 0;
+  /** Remember the body, while it is small: the request may have to go elsewhere. Set before the first byte of it. */
+  saves = false;
+  #saveable = true;
+  #trailersSent = false;
+
+  constructor(caller: HttpWay, head: Http1Head, owner: HttpExchangeOwner, origin: ExchangeOrigin) {
+    super(origin);
+    this.caller = caller;
+    this.#owner = owner;
+    this.method = head.method;
+    this.requestFraming = head.framing;
+    this.requestDone = head.framing === framing.none;
+  }
+
+  get callerGone(): boolean {
+    return this.caller.closed;
+  }
+
+  /** Whether all that was sent is at hand still. */
+  get replayable(): boolean {
+    return this.#saveable;
+  }
+
+  /**
+   * Whether the endpoint closed a connection that had been at rest, before it said anything, and the request may be sent anew: nearly always the
+   * two crossed each other on the way.
+   */
+  get wasClosedAtRest(): boolean {
+    const { upstream } = this;
+    return (
+      upstream !== undefined &&
+      upstream.earlier > 0 &&
+      !upstream.heard &&
+      !this.responded &&
+      this.idempotent &&
+      this.replayable
+    );
+  }
+
+  /** Whether doing it twice is as good as once (RFC 9110 section 9.2.2). */
+  get idempotent(): boolean {
+    switch (this.method) {
+      case method.GET:
+      case method.HEAD:
+      case method.PUT:
+      case method.DELETE:
+      case method.OPTIONS:
+      case method.TRACE:
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** Takes the request to an endpoint: the head now or when there is a connection, what follows as it comes. */
+  sendTo(pool: EndpointPool, _bytes: Buffer, _start: number, _size: number, replay?: ReplayRing): boolean {
+    // The pools of HTTP are such pools.
+    const upstream = (pool as HttpPool).take(this);
+    if (upstream === undefined) return false;
+    this.saves = replay !== undefined || this.idempotent;
+    this.upstream = upstream;
+    if (upstream.connected) this.ready();
+    return true;
+  }
+
+  answer(reason: ReplyReason, text: string): void {
+    this.drop("answered in its place");
+    if (this.callerGone) return;
+    if (this.responded) return this.caller.breakOff(text);
+    const [status, error] = answers[reason];
+    this.caller.answer(status, error, text);
+  }
+
+  // ---- the caller's side ----
+
+  requestData(bytes: Buffer, start: number, end: number): void {
+    this.#save(bytes, start, end);
+    this.#writeData(bytes, start, end);
+    const upstream = this.upstream;
+    if (upstream !== undefined && upstream.queuedBytes > congestedBytes && upstream.backlog > congestedBytes)
+      this.caller.pause();
+  }
+
+  requestTrailers(trailers: Fields): void {
+    this.#saveable = false;
+    this.#trailersSent = true;
+    this.#writeEnd(trailers);
+  }
+
+  /** The request is whole. */
+  requestEnd(): void {
+    if (this.requestDone) return;
+    this.requestDone = true;
+    if (!this.#trailersSent) this.#writeEnd(undefined);
+  }
+
+  /** The caller has taken what was written. */
+  callerDrained(): void {
+    this.upstream?.resume();
+  }
+
+  /** Bytes of the caller after the switch of protocols. */
+  tunnelOn(bytes: Buffer, start: number, end: number): void {
+    const { upstream } = this;
+    upstream?.write(bytes, start, end);
+    if (upstream !== undefined && upstream.queuedBytes > congestedBytes && upstream.backlog > congestedBytes)
+      this.caller.pause();
+  }
+
+  /** The caller sends nothing more. */
+  callerEnded(): void {
+    if (this.tunnel) this.upstream?.end();
+  }
+
+  /** The caller is gone. */
+  abandon(): void {
+    if (!this.ended) this.#owner.abandoned(this);
+  }
+
+  // ---- the endpoint's side ----
+
+  /** The connection is there: the head, then what is remembered of the body if this is not the first try, then what comes. */
+  ready(): void {
+    const { upstream, caller } = this;
+    if (upstream === undefined) return;
+    this.sent = true;
+    caller.forward(caller.head, upstream);
+    if (this.#savedLength > 0) this.#writeData(this.#saved as Buffer, 0, this.#savedLength);
+    if (this.requestDone) this.#writeEnd(undefined);
+    caller.goOn();
+  }
+
+  unreached(reason: string): void {
+    const { pool } = this;
+    this.upstream = undefined;
+    this.held = nothing;
+    if (pool !== undefined) this.#owner.notSent(this, pool, reason);
+  }
+
+  responseHead(head: Http1Head): void {
+    if (head.status < 200 && head.status !== 101) return this.caller.interim(head);
+    if (head.framing === framing.tunnel) return this.#switch(head);
+    if (!this.#owner.responding(this, head)) return;
+    this.responded = true;
+    this.#upstreamKeeps = head.keepAlive;
+    this.failed = head.status >= 500;
+    this.#responseFraming = this.caller.respond(this, head);
+  }
+
+  responseData(bytes: Buffer, start: number, end: number): void {
+    const { transport } = this.caller;
+    if (!this.responded) return; // of an answer that is not passed on
+    if (this.#responseFraming === framing.chunked) {
+      const size = putChunkHead(chunkHead, 0, end - start);
+      transport.write(chunkHead, 0, size);
+      transport.write(bytes, start, end);
+      transport.write(chunkEnd, 0, chunkEnd.length);
+    } else transport.write(bytes, start, end);
+    this.#holdUpstreamBack();
+  }
+
+  responseTrailers(trailers: Fields): void {
+    if (!this.responded || this.#responseFraming !== framing.chunked) return;
+    const last = lastChunkWith(trailers);
+    this.caller.transport.write(last, 0, last.length);
+    this.#responseFraming = framing.none;
+  }
+
+  responseEnd(): void {
+    if (!this.responded) return;
+    if (this.#responseFraming === framing.chunked) this.caller.transport.write(lastChunk, 0, lastChunk.length);
+    this.#owner.finished(this);
+  }
+
+  tunnelled(bytes: Buffer, start: number, end: number, nowMs: number): void {
+    this.heardMs = nowMs;
+    this.caller.transport.write(bytes, start, end);
+    this.#holdUpstreamBack();
+  }
+
+  upstreamDrained(): void {
+    this.caller.resume();
+  }
+
+  broken(reason: string, malformed: boolean): void {
+    this.#owner.broken(this, reason, malformed);
+  }
+
+  /** Gives the endpoint's connection back: for the next exchange where nothing speaks against it. */
+  release(): void {
+    const { upstream } = this;
+    this.upstream = undefined;
+    upstream?.release(this.requestDone && this.responded && this.#upstreamKeeps && !this.tunnel);
+  }
+
+  /** Ends what is under way at the endpoint. */
+  drop(reason: string): void {
+    const { upstream } = this;
+    this.upstream = undefined;
+    this.sent = false;
+    upstream?.leave(reason);
+  }
+
+  #switch(head: Http1Head): void {
+    if (!this.caller.switches(head)) {
+      return this.#owner.broken(this, "switched protocols without being asked", true);
+    }
+    this.responded = true;
+    this.tunnel = true;
+    this.caller.respond(this, head);
+    this.upstream?.tunnel();
+    this.caller.startTunnel();
+  }
+
+  #holdUpstreamBack(): void {
+    const { transport } = this.caller;
+    if (transport.queuedBytes <= congestedBytes) return;
+    transport.flush();
+    if (transport.queuedBytes > congestedBytes) this.upstream?.pause();
+  }
+
+  #writeData(bytes: Buffer, start: number, end: number): void {
+    const { upstream } = this;
+    if (upstream === undefined) return;
+    if (this.requestFraming === framing.chunked) {
+      const size = putChunkHead(chunkHead, 0, end - start);
+      upstream.write(chunkHead, 0, size);
+      upstream.write(bytes, start, end);
+      upstream.write(chunkEnd, 0, chunkEnd.length);
+    } else upstream.write(bytes, start, end);
+  }
+
+  #writeEnd(trailers: Fields | undefined): void {
+    if (this.requestFraming !== framing.chunked) return;
+    const last = trailers === undefined ? lastChunk : lastChunkWith(trailers);
+    this.upstream?.write(last, 0, last.length);
+  }
+
+  #save(bytes: Buffer, start: number, end: number): void {
+    if (!this.#saveable) return;
+    const size = this.#savedLength + end - start;
+    if (size > savedBytes || !this.saves) {
+      this.#saveable = false;
+      this.#saved = undefined;
+      this.#savedLength = 0;
+      return;
+    }
+    if (this.#saved === undefined || this.#saved.length < size) {
+      const grown = Buffer.allocUnsafe(Math.min(savedBytes, size * 2));
+      this.#saved?.copy(grown, 0, 0, this.#savedLength);
+      this.#saved = grown;
+    }
+    bytes.copy(this.#saved, this.#savedLength, start, end);
+    this.#savedLength = size;
+  }
+}

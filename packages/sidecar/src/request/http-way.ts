@@ -1,0 +1,435 @@
+/**
+ * The way of a connection that speaks HTTP/1.1: one exchange at a time, in the order in which requests come. While one is under way the next is
+ * not read; what was read of it already waits. A request's service is named by the port that it came to, never by what the caller wrote.
+ */
+import { type Framing, framing, type Http1Head, method } from "@dualmesh/wire/http1/head";
+import { Http1Error } from "@dualmesh/wire/http1/limits";
+import { field } from "@dualmesh/wire/http1/names";
+import { Http1Reader, readEvent } from "@dualmesh/wire/http1/reader";
+import { plainAnswer } from "@dualmesh/wire/http1/reply";
+import { sniffHttp1 } from "@dualmesh/wire/http1/sniff";
+import { type FieldEdit, type Forwarding, fieldEdit, forwardedBound, forwardHead } from "@dualmesh/wire/http1/writer";
+import type { DataMetrics, Direction } from "../metrics.ts";
+import type { PartialFrames } from "../transport/frame-reader.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { HttpUpstream } from "../upstream/http-connection.ts";
+import type { Downstream } from "./downstream.ts";
+import { type HttpExchange, proxyName } from "./http-exchange.ts";
+import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
+import type { RouteTable } from "./routes.ts";
+import type { CarriedProtocol, Way } from "./way.ts";
+
+export interface HttpLimits {
+  /** From the first byte of a request's head to its last. */
+  readonly httpHeadMs: number;
+  /** Without a byte of a request's body, or without a byte of a response taken. */
+  readonly httpBodyMs: number;
+  /** Between two requests. */
+  readonly httpKeepAliveMs: number;
+  /** After a switch of protocols, without a byte in either direction. */
+  readonly idleMs: number;
+}
+
+export interface HttpWayContext {
+  readonly metrics: DataMetrics;
+  readonly limits: HttpLimits;
+  /** The budget of partial heads, and of what waits behind an exchange. */
+  readonly partialFrames: PartialFrames;
+  readonly now: () => number;
+  /** Takes a request whose head has come; `head` is valid during the call, after `retain` until the next one. */
+  readonly take: (caller: HttpWay, head: Http1Head) => void;
+}
+
+/** HTTP/1.1 as a port carries it. */
+export function httpProtocol(context: HttpWayContext): CarriedProtocol {
+  return { protocol: "http", sniff: sniffHttp1, open: (downstream) => new HttpWay(downstream, context) };
+}
+
+const noBytes = Buffer.alloc(0);
+const noEdits: readonly FieldEdit[] = [];
+/** Every head is written here before it is copied to its connection's stage. */
+let scratch = Buffer.allocUnsafeSlow(16 * 1024);
+
+export class HttpWay implements Way {
+  readonly protocol = "http";
+  readonly direction: Direction;
+  readonly table: RouteTable;
+  readonly transport: Transport;
+  /** The service whose own address was called; undefined at a port that is not one service's. */
+  readonly service: string | undefined;
+  readonly #downstream: Downstream;
+  readonly #context: HttpWayContext;
+  readonly #reader: Http1Reader;
+  readonly #forwarded: ForwardedFields;
+  readonly #forwarding: Forwarding = {
+    edits: noEdits,
+    framing: framing.none,
+    close: false,
+    keepAlive: false,
+    upgrade: false,
+  };
+  closed = false;
+  /** The calling application; empty until its first request. */
+  source = "";
+  isLoop = false;
+  exchange: HttpExchange | undefined = undefined;
+  /** The present request's last byte was read. */
+  #read = true;
+  #rest: Buffer | undefined;
+  #reading = false;
+  #paused = false;
+  #congested = false;
+  #tunnel = false;
+  #closeAfter = false;
+  #leaving = false;
+  #peerEnded = false;
+  #counted = 0;
+  #activeMs: number;
+  #drainedMs: number;
+
+  constructor(downstream: Downstream, context: HttpWayContext) {
+    this.direction = downstream.direction;
+    this.table = downstream.table;
+    this.transport = downstream.transport;
+    this.service = downstream.service;
+    this.#downstream = downstream;
+    this.#context = context;
+    this.#reader = new Http1Reader("client");
+    this.#forwarded = new ForwardedFields(downstream.transport.remoteAddress, downstream.direction);
+    this.#activeMs = this.#drainedMs = context.now();
+  }
+
+  get heldBytes(): number {
+    return this.#reader.heldBytes + (this.#rest?.length ?? 0);
+  }
+
+  // ---- reading ----
+
+  onBytes(bytes: Buffer, size: number): void {
+    this.#activeMs = this.#context.now();
+    this.#consume(bytes, 0, size);
+  }
+
+  #consume(bytes: Buffer, start: number, size: number): void {
+    this.#reading = true;
+    let at = start;
+    try {
+      while (!this.closed) {
+        if (this.#tunnel) {
+          if (at < size) this.exchange?.tunnelOn(bytes, at, size);
+          break;
+        }
+        if (this.exchange !== undefined && (this.#read || !this.exchange.sent)) {
+          if (at < size) this.#hold(bytes, at, size);
+          break;
+        }
+        const event = this.#reader.read(bytes, at, size);
+        at = this.#reader.position;
+        if (event === readEvent.more) break;
+        this.#on(event, bytes);
+      }
+    } catch (error) {
+      if (!(error instanceof Http1Error)) throw error;
+      this.#refuse(error);
+    } finally {
+      this.#reading = false;
+    }
+    this.#account();
+  }
+
+  #on(event: number, bytes: Buffer): void {
+    const { exchange } = this;
+    const reader = this.#reader;
+    if (event === readEvent.head) {
+      this.#downstream.finishedOne();
+      this.#read = false;
+      this.#context.take(this, reader.head);
+    } else if (event === readEvent.data) exchange?.requestData(bytes, reader.dataStart, reader.dataEnd);
+    else if (event === readEvent.trailers) exchange?.requestTrailers(reader.trailers);
+    else {
+      this.#read = true;
+      exchange?.requestEnd();
+    }
+  }
+
+  /** Keeps what cannot be read yet, and reads nothing more until it can. */
+  #hold(bytes: Buffer, start: number, end: number): void {
+    const { partialFrames } = this.#context;
+    if (!partialFrames.take(end - start)) return this.#downstream.cut("frame_budget", "too much waits to be read");
+    const more = Buffer.from(bytes.subarray(start, end));
+    this.#rest = this.#rest === undefined ? more : Buffer.concat([this.#rest, more]);
+    this.#stopReading();
+  }
+
+  /** Reads on: what waited, then what comes. */
+  goOn(): void {
+    if (this.#reading || this.closed) return;
+    const rest = this.#rest ?? noBytes;
+    this.#rest = undefined;
+    this.#context.partialFrames.give(rest.length);
+    this.#consume(rest, 0, rest.length);
+    if (this.#rest === undefined && !this.#congested) this.#startReading();
+    if (this.#peerEnded && this.exchange === undefined && !this.closed) this.transport.end();
+  }
+
+  /** The partial head counts among the memory of all that is not whole. */
+  #account(): void {
+    const held = this.closed ? 0 : this.#reader.heldBytes;
+    const { partialFrames } = this.#context;
+    if (held < this.#counted) partialFrames.give(this.#counted - held);
+    else if (held > this.#counted && !partialFrames.take(held - this.#counted)) {
+      this.#downstream.cut("frame_budget", "partial heads use all the memory that they may");
+      return;
+    }
+    this.#counted = held;
+  }
+
+  #stopReading(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.transport.pause();
+  }
+
+  #startReading(): void {
+    if (!this.#paused || this.closed) return;
+    this.#paused = false;
+    this.transport.resume();
+  }
+
+  /** The endpoint does not take what this caller sends. */
+  pause(): void {
+    this.#congested = true;
+    this.#stopReading();
+  }
+
+  resume(): void {
+    if (!this.#congested) return;
+    this.#congested = false;
+    this.#activeMs = this.#context.now();
+    if (this.#rest === undefined) this.#startReading();
+  }
+
+  onDrain(): void {
+    this.#drainedMs = this.#context.now();
+    this.exchange?.callerDrained();
+  }
+
+  /** Bytes pass from here on, in both directions. */
+  startTunnel(): void {
+    this.#tunnel = true;
+    this.goOn();
+  }
+
+  // ---- the request goes on ----
+
+  /** Writes the head of the present request to an endpoint's connection. */
+  forward(head: Http1Head, upstream: HttpUpstream): void {
+    const forwarding = this.#forwarding;
+    const endpoint = upstream.pool.endpoint;
+    forwarding.edits = this.#forwarded.edits(head, authorityOf(endpoint), upstream.localAddress);
+    forwarding.framing = head.framing;
+    forwarding.close = false;
+    forwarding.keepAlive = false;
+    forwarding.upgrade = wantsWebSocket(head);
+    upstream.expect(head.method);
+    const size = writeHead(head, forwarding);
+    upstream.write(scratch, 0, size);
+  }
+
+  get head(): Http1Head {
+    return this.#reader.head;
+  }
+
+  // ---- answers ----
+
+  interim(head: Http1Head): void {
+    if (this.head.minor === 0) return;
+    this.#writeHead(head, framing.none, noEdits, false);
+  }
+
+  /** Writes the head of the response; returns how its body is framed here. */
+  respond(exchange: HttpExchange, head: Http1Head): Framing {
+    const request = this.head;
+    let framed = head.framing;
+    if (framed === framing.tunnel) {
+      this.#writeHead(head, framing.none, noEdits, true);
+      return framed;
+    }
+    if (framed === framing.untilClose && request.minor === 1) framed = framing.chunked;
+    else if (framed === framing.chunked && request.minor === 0) framed = framing.untilClose;
+    this.#closeAfter ||=
+      !request.keepAlive || !exchange.requestDone || this.#leaving || this.#peerEnded || framed === framing.untilClose;
+    const location = this.direction === "outbound" ? head.fields.find(field.location) : -1;
+    const edits = location < 0 ? noEdits : this.#locationEdits(exchange, head.fields.value(location));
+    this.#drainedMs = this.#context.now();
+    this.#writeHead(head, framed, edits, false);
+    return framed;
+  }
+
+  #locationEdits(exchange: HttpExchange, value: string): readonly FieldEdit[] {
+    const endpoint = exchange.pool?.endpoint;
+    const moved = endpoint === undefined ? undefined : locationFor(value, endpoint, this.#forwarded.callerAuthority);
+    return moved === undefined ? noEdits : [fieldEdit("location", "replace", moved)];
+  }
+
+  #writeHead(head: Http1Head, framed: Framing, edits: readonly FieldEdit[], upgrade: boolean): void {
+    const forwarding = this.#forwarding;
+    forwarding.edits = edits;
+    forwarding.framing = framed;
+    forwarding.close = this.#closeAfter;
+    forwarding.keepAlive = !this.#closeAfter && this.head.minor === 0;
+    forwarding.upgrade = upgrade;
+    const size = writeHead(head, forwarding);
+    this.transport.write(scratch, 0, size);
+  }
+
+  /** Whether a switch of protocols is what was asked for. */
+  switches(head: Http1Head): boolean {
+    return head.status === 101 && wantsWebSocket(this.head);
+  }
+
+  /** Answers in the application's place. `error` is one of RFC 9209's. */
+  answer(status: number, error: string, text: string): void {
+    const request = this.head;
+    const whole = this.#read || request.framing === framing.none;
+    this.#closeAfter ||= !request.keepAlive || !whole || this.#leaving || this.#peerEnded;
+    this.#write({ status, error, text, head: request.method === method.HEAD });
+    this.over();
+  }
+
+  #write({ status, error, text, head }: { status: number; error: string; text: string; head: boolean }): void {
+    const fields = [["proxy-status", proxyStatus(error, text)]] as const;
+    const bytes = plainAnswer({ status, text, fields, close: this.#closeAfter, head });
+    this.transport.write(bytes, 0, bytes.length);
+  }
+
+  /** What came is no request: answered where nothing else is being answered, and closed. */
+  #refuse(error: Http1Error): void {
+    const { exchange } = this;
+    this.#context.metrics.event("malformed");
+    this.#closeAfter = true;
+    if (exchange?.responded === true) {
+      exchange.abandon();
+      return this.transport.destroy(error.reason);
+    }
+    this.exchange = undefined;
+    exchange?.abandon();
+    this.#write({ status: error.status, error: "http_request_error", text: error.reason, head: false });
+    this.over();
+  }
+
+  /** The exchange has ended: the next one, or the end of the connection. */
+  over(): void {
+    this.exchange = undefined;
+    this.#tunnel = false;
+    this.#activeMs = this.#context.now();
+    if (this.closed) return;
+    if (this.#closeAfter) this.#end();
+    else this.goOn();
+  }
+
+  /** The response broke in the middle: the caller must not take what it has for the whole. */
+  breakOff(reason: string): void {
+    this.exchange = undefined;
+    this.transport.destroy(reason);
+  }
+
+  /** What the caller still sends is read and forgotten, so that the answer is not lost by a reset. */
+  #end(): void {
+    this.closed = true;
+    this.#forget();
+    this.#startReading();
+    this.transport.resume();
+    this.transport.end();
+  }
+
+  // ---- the end, and once a second ----
+
+  /** True when the caller only stopped sending: its answer is still to come. */
+  onEnd(): boolean {
+    this.#peerEnded = true;
+    const { exchange } = this;
+    if (exchange === undefined) return false;
+    if (exchange.tunnel) {
+      exchange.callerEnded();
+      return true;
+    }
+    // A request that will never be whole has nobody to answer to.
+    return exchange.requestDone;
+  }
+
+  onClose(): void {
+    this.closed = true;
+    this.#forget();
+    const { exchange } = this;
+    this.exchange = undefined;
+    exchange?.abandon();
+  }
+
+  #forget(): void {
+    const { partialFrames } = this.#context;
+    partialFrames.give(this.#counted + (this.#rest?.length ?? 0));
+    this.#counted = 0;
+    this.#rest = undefined;
+  }
+
+  /** No further request is taken on this connection. */
+  farewell(): void {
+    this.#leaving = true;
+    if (this.exchange === undefined && this.#reader.idle) this.#end();
+  }
+
+  /** Closes what is stuck. The caller's own times: a head, a body, a pause between two requests, a response that is not taken. */
+  sweep(nowMs: number): void {
+    const { httpHeadMs, httpBodyMs, httpKeepAliveMs, idleMs } = this.#context.limits;
+    const quietMs = nowMs - this.#activeMs;
+    const { exchange } = this;
+    if (exchange === undefined) {
+      if (this.#reader.idle) {
+        if (quietMs > httpKeepAliveMs) this.#end();
+      } else if (quietMs > httpHeadMs) this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
+      return;
+    }
+    const unread = this.transport.queuedBytes > 0;
+    if (unread && nowMs - this.#drainedMs > httpBodyMs)
+      this.#downstream.cut("downstream_cut", `takes nothing of its response for ${httpBodyMs} ms`);
+    else if (this.#tunnel) {
+      if (quietMs > idleMs && nowMs - exchange.heardMs > idleMs) this.#downstream.cut("idle_closed", "idle");
+    } else if (!this.#read && exchange.sent && !exchange.requestDone && !this.#congested && quietMs > httpBodyMs)
+      this.#timeOut("slow_frame", `nothing of the request's body came for ${httpBodyMs} ms`);
+  }
+
+  #timeOut(event: "slow_frame", text: string): void {
+    this.#context.metrics.event(event);
+    const { exchange } = this;
+    if (exchange?.responded === true) return this.transport.destroy(text);
+    this.#closeAfter = true;
+    this.exchange = undefined;
+    exchange?.abandon();
+    this.#write({ status: 408, error: "http_request_error", text, head: false });
+    this.over();
+  }
+
+  detach(): Buffer {
+    const residual = this.#reader.residual() ?? noBytes;
+    this.onClose();
+    return residual;
+  }
+}
+
+function wantsWebSocket(head: Http1Head): boolean {
+  return head.upgrade && head.upgradeProtocol() === "websocket";
+}
+
+/** Writes a head into `scratch`; returns its size. */
+function writeHead(head: Http1Head, forwarding: Forwarding): number {
+  const bound = forwardedBound(head, forwarding);
+  if (bound > scratch.length) scratch = Buffer.allocUnsafeSlow(bound);
+  return forwardHead(head, forwarding, scratch, 0);
+}
+
+/** `Proxy-Status` (RFC 9209): who answered, and why. */
+function proxyStatus(error: string, details: string): string {
+  const text = details.replace(/[^\x20-\x7e]/g, "?").replace(/["\\]/g, "\\$&");
+  return `${proxyName}; error=${error}; details="${text.slice(0, 500)}"`;
+}

@@ -1,0 +1,68 @@
+/** Every pool of the process, each of the shape of its protocol: whole frames, or HTTP/1.1 messages. */
+import type { Direction } from "../metrics.ts";
+import type { Endpoint } from "../snapshot.ts";
+import type { EndpointPool } from "./endpoint-pool.ts";
+import { HttpPool, type HttpUpstreamLimits } from "./http-pool.ts";
+import { FramePool, type UpstreamContext } from "./pool.ts";
+
+export interface PoolsContext extends Omit<UpstreamContext, "localEnds"> {
+  readonly limits: UpstreamContext["limits"] & HttpUpstreamLimits;
+}
+
+export class Pools {
+  readonly #pools = new Map<string, EndpointPool>();
+  /** `address:port` at this side of every open connection. */
+  readonly #localEnds = new Set<string>();
+  /** Pools that no route refers to any more, until their last connection has ended. */
+  readonly #retired = new Set<EndpointPool>();
+  readonly #context: PoolsContext & UpstreamContext;
+
+  constructor(context: PoolsContext) {
+    this.#context = { ...context, localEnds: this.#localEnds };
+  }
+
+  /** Whether a caller that comes from this address is a connection of this process itself. */
+  isOwnEnd(address: string, port: number): boolean {
+    return this.#localEnds.has(`${address}:${port}`);
+  }
+
+  get connectionCount(): number {
+    return this.#all().reduce((sum, pool) => sum + pool.connectionCount, 0);
+  }
+
+  /** The pool of an endpoint; each `take` needs its `release`. */
+  take(sourceIdentity: string, protocol: string, endpoint: Endpoint, direction: Direction): EndpointPool {
+    const key = `${direction}|${sourceIdentity}|${protocol}|${endpoint.address}|${endpoint.port}|${endpoint.security}`;
+    let pool = this.#pools.get(key);
+    if (pool === undefined) {
+      pool =
+        protocol === "http"
+          ? new HttpPool(key, endpoint, direction, this.#context)
+          : new FramePool(key, endpoint, protocol, direction, this.#context);
+      this.#pools.set(key, pool);
+    }
+    pool.users++;
+    return pool;
+  }
+
+  release(pool: EndpointPool): void {
+    pool.users--;
+    if (pool.users > 0) return;
+    this.#pools.delete(pool.key);
+    pool.retire();
+    if (pool.connectionCount > 0) this.#retired.add(pool);
+  }
+
+  sweep(nowMs: number): void {
+    for (const pool of this.#all()) pool.sweep(nowMs);
+    for (const pool of this.#retired) if (pool.connectionCount === 0) this.#retired.delete(pool);
+  }
+
+  close(reason: string): void {
+    for (const pool of this.#all()) pool.destroy(reason);
+  }
+
+  #all(): EndpointPool[] {
+    return [...this.#pools.values(), ...this.#retired];
+  }
+}
