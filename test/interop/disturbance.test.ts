@@ -9,15 +9,23 @@ import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { callsOf, describeCalls, lostDuring, lostNotInFlight, type Span } from "./calls.ts";
 import { buildFixtures } from "./fixtures.ts";
-import { type Implementation, implementations, serviceOf } from "./plan.ts";
+import type { Implementation } from "./plan.ts";
 import { repository } from "./product.ts";
 import { eventually, type Program } from "./program.ts";
+import {
+  assertNoneLost,
+  assertRate,
+  dubbo3,
+  dubbo27,
+  during,
+  services,
+  sofarpc,
+  startPumps,
+  stopPumps,
+  tellCalls,
+} from "./steady.ts";
 import { takeTurn } from "./turn.ts";
 import { freePort, World } from "./world.ts";
-
-const [dubbo27, dubbo3, sofarpc] = implementations as readonly [Implementation, Implementation, Implementation];
-const callsPerSecond = 50;
-const services = { dubbo: serviceOf(dubbo3, "mesh"), bolt: serviceOf(sofarpc, "mesh") };
 
 /** Three instances of a Dubbo service and of a SOFA-RPC service; the first of each will leave, the second be killed. */
 async function startProviders(world: World): Promise<readonly (readonly Program[])[]> {
@@ -28,31 +36,6 @@ async function startProviders(world: World): Promise<readonly (readonly Program[
     Promise.all([start(dubbo27, services.dubbo, "dubbo-b"), start(sofarpc, services.bolt, "bolt-b")]),
     Promise.all([start(dubbo3, services.dubbo, "dubbo-c"), start(sofarpc, services.bolt, "bolt-c")]),
   ]);
-}
-
-async function startPumps(world: World): Promise<readonly Program[]> {
-  return Promise.all(
-    [dubbo27, dubbo3, sofarpc].map(async (implementation) => {
-      const consumer = await world.startConsumer(implementation, "mesh");
-      const service = services[implementation.family];
-      await eventually(
-        `${consumer.name} reaches its provider`,
-        25_000,
-        async () => (await consumer.ask(`case reach ${service}`)).ok,
-      );
-      const answer = await consumer.ask(`pump ${service} ${callsPerSecond}`);
-      assert.ok(answer.ok, answer.reason);
-      return consumer;
-    }),
-  );
-}
-
-/** Plays `disturb` amid steady calls, and says from when to when it could be felt. */
-async function during(disturb: () => Promise<void>, afterMs: number): Promise<Span> {
-  const from = systemClock.wall();
-  await disturb();
-  await sleep(systemClock, afterMs);
-  return { from, to: systemClock.wall() };
 }
 
 test("calls through sidecars survive what happens around them", async (t) => {
@@ -79,25 +62,16 @@ test("calls through sidecars survive what happens around them", async (t) => {
     dying = { from, to: systemClock.wall() };
   }, 4_000);
   const killedAt = dying.from;
-  for (const consumer of consumers) {
-    const answer = await consumer.ask("stop");
-    assert.ok(answer.ok, answer.reason);
-  }
+  await stopPumps(consumers);
 
   for (const consumer of consumers) {
     const calls = callsOf(consumer);
-    t.diagnostic(
-      `${consumer.name}: ${calls.length} calls, ${calls.filter(({ who }) => who === undefined).length} lost`,
-    );
+    tellCalls(t, consumer);
     const none = (name: string, span: Span, among = calls): Promise<void> =>
-      t.test(`${consumer.name} loses no call while ${name}`, () => {
-        const lost = lostDuring(among, span);
-        assert.equal(lost.length, 0, `${describeCalls(lost)}\n${world.tails()}`);
-      });
-    await t.test(`${consumer.name} called at its rate throughout`, () => {
-      const seconds = (afterKill.to - steady.from) / 1_000;
-      assert.ok(calls.length > seconds * callsPerSecond * 0.8, `${calls.length} calls in ${seconds} s`);
-    });
+      t.test(`${consumer.name} loses no call while ${name}`, () => assertNoneLost(among, span, world));
+    await t.test(`${consumer.name} called at its rate throughout`, () =>
+      assertRate(calls, { from: steady.from, to: afterKill.to }),
+    );
     await none("nothing happens", steady);
     await none("the registry is killed and comes back", registryKilled);
     // What was still under way when the other provider was killed is judged there.

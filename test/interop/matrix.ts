@@ -52,8 +52,11 @@ export async function playMatrix(options: MatrixOptions = {}): Promise<readonly 
         tell({ name: `${row.name}/${name}`, row: row.name, case: name, result: "skipped", reason: reason ?? "" });
   }
   if (played.length === 0) return cells;
-  const sidecars = played.some(({ row }) => row.way.name !== "SDK>SDK");
-  await using world = await World.start({ registry: options.registry ?? "dualmesh", sidecars });
+  const isMeshed = played.some(({ row }) => row.way.name !== "SDK>SDK");
+  await using world = await World.start({
+    registry: options.registry ?? "dualmesh",
+    ...(isMeshed ? {} : { sidecars: [] }),
+  });
   for (const family of ["dubbo", "bolt"] as const) {
     const ofFamily = played.filter(({ row }) => row.consumer.family === family);
     if (ofFamily.length > 0)

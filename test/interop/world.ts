@@ -21,13 +21,14 @@ import {
 import { eventually, Program, temporary } from "./program.ts";
 
 export type RegistryKind = "dualmesh" | "real-zookeeper";
-type Side = "consumers" | "providers";
+/** The machines of the company; providers may be on two. */
+export type Side = "consumers" | "providers" | "providers-b";
 
 export interface WorldOptions {
   /** `dualmesh` when nothing is said. */
   readonly registry?: RegistryKind;
-  /** False for a world in which everything is in SDK mode. */
-  readonly sidecars?: boolean;
+  /** One for each machine; none for a world in which everything is in SDK mode. By default for consumers and for providers. */
+  readonly sidecars?: readonly Side[];
 }
 
 export interface ProviderOptions {
@@ -37,10 +38,17 @@ export interface ProviderOptions {
   readonly port: number;
   /** Dubbo only: `tri` instead of `dubbo`. */
   readonly protocol?: string;
+  /** Whose sidecar it is told; `providers` when nothing is said. */
+  readonly side?: Side;
 }
 
 /** Above those that `freePort` gives, below those that the machine gives to connections. */
-const publishedPorts = { consumers: { from: 30_000, to: 30_499 }, providers: { from: 30_500, to: 30_999 } };
+const publishedPorts = {
+  consumers: { from: 30_000, to: 30_499 },
+  providers: { from: 30_500, to: 30_999 },
+  "providers-b": { from: 31_000, to: 31_499 },
+};
+const usualSidecars: readonly Side[] = ["consumers", "providers"];
 
 /** The names under which applications over `mesh://` are known to their sidecar; each has one port. */
 const meshApplicationNames = ["interop-mesh-provider-a", "interop-mesh-provider-b"] as const;
@@ -61,11 +69,11 @@ export class World implements AsyncDisposable {
     temporary.add(this.directory);
   }
 
-  static async start({ registry = "dualmesh", sidecars = true }: WorldOptions = {}): Promise<World> {
+  static async start({ registry = "dualmesh", sidecars = usualSidecars }: WorldOptions = {}): Promise<World> {
     const world = new World(registry);
     try {
       await world.startRegistry();
-      if (sidecars) await world.#startSidecars();
+      if (sidecars.length > 0) await world.#startSidecars(sidecars);
       return world;
     } catch (error) {
       const tails = world.tails();
@@ -101,6 +109,26 @@ export class World implements AsyncDisposable {
     return `127.0.0.1:${port}`;
   }
 
+  sidecar(side: Side): Program {
+    const program = this.#sidecars.get(side)?.program;
+    if (program === undefined) throw new Error(`no sidecar of ${side} in this world`);
+    return program;
+  }
+
+  /** Starts a sidecar again that has ended: at the same ports, with the state that it left. Resolves before it listens. */
+  restartSidecar(side: Side): SidecarPorts {
+    const ports = this.#sidecars.get(side)?.ports;
+    if (ports === undefined) throw new Error(`no sidecar of ${side} in this world`);
+    this.#launchSidecar(side, ports);
+    return ports;
+  }
+
+  /** Resolves when `/readyz` of a sidecar answers 200, with what it says. */
+  async readySidecar(side: Side): Promise<string> {
+    await this.#answersReady(side, this.sidecar(side));
+    return (await fetch(`http://${this.adminAddress(side)}/readyz`)).text();
+  }
+
   /** Starts the registry, also after it was killed: at the same ports, with the state that it left. */
   async startRegistry(): Promise<void> {
     this.#registryPorts ??= { stream: await freePort(), admin: await freePort(), zookeeper: await freePort() };
@@ -121,7 +149,7 @@ export class World implements AsyncDisposable {
         ? (this.#meshApplications.find((known) => known.boltPort === options.port)?.name ?? "unknown")
         : `interop-${options.name}`;
     const words = {
-      registry: this.#registryAddress(implementation, mode, "providers"),
+      registry: this.#registryAddress(implementation, mode, options.side ?? "providers"),
       application,
       provider: options.name,
       service: options.service,
@@ -166,11 +194,11 @@ export class World implements AsyncDisposable {
     temporary.delete(this.directory);
   }
 
-  async #startSidecars(): Promise<void> {
+  async #startSidecars(sides: readonly Side[]): Promise<void> {
     this.#meshApplications = await Promise.all(
       meshApplicationNames.map(async (name) => ({ name, boltPort: await freePort() })),
     );
-    for (const side of ["consumers", "providers"] as const) {
+    for (const side of sides) {
       const ports = {
         inbound: await freePort(),
         outbound: await freePort(),
@@ -180,13 +208,16 @@ export class World implements AsyncDisposable {
         meshOutbound: side === "consumers" ? meshOutboundPort : await freePort(),
         published: publishedPorts[side],
       };
-      const apps = side === "providers" ? this.#meshApplications : [];
-      const name = `sidecar-of-${side}`;
-      const line = sidecarCommand(this.#folder(name), ports, this.#registryPorts as RegistryPorts, apps);
-      const program = this.#launch(name, line);
-      this.#sidecars.set(side, { ports, program });
+      this.#launchSidecar(side, ports);
     }
     for (const [side, { program }] of this.#sidecars) await this.#answersReady(side, program);
+  }
+
+  #launchSidecar(side: Side, ports: SidecarPorts): void {
+    const apps = side === "providers" ? this.#meshApplications : [];
+    const name = `sidecar-of-${side}`;
+    const line = sidecarCommand(this.#folder(name), ports, this.#registryPorts as RegistryPorts, apps);
+    this.#sidecars.set(side, { ports, program: this.#launch(name, line) });
   }
 
   /** The one thing that an application is told. */
