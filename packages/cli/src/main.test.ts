@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -36,6 +37,8 @@ test("what is wrong with the words is said, with what was meant, and ends with 2
     [["registry", "run", "--state", "a", "--state", "b"], /given twice/],
     [["registry", "run", "extra"], /"extra" is not expected/],
     [["status", "--registry", "nowhere"], /HOST:PORT/],
+    [["status", "--sidecar", "127.0.0.1:0"], /the port from 1 to 65535, got "127\.0\.0\.1:0"/],
+    [["status", "--sidecar", "127.0.0.1:65536"], /the port from 1 to 65535/],
   ];
   for (const [words, expected] of wrong) {
     const { code, stderr, stdout } = await home.run(...words);
@@ -83,7 +86,7 @@ test("a registry runs, shows itself in status by socket and by address, refuses 
   assert.equal((await fetch(`http://${report.admin}/readyz`)).status, 200);
   const second = await home.run("registry", "run", ...anyPorts);
   assert.equal(second.code, 4);
-  assert.match(second.stderr, new RegExp(`in use by process ${registry.child.pid}`));
+  assert.match(second.stderr, new RegExp(`in use by process ${registry.child.pid}: .* with --state`));
   registry.child.kill("SIGTERM");
   assert.equal(await registry.ended(), 0);
   assert.equal((await home.run("status", "--state", join(home.path, "dualmesh", "registry"))).code, 7);
@@ -195,6 +198,21 @@ test("no child outlives a supervisor that is killed", async () => {
 test("a supervisor whose child cannot start at all ends with the child's code", async () => {
   await using home = await openHome();
   assert.equal((await home.run("registry", "run", "--supervised", "--stream-port", "x")).code, 3);
+});
+
+test("status says what it met at an address where no part answers", async () => {
+  await using home = await openHome();
+  // Port 1 is one of those that `fetch` refuses to call.
+  const nobody = await home.run("status", "--sidecar", "127.0.0.1:1");
+  assert.equal(nobody.code, 7);
+  assert.match(nobody.stderr, /127\.0\.0\.1:1\/status: connect ECONNREFUSED .*; is it the admin port of a sidecar/);
+  const server = createHttpServer((_, response) => response.end("hello"));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  const other = await home.run("status", "--sidecar", `127.0.0.1:${port}`);
+  assert.equal(other.code, 7);
+  assert.match(other.stderr, /speaks no JSON; is it the admin port of a sidecar/);
+  server.close();
 });
 
 test("status finds a part wherever its state is", async () => {

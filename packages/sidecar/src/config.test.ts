@@ -43,8 +43,30 @@ test("a part of a group leaves the rest of it at its defaults, and a door can be
 test("the registry may have several addresses", () => {
   const config = read("registry: { address: ['10.0.0.1:7710', '[::1]:7710'] }");
   assert.deepEqual(registryAddresses(config), ["10.0.0.1:7710", "[::1]:7710"]);
-  assert.match(problems("registry: { address: '10.0.0.1' }"), /sidecar\.yaml:1:\d+: registry\.address/);
-  assert.match(problems("registry: { address: '10.0.0.1:99999' }"), /registry\.address/);
+});
+
+test("an address that is none is one problem: what, where, and how it should look", () => {
+  const asIn = 'as in 10.0.0.5:7710, got "';
+  for (const [wrong, expected] of [
+    ["nohost", `1:13: registry.address: expected HOST:PORT of the registry's stream, ${asIn}nohost"`],
+    ["10.0.0.1:0", `1:13: registry.address: expected a port from 1 to 65535 after the colon, ${asIn}10.0.0.1:0"`],
+    ["a:99999", `1:13: registry.address: expected a port from 1 to 65535 after the colon, ${asIn}a:99999"`],
+  ])
+    assert.equal(
+      problems(`registry: { address: "${wrong}" }`),
+      `the configuration has 1 problem:\n  sidecar.yaml:${expected}`,
+    );
+  assert.match(
+    problems("registry: { address: ['a:1', nohost] }"),
+    /has 1 problem:\n.*registry\.address\[1\]: expected HOST/,
+  );
+});
+
+test("a default deadline that is longer than the longest is refused, with both keys and their lines", () => {
+  const text = problems("timeouts:\n  defaultMs: 100\n  maxMs: 50\n");
+  assert.match(text, /sidecar\.yaml:2:3: timeouts\.defaultMs: 100 ms are more than timeouts\.maxMs allows \(50\)/);
+  assert.match(text, /sidecar\.yaml:3:3: timeouts\.maxMs: 50 ms are less than timeouts\.defaultMs asks for \(100\)/);
+  assert.match(problems("timeouts: { maxMs: 50 }"), /timeouts\.defaultMs: 60000 ms are more than/);
 });
 
 test("directories that come later are named as such", () => {

@@ -45,6 +45,10 @@ export function readYaml(text: string, fail: (place: Place | undefined, problem:
   };
   const document = parseDocument(text, { ...reading, lineCounter: lines });
   const [problem] = [...document.errors, ...document.warnings];
+  if (problem?.code === "MULTIPLE_DOCS") {
+    const advice = "a configuration is one document; remove this one, or give it a file of its own";
+    fail(placeAt(problem.pos[0]), `a second YAML document begins here (---): ${advice}`);
+  }
   if (problem !== undefined) fail(placeAt(problem.pos[0]), `this is not valid YAML: ${problem.message}`);
   const root = document.contents;
   if (root !== null && !isMap(root)) {

@@ -209,11 +209,9 @@ export class Company implements Stage {
       providers.map(async (name) => {
         const sidecar = this.#sidecars.get(name);
         if (sidecar === undefined || sidecar.hasEnded) return;
-        try {
-          this.#ledger?.inbound(name, await parts.callsTakenIn(this.#portsOf(name), signal), clock.wall());
-        } catch {
-          // It is busy or about to end: what is not counted is not shown as mesh.
-        }
+        const calls = await parts.callsTakenIn(this.#portsOf(name), signal);
+        // While it is busy or about to end it does not say: what is not counted is not shown as mesh.
+        if (calls !== undefined) this.#ledger?.inbound(name, calls, clock.wall());
       }),
     );
   }

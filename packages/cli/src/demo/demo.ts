@@ -12,7 +12,7 @@ import { roleOf } from "./cast.ts";
 import { Company, type Parts } from "./company.ts";
 import { Ledger } from "./ledger.ts";
 import { callsTakenIn, startRegistry, startSidecar } from "./parts.ts";
-import { openScreen, type Screen } from "./screen.ts";
+import { openScreen, type Screen, sizeOf } from "./screen.ts";
 import { chapters, tellStory } from "./story.ts";
 import { type Picture, renderPicture } from "./table.ts";
 
@@ -176,7 +176,7 @@ class View {
       help: this.#screen.live ? this.#help : "",
     };
     const color = this.#screen.live && process.env["NO_COLOR"] === undefined;
-    return renderPicture(picture, { columns: this.#output.columns ?? 80, color });
+    return renderPicture(picture, { columns: sizeOf(this.#output).columns, color });
   }
 }
 

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { countInbound } from "./parts.ts";
+import { systemRandom } from "@dualmesh/base/random";
+import { callsTakenIn, countInbound } from "./parts.ts";
+import { freePorts } from "./ports.ts";
 
 describe("the metrics page of a sidecar", () => {
   it("tells how many calls were taken in, of any service and result", () => {
@@ -12,5 +14,13 @@ dualmesh_request_duration_seconds_count{service="a",direction="outbound",result=
 `;
     assert.equal(countInbound(page), 9);
     assert.equal(countInbound(""), 0);
+  });
+
+  it("is no count while the sidecar does not answer, and no excuse for a mistake", async () => {
+    const [admin = 0] = await freePorts(1, systemRandom);
+    const { signal } = new AbortController();
+    assert.equal(await callsTakenIn({ admin }, signal), undefined);
+    assert.equal(await callsTakenIn({ admin }, AbortSignal.abort(new Error("the demo ends"))), undefined);
+    await assert.rejects(callsTakenIn({ admin: 70_000 }, signal));
   });
 });

@@ -71,12 +71,24 @@ export function startSidecar(
   return startPart({ name: `sidecar-${app}`, command: "sidecar", configuration, admin: ports.admin }, options);
 }
 
-/** How many calls a sidecar has taken in for its app since it started, as its metrics page has it. */
-export async function callsTakenIn(ports: SidecarPorts, signal: AbortSignal): Promise<number> {
-  const response = await fetch(`http://${host}:${ports.admin}/metrics`, {
-    signal: AbortSignal.any([signal, AbortSignal.timeout(askTimeoutMs)]),
-  });
-  return countInbound(await response.text());
+/** How many calls a sidecar has taken in for its app since it started, as its metrics page has it; undefined when it does not answer. */
+export async function callsTakenIn(
+  ports: Pick<SidecarPorts, "admin">,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  const tooLate = AbortSignal.timeout(askTimeoutMs);
+  try {
+    const response = await fetch(`http://${host}:${ports.admin}/metrics`, {
+      signal: AbortSignal.any([signal, tooLate]),
+    });
+    return countInbound(await response.text());
+  } catch (error) {
+    // What the network did is the cause of a TypeError; with none, or another TypeError as cause, it is a mistake of this program.
+    const isOfTheNetwork =
+      error instanceof TypeError && error.cause instanceof Error && !(error.cause instanceof TypeError);
+    if (signal.aborted || tooLate.aborted || isOfTheNetwork) return undefined;
+    throw error;
+  }
 }
 
 const requestCount = /^dualmesh_request_duration_seconds_count\{([^}]*)\} (\d+)/;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { openScreen } from "./screen.ts";
+import { openScreen, sizeOf } from "./screen.ts";
 
 function fakeOutput(
   tty: boolean,
@@ -29,6 +29,14 @@ describe("the screen of the demo", () => {
     openScreen(output).draw(["one", "two", "three", "four"]);
     assert.equal(output.writes[0]?.split("\n").length, 3);
     assert.doesNotMatch(output.writes[0] ?? "", /three/);
+  });
+
+  it("takes a terminal of size 0, or of none, for one of 80 by 24", () => {
+    const output = fakeOutput(true, 0);
+    openScreen(output).draw(Array.from({ length: 30 }, (_, at) => `line ${at}`));
+    assert.equal(output.writes[0]?.split("\n").length, 24);
+    assert.deepEqual(sizeOf({ columns: 0, rows: 0, write() {} }), { columns: 80, rows: 24 });
+    assert.deepEqual(sizeOf({ write() {} }), { columns: 80, rows: 24 });
   });
 
   it("writes only plain lines where there is no terminal", () => {

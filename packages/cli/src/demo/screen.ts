@@ -28,6 +28,11 @@ const endFrame = "\x1b[?2026l";
 const clearToLineEnd = "\x1b[K";
 const clearBelow = "\x1b[J";
 
+/** Of a terminal that does not know its size, or says 0, that of the first ones. */
+export function sizeOf(output: Output): { readonly columns: number; readonly rows: number } {
+  return { columns: output.columns || 80, rows: output.rows || 24 };
+}
+
 export function openScreen(output: Output): Screen {
   return output.isTTY === true ? liveScreen(output) : lineScreen(output);
 }
@@ -40,7 +45,7 @@ function liveScreen(output: Output): Screen {
     draw(lines) {
       if (!open) return;
       // A picture higher than the terminal would scroll, and could not be drawn over: its end is left out.
-      const shown = lines.slice(0, Math.max(1, (output.rows ?? 24) - 1));
+      const shown = lines.slice(0, Math.max(1, sizeOf(output).rows - 1));
       const up = drawn === 0 ? hideCursor : `\x1b[${drawn}A\r`;
       const body = shown.map((line) => `${line}${clearToLineEnd}\n`).join("");
       output.write(`${beginFrame}${up}${body}${clearBelow}${endFrame}`);

@@ -1,4 +1,6 @@
 /** `dualmesh status`: what runs, as people or programs read it. It only reads: an admin port, or the control sockets of this machine. */
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
 import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
@@ -68,23 +70,24 @@ async function whatRunsHere(): Promise<unknown[]> {
 }
 
 async function askAdmin(address: string, part: string): Promise<unknown> {
-  if (!/^(\[[0-9a-fA-F:.]+\]|[^:/\s@]+):\d{1,5}$/.test(address)) {
-    throw new MeshError("usage.wrong", `--${part} expects an admin address as HOST:PORT, got "${address}"`);
+  const [, bracketed, plain, portText = ""] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:/\s@]+)):(\d{1,5})$/.exec(address) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(portText);
+  if (host === undefined || port < 1 || port > 65_535) {
+    const expected = "an admin address as HOST:PORT, the port from 1 to 65535";
+    throw new MeshError("usage.wrong", `--${part} expects ${expected}, got "${address}"`);
   }
   let answer: unknown;
   try {
-    const response = await fetch(`http://${address}/status`, {
-      signal: AbortSignal.timeout(timeoutMs),
-      redirect: "error",
-    });
-    const text = await boundedText(response);
-    if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 200).trim()}`);
-    answer = JSON.parse(text);
+    answer = JSON.parse(await page(host, port));
   } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    throw new MeshError("control.unreachable", `no status from http://${address}/status: ${messageOf(cause)}`, {
-      address,
-    });
+    const why = error instanceof SyntaxError ? "what answers there speaks no JSON" : messageOf(error);
+    throw new MeshError(
+      "control.unreachable",
+      `no status from http://${address}/status: ${why}; is it the admin port of a ${part} that runs?`,
+      { address },
+      { cause: error },
+    );
   }
   const found = (answer as { part?: unknown } | null)?.part;
   if (found !== part)
@@ -92,13 +95,19 @@ async function askAdmin(address: string, part: string): Promise<unknown> {
   return answer;
 }
 
-async function boundedText(response: Response): Promise<string> {
-  const pieces: Uint8Array[] = [];
+/** The status page. By `node:http`, since `fetch` refuses ports that browsers keep for others, and an admin port may be any. */
+async function page(host: string, port: number): Promise<string> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  const request = get({ host, port, path: "/status", agent: false, signal });
+  const [response] = (await once(request, "response", { signal })) as [IncomingMessage];
+  const pieces: Buffer[] = [];
   let size = 0;
-  for await (const piece of response.body ?? []) {
+  for await (const piece of response as AsyncIterable<Buffer>) {
     size += piece.length;
     if (size > maxAnswerSize) throw new Error("the answer is larger than 16 MiB");
     pieces.push(piece);
   }
-  return Buffer.concat(pieces).toString("utf8");
+  const text = Buffer.concat(pieces).toString("utf8");
+  if (response.statusCode !== 200) throw new Error(`${response.statusCode} ${text.slice(0, 200).trim()}`);
+  return text;
 }
