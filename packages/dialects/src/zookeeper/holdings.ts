@@ -19,7 +19,9 @@ export interface OwnNode {
 }
 
 /** Refused registrations that are shown for one session; older ones are forgotten. */
-const maxRefused = 64;
+const maxRefused = 16;
+/** Characters of a refused path and of the reason that are shown. */
+const maxShown = 500;
 
 export interface Wish {
   readonly view: ProviderView;
@@ -34,7 +36,7 @@ export class Holdings {
   /** Paths of own registrations that were deleted but may still be in the directory, with when to believe the directory again. */
   readonly hidden = new Map<string, number>();
   readonly wanted = new Map<string, Wish>();
-  /** Registrations that were refused, with the reason, to show: the newest ones. */
+  /** The newest registrations that were refused, as they are shown, with the reason. */
   readonly refused = new Map<string, string>();
   /** Own nodes that register an instance. */
   registrations = 0;
@@ -66,12 +68,16 @@ export class Holdings {
   }
 
   refuse(path: string, reason: string): void {
-    this.refused.delete(path);
-    this.refused.set(path, reason);
+    this.forgetRefused(path);
+    this.refused.set(shown(path), shown(reason));
     for (const [oldest] of this.refused) {
       if (this.refused.size <= maxRefused) return;
       this.refused.delete(oldest);
     }
+  }
+
+  forgetRefused(path: string): void {
+    if (this.refused.size > 0) this.refused.delete(shown(path));
   }
 
   release(path: string): OwnNode | undefined {
@@ -111,6 +117,11 @@ export class Holdings {
     for (const { instance } of this.mine.values()) if (instance?.application === application) return true;
     return false;
   }
+}
+
+/** A copy, since a piece of a text keeps the whole of it in memory. */
+function shown(text: string): string {
+  return text.length <= maxShown ? text : Buffer.from(text.slice(0, maxShown)).toString();
 }
 
 /** What all sessions hold. */

@@ -79,7 +79,7 @@ describe("what a ZooKeeper door does not accept", () => {
     const shown = fixture.door.sessions()[0]?.bypassed ?? [];
     assert.deepEqual(
       shown.map(({ registration }) => registration),
-      paths,
+      paths.map((path) => path.slice(0, 500)),
     );
     assert.equal(shown[0]?.reason, "unreadable registration");
     assert.equal(shown[2]?.reason, "the name of its service is too long");
@@ -119,7 +119,7 @@ describe("what a ZooKeeper door does not accept", () => {
       await fixture.clock.advance(10_000);
     }
     assert.deepEqual(fixture.logged.slice(3), [refused, sequential]);
-    assert.equal(fixture.door.sessions()[0]?.bypassed.length, 64, "what is shown is bounded too");
+    assert.equal(fixture.door.sessions()[0]?.bypassed.length, 16, "what is shown is bounded too");
   });
 });
 

@@ -275,7 +275,7 @@ export class TreeWriter {
     }
     const held = this.#holdings.of(owner);
     const own = held.keep(node);
-    held.refused.delete(node.path);
+    held.forgetRefused(node.path);
     this.#nodes.size += sizeOf(node);
     if (place.kind === "private") this.#keepParents(held, node.path);
     this.#tellOwn(owner, eventType.created, node.path, place);
