@@ -40,8 +40,6 @@ export interface InstancesOptions {
   readonly journal: RegistryJournal;
   readonly epoch: number;
   readonly limits: InstanceLimits;
-  /** Tells the owner that it lost a key to a later register. */
-  readonly onSuperseded: (former: InstanceRow, owner: InstanceRow) => void;
 }
 
 export class Instances {
@@ -50,6 +48,8 @@ export class Instances {
   /** What each session owns, by session text, then service and key. */
   readonly #leases = new Map<string, Map<string, InstanceRow>>();
   #stamps = 0;
+  /** Tells a former owner that it lost a key to a later register. Set once there are owners who can be told. */
+  onSuperseded: (former: InstanceRow, owner: InstanceRow) => void = () => {};
   /** Since the start, for the metrics page. */
   readonly counts = {
     registered: 0,
@@ -116,7 +116,7 @@ export class Instances {
     const revision = this.#store.put(row);
     this.#options.journal.putRow(row);
     this.counts.registered++;
-    if (before !== undefined && !same) this.#options.onSuperseded(before, row);
+    if (before !== undefined && !same) this.onSuperseded(before, row);
     return { kind: "accepted", row, revision };
   }
 

@@ -12,16 +12,16 @@ import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import type { Instance } from "@dualmesh/model/instance";
 import { type Channel, type ChannelEvents, PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { GoodbyeReason } from "@dualmesh/wire/stream/messages";
-import { revisionText } from "@dualmesh/wire/stream/messages";
+import { compareRevisions } from "@dualmesh/wire/stream/messages";
 import type { RegistryConfig } from "./config.ts";
 import { StreamConnection, type StreamCounts, type StreamHost } from "./connection.ts";
 import { LocalDirectory } from "./directory.ts";
 import { type DoorHost, openDoorHost } from "./door-host.ts";
 import { Instances } from "./instance.ts";
 import { MemoryStore } from "./memory-store.ts";
-import { RegistryJournal } from "./persist.ts";
+import { type Loaded, RegistryJournal } from "./persist.ts";
 import { Pusher } from "./push.ts";
-import { Sessions } from "./session.ts";
+import { Sessions, type SessionsOptions } from "./session.ts";
 import {
   bindWarnings,
   instancesOf,
@@ -87,43 +87,22 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
   const loaded = await journal.load(random, epoch);
   if (loaded.damaged > 0) log.warn({ entries: loaded.damaged }, "entries of the state file could not be read");
   const store = new MemoryStore(epoch);
-  const connections = new Set<StreamConnection>();
-  const counts = newCounts();
-  const instances = new Instances({
-    store,
-    journal,
-    epoch,
-    limits: config.limits,
-    onSuperseded(former, owner) {
-      const connection = sessions.get(former.session)?.connection;
-      if (connection instanceof StreamConnection) connection.superseded(former, owner);
-      else if (revisionText(former.session) === revisionText(local)) directory.superseded(former);
-    },
-  });
+  const instances = new Instances({ store, journal, epoch, limits: config.limits });
   instances.load(loaded.rows);
-  const pusher = new Pusher(store, clock, config.tickMs);
-  const { graceMs, restartWindowMs } = config;
+  const connections = new Set<StreamConnection>();
   const onSettled = (): void => {
     for (const connection of connections) connection.settled();
   };
-  const { complete } = loaded;
-  const sessionOptions = {
-    // Lost sessions count too, so that connecting and vanishing in a loop fills nothing.
-    maxSessions: config.limits.connections * 2,
-    complete,
-    instances,
-    journal,
-    clock,
-    random,
-    log,
-    epoch,
-    graceMs,
-    restartWindowMs,
-    onSettled,
-  };
-  const sessions = new Sessions(sessionOptions, loaded.sessions);
+  const sessions = openSessions(options, loaded, { instances, journal, onSettled });
+  const pusher = new Pusher(store, clock, config.tickMs);
   const local = sessions.newId();
   const directory = new LocalDirectory({ store, instances, journal, pusher, clock, session: local });
+  instances.onSuperseded = (former, owner) => {
+    const connection = sessions.get(former.session)?.connection;
+    if (connection instanceof StreamConnection) connection.superseded(former, owner);
+    else if (compareRevisions(former.session, local) === 0) directory.superseded(former);
+  };
+  const counts = newCounts();
   const host: StreamHost = {
     config,
     store,
@@ -132,10 +111,10 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
     pusher,
     clock,
     log,
-    told: new ThrottledLog({ log, clock }),
     epoch,
-    registryId: loaded.registryId,
     counts,
+    told: new ThrottledLog({ log, clock }),
+    registryId: loaded.registryId,
     partialFrames: new PartialBytes(maxPartialBytes),
     onClosed: (connection) => void connections.delete(connection),
   };
@@ -154,6 +133,7 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
     directory,
     connections,
     counts,
+    stop,
     connect(channel) {
       counts.accepted++;
       const connection = new StreamConnection(host, channel);
@@ -165,8 +145,20 @@ export async function openRegistryCore(options: RegistryOptions): Promise<Regist
       stop();
       await journal.flushed();
     },
-    stop,
   };
+}
+
+/** Begins the restart window: from here on lost sessions are waited for. */
+function openSessions(
+  { config, state, clock, random, log }: RegistryOptions,
+  { complete, sessions }: Loaded,
+  parts: Pick<SessionsOptions, "instances" | "journal" | "onSettled">,
+): Sessions {
+  const { graceMs, restartWindowMs, limits } = config;
+  // Lost sessions count too, so that connecting and vanishing in a loop fills nothing.
+  const maxSessions = limits.connections * 2;
+  const options = { ...parts, clock, random, log, epoch: state.epoch, graceMs, restartWindowMs, maxSessions, complete };
+  return new Sessions(options, sessions);
 }
 
 /** Incomplete frames of all connections of the stream together. */
