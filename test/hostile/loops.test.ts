@@ -83,9 +83,10 @@ test("S21: its doors and its admin port for an endpoint are answered with an err
 test("S21: a registration of the sidecar's own ports as an application is refused, and published nowhere", {
   timeout: 60_000,
 }, async () => {
-  const { outboundPort, inboundPort } = sidecar.running;
+  const { outboundPort, inboundPort, zookeeperPort, meshPort } = sidecar.running;
   const client = await openZooKeeper(await world.socket(sidecar.running.zookeeperPort as number));
-  const own = [outboundPort, inboundPort];
+  // All of them are configured as 0: what counts is where it listens.
+  const own = [outboundPort, inboundPort, zookeeperPort as number, meshPort as number];
   for (const [index, port] of own.entries())
     await errorOf(client, client.create(dubboProviderPath(`test.Own${index}`, port), ephemeral));
   const real = await world.provider("dubbo/test.Real:1.0:", dubboEcho);
