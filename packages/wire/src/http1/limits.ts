@@ -24,7 +24,7 @@ export const defaultHttp1Limits: Http1Limits = {
   targetBytes: 16 * 1024,
   chunkExtensionBytes: 1024,
   messageExtensionBytes: 16 * 1024,
-  chunkSizeDigits: 13,
+  chunkSizeDigits: 16,
   trailerBytes: 8 * 1024,
   trailerCount: 32,
 };
