@@ -2,6 +2,9 @@
  * What sessions change in the tree. A change takes effect at once, goes to the journal, and is answered when it is durable; a
  * registration, when the directory has taken it on as well. A directory does not wait for its source to do so: a registry that is away
  * keeps nobody from registering. What it refuses is taken out again, and its client is told.
+ *
+ * The error is SystemError, which every version of the client knows and Curator does not repeat by itself. As was tried with real ones:
+ * the export of a SOFA-RPC or Dubbo provider fails with it, and Dubbo with `check=false` starts and registers again every few seconds.
  */
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { ThrottledLog } from "@dualmesh/base/throttled-log";
