@@ -4,7 +4,7 @@
  */
 import net from "node:net";
 import { systemClock, type Timer } from "@dualmesh/base/clock";
-import { enroll, type Flushable, returnStage, stageBytes, takeStage } from "./stage.ts";
+import { enroll, type Flushable, returnStage, stageBytes, takeStage, widerStage } from "./stage.ts";
 import type { Detached, Transport, TransportEvents } from "./transport.ts";
 
 /** One read buffer for the process: what is read is decoded and copied before the callback returns. */
@@ -26,6 +26,8 @@ export class TcpTransport implements Transport, Flushable {
   #events: TransportEvents | undefined;
   #stage: Buffer | undefined;
   #staged = 0;
+  /** What was staged at the last flush: the size that the next stage should have. */
+  #usual = 0;
   #enrolled = false;
   #ending = false;
   #closed = false;
@@ -77,13 +79,21 @@ export class TcpTransport implements Transport, Flushable {
         return;
       }
     }
-    this.#stage ??= takeStage();
-    bytes.copy(this.#stage, this.#staged, start, end);
+    const stage = this.#room(size);
+    this.#stage = stage;
+    bytes.copy(stage, this.#staged, start, end);
     this.#staged += size;
     if (!this.#enrolled) {
       this.#enrolled = true;
       enroll(this);
     }
+  }
+
+  /** The stage, with room for `size` bytes more. */
+  #room(size: number): Buffer {
+    const stage = this.#stage;
+    if (stage === undefined) return takeStage(Math.max(size, this.#usual));
+    return this.#staged + size > stage.length ? widerStage(stage, this.#staged) : stage;
   }
 
   flush(): void {
@@ -93,13 +103,14 @@ export class TcpTransport implements Transport, Flushable {
     if (stage === undefined || size === 0 || this.#closed) return;
     const socket = this.#socket;
     this.#staged = 0;
-    if (socket.writableLength > 0 && size < stageBytes / 2) {
+    this.#usual = size;
+    if (socket.writableLength > 0 && size < stage.length / 2) {
       // The peer does not take what came before: what waits for it costs what it is, and no stage of its own.
       socket.write(Buffer.from(stage.subarray(0, size)));
       return;
     }
     this.#stage = undefined;
-    socket.write(size === stageBytes ? stage : stage.subarray(0, size));
+    socket.write(size === stage.length ? stage : stage.subarray(0, size));
     // Taken whole by the kernel: the stage is free again. Otherwise it stays with the socket until it has been written.
     if (socket.writableLength === 0) returnStage(stage);
   }
