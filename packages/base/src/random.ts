@@ -1,5 +1,6 @@
 /** Chance as an argument. `seededRandom` makes a simulation repeatable; print its seed. */
 import { randomBytes } from "node:crypto";
+import { openSync, readSync } from "node:fs";
 
 export interface Random {
   /** A number in [0, 1). */
@@ -8,7 +9,24 @@ export interface Random {
   bytes(size: number): Buffer;
 }
 
-export const systemRandom: Random = { next: Math.random, bytes: randomBytes };
+export const systemRandom: Random = { next: Math.random, bytes: unguessable };
+
+let kernel: number | undefined;
+
+/**
+ * From the kernel, as `node:crypto` would have it; but loading that module costs each sidecar 2 MB (scripts/build.ts loads it on first use).
+ * It is asked where the kernel has no such file, or no descriptor is left to open it.
+ */
+function unguessable(size: number): Buffer {
+  try {
+    kernel ??= openSync("/dev/urandom", "r");
+  } catch {
+    return randomBytes(size);
+  }
+  const bytes = Buffer.alloc(size);
+  for (let filled = 0; filled < size; ) filled += readSync(kernel, bytes, filled, size - filled, null);
+  return bytes;
+}
 
 /** mulberry32: small, fast, good enough for tests and jitter; never for secrets. */
 export function seededRandom(seed: number): Random {
