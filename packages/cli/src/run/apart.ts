@@ -4,7 +4,6 @@
  * tells each process that it starts: a part that died is back without reading anything.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { text } from "node:stream/consumers";
 import { MeshError } from "@dualmesh/base/errors";
 import type { RunOptions } from "./run-part.ts";
 
@@ -19,7 +18,7 @@ export function isReader(): boolean {
 
 /** What the reader tells, as one line of JSON on standard output. */
 export function tell<Config>(options: RunOptions<Config>): void {
-  process.stdout.write(JSON.stringify(options));
+  process.stdout.write(`${JSON.stringify(options)}\n`);
 }
 
 /** What a reader told, as it stands. */
@@ -47,12 +46,19 @@ export async function readApart(words: readonly string[]): Promise<Told | number
     stdio: ["inherit", "pipe", "inherit"],
     env: { ...process.env, [readerVariable]: "1" },
   });
-  const ended = new Promise<number>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
+    let told = "";
+    child.stdout.setEncoding("utf8");
+    child.stdout.on("data", (piece: string) => {
+      told += piece;
+      if (!told.endsWith("\n")) return;
+      resolve(told);
+      // It has nothing more to do, and its own way out takes time, at worst for ever (quiet-compilers.ts).
+      child.kill("SIGKILL");
+    });
     child.once("error", reject);
-    child.once("close", (code) => resolve(code ?? 1));
+    child.once("close", (code) => resolve(code || 1));
   });
-  const [code, told] = await Promise.all([ended, text(child.stdout)]);
-  return code === 0 ? told : code;
 }
 
 function heard(): Promise<Told> {

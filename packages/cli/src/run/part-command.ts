@@ -1,9 +1,11 @@
 /** `PART run`: the flags that every part has. What reads a configuration is loaded only by who needs one; a supervisor does not. */
+import { systemClock } from "@dualmesh/base/clock";
 import { logLevels } from "@dualmesh/base/log";
 import type { Command, Flag } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { defaultStateText } from "../state-path.ts";
 import type { PartSchema, RunnablePart } from "./part.ts";
+import { quietCompilers } from "./quiet-compilers.ts";
 
 export interface PartCommandOptions<Config> {
   readonly part: string;
@@ -40,6 +42,7 @@ export function partCommand<Config>({ flags, ...options }: PartCommandOptions<Co
       if (values.has("print-config")) {
         const { printedConfig } = await import("./configured.ts");
         process.stdout.write(await printedConfig(await options.loadSchema(), keyed, values));
+        await quietCompilers(systemClock);
         return exitCodes.ok;
       }
       const { configurationTold, isReader, tell } = await import("./apart.ts");

@@ -35,8 +35,6 @@ export interface PartAdmin {
   /** The port, or who chooses among several. */
   readonly port: number | OpenAtPort;
   readonly routes: ReadonlyMap<string, AdminRoute>;
-  /** The process has run out of descriptors (true) or has some again: traffic should be turned away while it lasts. */
-  readonly onScarceDescriptors?: (scarce: boolean) => void;
 }
 
 /** A part as it runs. It does not know its schema: what reads a configuration need not be in the memory of what runs by it. */

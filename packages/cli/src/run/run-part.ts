@@ -2,12 +2,14 @@
 import { flushCompileCache } from "node:module";
 import { type Admin, jsonReply, openAdmin } from "@dualmesh/base/admin/server";
 import { systemClock } from "@dualmesh/base/clock";
+import { onScarceDescriptors } from "@dualmesh/base/descriptors";
 import type { LogLevel } from "@dualmesh/base/log";
 import { openLog } from "@dualmesh/base/open-log";
 import { systemRandom } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import { type ControlHandler, openControl } from "@dualmesh/base/state/control-socket";
 import { openState } from "@dualmesh/base/state/state";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { exitCodes } from "../exit-codes.ts";
 import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
@@ -43,6 +45,8 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
   await using scope = new Scope(log);
   const clock = systemClock;
   const started = clock.now();
+  const told = new ThrottledLog({ log, clock });
+  onScarceDescriptors((use, openFiles) => told.error(use, { use, openFiles }, scarceText));
   const state = scope.use(await openState({ path: options.state, part: part.name, clock, log }));
   const {
     running,
@@ -90,3 +94,6 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
   await quietCompilers(clock);
   return exitCodes.ok;
 }
+
+const scarceText =
+  "nearly no file descriptors are left and connections are turned away: raise the limit (ulimit -n) or lower the connection limits";

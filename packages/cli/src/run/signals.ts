@@ -4,22 +4,26 @@
 export const supervisedVariable = "DUALMESH_SUPERVISED";
 
 /**
- * Resolves with the first wish to end. The second ends the process at once, with 128 + the number of the signal. A supervised process
+ * Resolves with the first wish to end. The second ends the process at once and from outside, since `process.exit` may stand still
+ * (quiet-compilers.ts): by that same signal, which a shell shows as 128 + its number, or by SIGKILL. A supervised process
  * does not listen to SIGINT: a terminal sends Ctrl-C to it and to its supervisor, who passes it on as SIGTERM.
  */
 export function nextSignal(): Promise<string> {
   const supervised = process.env[supervisedVariable] === "1" && process.connected;
   return new Promise((resolve) => {
     let ending = false;
-    const wish = (reason: string, code: number): void => {
-      if (ending) process.exit(code);
+    const wish = (reason: string, signal: NodeJS.Signals): void => {
+      if (ending) {
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+      }
       ending = true;
       resolve(reason);
     };
-    process.on("SIGTERM", () => wish("SIGTERM", 143));
+    process.on("SIGTERM", () => wish("SIGTERM", "SIGTERM"));
     process.on("SIGINT", () => {
-      if (!supervised) wish("SIGINT", 130);
+      if (!supervised) wish("SIGINT", "SIGINT");
     });
-    if (supervised) process.on("disconnect", () => wish("the supervisor is gone", 1));
+    if (supervised) process.on("disconnect", () => wish("the supervisor is gone", "SIGKILL"));
   });
 }

@@ -90,3 +90,18 @@ test("a supervisor keeps to the configuration that it was started with", async (
   const config = (await (await fetch(`http://${admin}/config`)).json()) as { graceMs: number };
   assert.equal(config.graceMs, 12_345);
 });
+
+test("a second signal ends a part at once, in the middle of its orderly end", async () => {
+  await using home = await openHome();
+  const file = join(home.path, "sidecar.yaml");
+  const ports = "outbound: { port: 0 }\ninbound: { port: 0 }\nadmin: { port: 0 }\n";
+  const doors = "doors: { zookeeper: { port: 0 }, mesh: false }\n";
+  await writeFile(file, `registry: { address: "127.0.0.1:1" }\n${ports}${doors}drain: { idleMs: 60000 }\n`);
+  const sidecar = home.start("sidecar", "run", "--config", file);
+  await sidecar.saw('"msg":"running"');
+  sidecar.child.kill("SIGTERM");
+  await sidecar.saw("ending in order");
+  sidecar.child.kill("SIGTERM");
+  await sidecar.ended();
+  assert.equal(sidecar.child.signalCode, "SIGTERM");
+});
