@@ -75,8 +75,10 @@ test("a sidecar that is killed and restarted while the registry is away goes on 
   const said = await world.readySidecar("consumers");
   await sleep(systemClock, Math.max(...Object.values(recoveryMs)) + 2_000 - (systemClock.wall() - backAt));
   const registryBack = await during(() => world.startRegistry(), 8_000);
+  const saidAtLast = await world.readySidecar("consumers");
   await stopPumps(consumers);
 
+  assert.doesNotMatch(saidAtLast, /stale/, "the registry has answered");
   assert.match(said, /stale/, "it is ready, and says since when it goes by its disk");
   for (const consumer of consumers) {
     const calls = callsOf(consumer);

@@ -62,13 +62,15 @@ export interface FeedStatus {
   readonly held: boolean;
 }
 
+export type Readiness = "fresh" | "stale" | "no";
+
 export interface RegistryDirectoryStatus {
   readonly state: LinkState;
   readonly registry: string;
   readonly session: string;
   readonly epoch: number;
   readonly settled: boolean;
-  readonly ready: "fresh" | "stale" | "no";
+  readonly ready: Readiness;
   readonly lastError: string;
   readonly publications: number;
   /** Publications and withdrawals that the registry has not acknowledged. */
@@ -83,6 +85,8 @@ export interface RegistryDirectory extends Directory {
    * when it was out of reach for a while and the state on disk has to do. With nothing on disk and no registry it stays pending.
    */
   ready(): Promise<"fresh" | "stale">;
+  /** The same as it is now: what was `stale` becomes `fresh` when the registry has answered after all. */
+  readonly readiness: Readiness;
   /** Everything that a former process published has been published again: what else its session owned goes. */
   restored(): void;
   status(): RegistryDirectoryStatus;
@@ -118,7 +122,7 @@ class StreamDirectory implements RegistryDirectory {
   /** In memory too, since a successor may write to the same disk once it has taken over. */
   #session: KeptSession | undefined;
   #restored = false;
-  #ready: "fresh" | "stale" | "no" = "no";
+  #ready: Readiness = "no";
   readonly #whenReady = Promise.withResolvers<"fresh" | "stale">();
   #onGoodbye: (() => void) | undefined;
   #closing: Promise<void> | undefined;
@@ -199,6 +203,10 @@ class StreamDirectory implements RegistryDirectory {
 
   ready(): Promise<"fresh" | "stale"> {
     return this.#whenReady.promise;
+  }
+
+  get readiness(): Readiness {
+    return this.#ready;
   }
 
   restored(): void {

@@ -5,13 +5,14 @@
 import type { AdminReply } from "@dualmesh/base/admin/server";
 import { jsonReply } from "@dualmesh/base/admin/server";
 import type { Clock } from "@dualmesh/base/clock";
+import type { SidecarDirectory } from "./directory/directory.ts";
 
 export type Readiness = "starting" | "fresh" | "stale" | "ending";
 
 export class Ready {
   readonly #clock: Clock;
   #listening = false;
-  #directory: "fresh" | "stale" | undefined;
+  #directory: Pick<SidecarDirectory, "readiness"> | undefined;
   #staleSince = 0;
   #ending = false;
 
@@ -23,9 +24,12 @@ export class Ready {
     this.#listening = true;
   }
 
-  directory(state: "fresh" | "stale"): void {
-    this.#directory = state;
-    if (state === "stale") this.#staleSince = this.#clock.wall();
+  /** What is stale becomes fresh when the registry comes back. */
+  follow(directory: Pick<SidecarDirectory, "ready" | "readiness">): void {
+    this.#directory = directory;
+    void directory.ready().then((how) => {
+      if (how === "stale") this.#staleSince = this.#clock.wall();
+    });
   }
 
   ending(): void {
@@ -34,7 +38,8 @@ export class Ready {
 
   get state(): Readiness {
     if (this.#ending) return "ending";
-    return this.#listening && this.#directory !== undefined ? this.#directory : "starting";
+    const readiness = this.#directory?.readiness ?? "no";
+    return this.#listening && readiness !== "no" ? readiness : "starting";
   }
 
   /** 200 while the sidecar may be relied on, with `stale: since` when the directory is out of reach; 503 otherwise. */

@@ -147,7 +147,7 @@ class Assembly {
     const zookeeper = await this.#zookeeperDoor(face, free);
     const mesh = meshOutbound === undefined ? undefined : await this.#meshDoor(face, apps, meshOutbound, free);
     this.#ready.listening();
-    void directory.ready().then((state) => this.#ready.directory(state));
+    this.#ready.follow(directory);
     log.info(
       { outbound: pair.outbound, inbound: pair.inbound, zookeeper: zookeeper?.port, mesh: mesh?.port },
       "the sidecar listens",

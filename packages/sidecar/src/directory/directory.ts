@@ -6,7 +6,7 @@ import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
-import { openRegistryDirectory, type RegistryDirectoryStatus } from "@dualmesh/client/directory";
+import { openRegistryDirectory, type Readiness, type RegistryDirectoryStatus } from "@dualmesh/client/directory";
 import type { Directory } from "@dualmesh/model/directory";
 import type { SidecarConfig } from "../config.ts";
 import { registryAddresses } from "../settings.ts";
@@ -16,6 +16,8 @@ export interface SidecarDirectory extends Directory {
   readonly kind: SidecarConfig["directory"];
   /** Resolves when every subscription on disk is answered (`fresh`), or the source was out of reach and the disk is in force (`stale`). */
   ready(): Promise<"fresh" | "stale">;
+  /** The same as it is now. */
+  readonly readiness: Readiness;
   /** What a former process published has been published again, as far as its owners still are: the rest may go. */
   restored(): void;
   status(): RegistryDirectoryStatus;
