@@ -8,7 +8,7 @@ import { eventually, type Program } from "./program.ts";
 import type { World } from "./world.ts";
 
 export const [dubbo27, dubbo3, sofarpc] = implementations as readonly [Implementation, Implementation, Implementation];
-export const callsPerSecond = 50;
+const callsPerSecond = 50;
 /** One of each protocol, whoever provides it. */
 export const services = { dubbo: serviceOf(dubbo3, "mesh"), bolt: serviceOf(sofarpc, "mesh") };
 
