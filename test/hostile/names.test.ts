@@ -1,6 +1,7 @@
 /** S12: names that JavaScript's objects have of their own, wherever a name may stand. Nothing is polluted, every page can be read. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { systemClock } from "@dualmesh/base/clock";
 import { boltRequest } from "@dualmesh/sidecar/request/testing";
 import { dubboEcho, dubboRequest } from "./dubbo.ts";
 import { callOnce, type Dialect, dialects, type Sidecar, World } from "./world.ts";
@@ -111,14 +112,8 @@ test("S12: in ZooKeeper's paths and URLs each is refused or kept, and doors, sta
   }
   assertPristine();
   const { renderReport } = await import("../../packages/cli/src/status/render.ts");
-  const text = renderReport({
-    part: "sidecar",
-    version: "1",
-    pid: 1,
-    uptime: 1,
-    warnings: [],
-    status: sidecar.running.status(),
-  } as never);
+  const report = { part: "sidecar", version: "1", pid: 1, uptime: 1, warnings: [], status: sidecar.running.status() };
+  const text = renderReport(report, systemClock.wall());
   assert.ok(text.includes("__proto__"));
   for (const admin of [sidecar.admin, world.registryAdmin])
     assertMetrics(await (await fetch(`http://${admin.address}/metrics`)).text());

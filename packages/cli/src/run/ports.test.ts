@@ -11,7 +11,8 @@ import { promisify } from "node:util";
 const program = fileURLToPath(new URL("../main.ts", import.meta.url));
 const isolate = ["--net", "--map-root-user", "--fork", "--kill-child"];
 const upAndRun = (script: string): string[] => [...isolate, "sh", "-c", `ip link set lo up && ${script}`];
-const canIsolate = spawnSync("unshare", upAndRun("true")).status === 0;
+const isolator = "unshare";
+const canIsolate = spawnSync(isolator, upAndRun("true")).status === 0;
 
 interface Report {
   readonly admin: string;
@@ -60,7 +61,7 @@ test("a second sidecar by the defaults takes the next free ports, keeps them, an
 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), "dualmesh-ports-"));
   try {
-    const { stdout } = await promisify(execFile)("unshare", upAndRun(script), {
+    const { stdout } = await promisify(execFile)(isolator, upAndRun(script), {
       cwd: folder,
       env: { ...process.env, NODE: process.execPath, PROGRAM: program, XDG_STATE_HOME: folder },
       timeout: 60_000,

@@ -18,13 +18,15 @@ test("status reads what a part adds without knowing it, and foreign text cannot 
           { name: "c", extra: { d: 1 }, size: 2 },
         ],
         none: [],
+        constructor: 1,
       },
     },
     wall,
   );
+  assert.match(text, /constructor +1/);
   assert.match(text, /uptime +1d 2h/);
-  assert.match(text, /new fact {2}3/);
-  assert.match(text, /upstream open {2}1/);
+  assert.match(text, /new fact +3/);
+  assert.match(text, /upstream open +1/);
   assert.match(text, /services \(2\)/);
   assert.match(text, /NAME/);
   assert.ok(!text.includes("BYPASSED"));

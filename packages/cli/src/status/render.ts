@@ -10,22 +10,22 @@ const maxCellWidth = 60;
 const maxInlineKeys = 2;
 
 /** Keys whose own words say nothing to who has not read the code; the words are those of docs/glossary.md. */
-const glossary: Readonly<Record<string, string>> = {
-  state: "state directory",
-  admin: "admin port",
-  feeds: "subscriptions",
-  face: "",
-  apps: "applications",
-  wanted: "consumed services",
-  provided: "provided services",
-  ports: "published ports",
-  held: "held back",
-  appPort: "application's port",
-  shown: "shown to consumers",
-  dialect: "door",
-  pending: "not acknowledged",
-  settled: "restart window over",
-};
+const glossary: ReadonlyMap<string, string> = new Map([
+  ["state", "state directory"],
+  ["admin", "admin port"],
+  ["feeds", "subscriptions"],
+  ["face", ""],
+  ["apps", "applications"],
+  ["wanted", "consumed services"],
+  ["provided", "provided services"],
+  ["ports", "published ports"],
+  ["held", "held back"],
+  ["appPort", "application's port"],
+  ["shown", "shown to consumers"],
+  ["dialect", "door"],
+  ["pending", "not acknowledged"],
+  ["settled", "restart window over"],
+]);
 /** Of these a person asks the JSON. */
 const leftOut: ReadonlySet<string> = new Set(["digest"]);
 
@@ -168,7 +168,7 @@ function printable(text: string): string {
 
 /** `streamPort` is read as `stream port`. What the glossary says of a key holds at the place that it is meant for. */
 function wordsOf(key: string, path: readonly string[]): string {
-  const known = (key === "state" || key === "admin") && path.length > 0 ? undefined : glossary[key];
+  const known = (key === "state" || key === "admin") && path.length > 0 ? undefined : glossary.get(key);
   return known ?? shortened(key.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase());
 }
 
