@@ -45,64 +45,72 @@ export class FieldLines {
   /** Reads on in `bytes[at, end)`. Returns where the empty line ends that ends them all; -1 when it is still to come. */
   scan(bytes: Uint8Array, from: number, end: number): number {
     let at = from;
+    // The numbers of a line live in variables: this loop is half of what reading a head costs.
+    let now = this.#stage;
+    let nameStart = this.#nameStart;
+    let nameEnd = this.#nameEnd;
+    let valueStart = this.#valueStart;
+    let valueEnd = this.#valueEnd;
     while (at < end) {
-      if (this.#stage === stage.line) {
-        this.#nameStart = at;
-        this.#stage = bytes[at] === cr ? stage.lastLf : stage.name;
-        if (this.#stage === stage.lastLf && ++at === end) return -1;
+      if (now === stage.line) {
+        nameStart = at;
+        now = bytes[at] === cr ? stage.lastLf : stage.name;
+        if (now === stage.lastLf && ++at === end) break;
       }
-      if (this.#stage === stage.name) {
+      if (now === stage.name) {
         while (at < end && tokenBytes[bytes[at] as number] === 1) at++;
-        if (at === end) return -1;
-        if (bytes[at] !== colon || at === this.#nameStart) throw this.#badName(bytes, at);
-        this.#nameEnd = at++;
-        this.#stage = stage.before;
+        if (at === end) break;
+        if (bytes[at] !== colon || at === nameStart) throw badName(bytes, at, at === nameStart);
+        nameEnd = at++;
+        now = stage.before;
       }
-      if (this.#stage === stage.before) {
+      if (now === stage.before) {
         while (at < end && (bytes[at] === space || bytes[at] === tab)) at++;
-        if (at === end) return -1;
-        this.#valueStart = at;
-        this.#stage = stage.value;
+        if (at === end) break;
+        valueStart = at;
+        now = stage.value;
       }
-      if (this.#stage === stage.value) {
+      if (now === stage.value) {
         while (at < end && valueBytes[bytes[at] as number] === 1) at++;
-        if (at === end) return -1;
+        if (at === end) break;
         if (bytes[at] !== cr) throw new Http1Error(400, at, badInValue(bytes[at] as number));
-        this.#valueEnd = at++;
-        this.#stage = stage.valueLf;
-        if (at === end) return -1;
+        valueEnd = at++;
+        now = stage.valueLf;
+        if (at === end) break;
       }
       if (bytes[at] !== lf) throw new Http1Error(400, at, "a bare CR in a field line");
       at++;
-      if (this.#stage === stage.lastLf) return at;
-      this.#push(bytes);
-      this.#stage = stage.line;
+      if (now === stage.lastLf) return at;
+      this.#push(bytes, nameStart, nameEnd, valueStart, valueEnd);
+      now = stage.line;
     }
+    this.#stage = now;
+    this.#nameStart = nameStart;
+    this.#nameEnd = nameEnd;
+    this.#valueStart = valueStart;
+    this.#valueEnd = valueEnd;
     return -1;
   }
 
-  #push(bytes: Uint8Array): void {
+  #push(bytes: Uint8Array, nameStart: number, nameEnd: number, valueStart: number, end: number): void {
     const fields = this.#fields;
     if (fields.count === this.#maxCount) {
-      throw new Http1Error(431, this.#nameStart, `more than ${this.#maxCount} fields (limit ${this.#countLimit})`);
+      throw new Http1Error(431, nameStart, `more than ${this.#maxCount} fields (limit ${this.#countLimit})`);
     }
-    const valueStart = this.#valueStart;
-    const last = bytes[this.#valueEnd - 1];
-    const valueEnd = last === space || last === tab ? trimmedEnd(bytes, valueStart, this.#valueEnd) : this.#valueEnd;
-    const id = fieldIdOf(bytes, this.#nameStart, this.#nameEnd);
-    fields.add(this.#nameStart, this.#nameEnd, valueStart, valueEnd, id);
+    const last = bytes[end - 1];
+    const valueEnd = last === space || last === tab ? trimmedEnd(bytes, valueStart, end) : end;
+    fields.add(nameStart, nameEnd, valueStart, valueEnd, fieldIdOf(bytes, nameStart, nameEnd));
   }
+}
 
-  #badName(bytes: Uint8Array, at: number): Http1Error {
-    const byte = bytes[at];
-    const first = at === this.#nameStart;
-    if (first && (byte === space || byte === tab)) return new Http1Error(400, at, "a folded field line");
-    if (byte === space || byte === tab) return new Http1Error(400, at, "space between a field's name and its colon");
-    if (byte === lf) return new Http1Error(400, at, "a bare LF in a field line");
-    if (byte === cr) return new Http1Error(400, at, "a field line without a colon");
-    if (byte === colon) return new Http1Error(400, at, "a field without a name");
-    return new Http1Error(400, at, "a character that no field name has");
-  }
+function badName(bytes: Uint8Array, at: number, first: boolean): Http1Error {
+  const byte = bytes[at];
+  if (first && (byte === space || byte === tab)) return new Http1Error(400, at, "a folded field line");
+  if (byte === space || byte === tab) return new Http1Error(400, at, "space between a field's name and its colon");
+  if (byte === lf) return new Http1Error(400, at, "a bare LF in a field line");
+  if (byte === cr) return new Http1Error(400, at, "a field line without a colon");
+  if (byte === colon) return new Http1Error(400, at, "a field without a name");
+  return new Http1Error(400, at, "a character that no field name has");
 }
 
 function badInValue(byte: number): string {

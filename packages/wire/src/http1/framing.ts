@@ -57,15 +57,23 @@ function settleConnection(head: Http1Head): void {
   let close = false;
   let options = 0;
   for (let index = fields.find(field.connection); index >= 0; index = fields.find(field.connection, index + 1)) {
-    walk.over(head.bytes, fields.valueStart(index), fields.valueEnd(index));
+    const start = fields.valueStart(index);
+    const end = fields.valueEnd(index);
+    // What most clients send is told without a walk.
+    if (fieldIdOf(head.bytes, start, end) === field.keepAlive) {
+      head.keepAlive = true;
+      continue;
+    }
+    walk.over(head.bytes, start, end);
     while (walk.next()) {
       if (++options > maxConnectionOptions) {
         throw new Http1Error(400, 0, `more than ${maxConnectionOptions} options in connection`);
       }
-      if (sameName(head.bytes, walk.start, walk.end, "close")) close = true;
-      else if (fieldIdOf(head.bytes, walk.start, walk.end) === field.keepAlive) head.keepAlive = true;
-      else if (fieldIdOf(head.bytes, walk.start, walk.end) === field.upgrade) head.upgrade = true;
-      else if (fieldIdOf(head.bytes, walk.start, walk.end) === 0) head.nominates = true;
+      const id = fieldIdOf(head.bytes, walk.start, walk.end);
+      if (id === field.keepAlive) head.keepAlive = true;
+      else if (id === field.upgrade) head.upgrade = true;
+      else if (sameName(head.bytes, walk.start, walk.end, "close")) close = true;
+      else if (id === 0) head.nominates = true;
     }
     walk.done();
     if (walk.broken) throw new Http1Error(400, 0, "a connection field that is no list of tokens");
