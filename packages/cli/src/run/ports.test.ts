@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 const program = fileURLToPath(new URL("../main.ts", import.meta.url));
-const isolate = ["--net", "--map-root-user", "--fork", "--kill-child"];
+/** A process table of its own as well, so that nothing outlives the script, however it ends. */
+const isolate = ["--net", "--pid", "--map-root-user", "--fork", "--kill-child"];
 const upAndRun = (script: string): string[] => [...isolate, "sh", "-c", `ip link set lo up && ${script}`];
 const isolator = "unshare";
 const canIsolate = spawnSync(isolator, upAndRun("true")).status === 0;
