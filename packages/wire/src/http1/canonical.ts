@@ -5,7 +5,7 @@
  * A parameter of a segment (`/orders;v=1`) is data and stays; a rule that means a path must mean it with parameters too, since servlet
  * containers drop them before they look for a handler.
  */
-import { hexDigits, hostBytes, pathBytes, unreservedBytes } from "./chars.ts";
+import { hexDigits, pathBytes, unreservedBytes } from "./chars.ts";
 import { Http1Error } from "./limits.ts";
 import { lower } from "./names.ts";
 
@@ -132,7 +132,7 @@ export function checkAuthority(bytes: Uint8Array, start: number, end: number): v
       throw refused("a host that is no IPv6 literal inside its brackets");
     at++;
   } else {
-    while (at < end && hostBytes[bytes[at] as number] === 1) {
+    while (at < end && unreservedBytes[bytes[at] as number] === 1) {
       if (bytes[at] === dot && (at === start || bytes[at - 1] === dot)) throw refused("a host with an empty label");
       at++;
     }

@@ -15,11 +15,11 @@ export const valueBytes: Uint8Array = table((byte) => byte === 0x09 || (byte >= 
  */
 export const targetBytes: Uint8Array = table((byte) => byte > 0x20 && byte < 0x7f && byte !== 0x23);
 
-/** The names that hosts have. Percent-encoding and sub-delims are in the grammar (RFC 3986 section 3.2.2) and in no host's name. */
-export const hostBytes: Uint8Array = table((_, char) => /[A-Za-z0-9._~-]/.test(char));
-
-/** RFC 3986 section 2.3: means the same encoded or not, so that the canonical form has it decoded. */
-export const unreservedBytes: Uint8Array = hostBytes;
+/**
+ * RFC 3986 section 2.3: means the same encoded or not, so that the canonical form has it decoded. Hosts have names of these only; percent-encoding
+ * and sub-delims are in their grammar (section 3.2.2) and in no host's name.
+ */
+export const unreservedBytes: Uint8Array = table((_, char) => /[A-Za-z0-9._~-]/.test(char));
 
 /** What a path has raw: `pchar` (RFC 3986 section 3.3) without `%`, which has a meaning of its own, and `/`. */
 export const pathBytes: Uint8Array = table((_, char) => /[A-Za-z0-9._~!$&'()*+,;=:@/-]/.test(char));

@@ -32,14 +32,16 @@ const nothing: Buffer = Buffer.alloc(0);
 /** Numbers a field has in the table: where its name and its value begin and end, and its id. */
 const stride = 5;
 
-/** Most heads fit; the table grows by doubling, so that an idle connection has a small one. */
+/** Most heads fit; the table grows from nothing by doubling, so that trailers which never come take no memory. */
 const firstCapacity = 16;
+
+const noTable: Int32Array = new Int32Array(0);
 
 /** A table of fields: of a head, or of a chunked body's trailers. Offsets are absolute in `bytes`; values are without space around them. */
 export class Fields {
   bytes: Buffer = nothing;
   count = 0;
-  #table: Int32Array = new Int32Array(firstCapacity * stride);
+  #table: Int32Array = noTable;
   /** A bit for each id that is there, so that most questions are answered without a walk. */
   #seenLow = 0;
   #seenHigh = 0;
@@ -120,7 +122,7 @@ export class Fields {
   }
 
   #grow(): void {
-    const larger = new Int32Array(this.#table.length * 2);
+    const larger = new Int32Array(Math.max(firstCapacity * stride, this.#table.length * 2));
     larger.set(this.#table);
     this.#table = larger;
   }

@@ -1,5 +1,5 @@
 /** Why this exists: fields whose value is a comma-separated list of tokens (RFC 9110 section 5.6.1). */
-import { cr, lf, space, tab, tokenBytes } from "./chars.ts";
+import { space, tab, tokenBytes } from "./chars.ts";
 
 /**
  * Walks a list: `next` leaves the next token in `start` and `end`. One walker serves every list, since each walk is over before the
@@ -60,9 +60,4 @@ export function trimmedEnd(bytes: Uint8Array, start: number, end: number): numbe
   let at = end;
   while (at > start && (bytes[at - 1] === space || bytes[at - 1] === tab)) at--;
   return at;
-}
-
-/** Never part of a value, since each ends or breaks a line. */
-export function endsLine(byte: number): boolean {
-  return byte === cr || byte === lf;
 }

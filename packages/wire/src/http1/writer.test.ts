@@ -96,6 +96,12 @@ describe("a forwarded head", () => {
 
   it("is of version 1.1, whatever was received", () => {
     assert.equal(forwarded("GET /a HTTP/1.0\r\nHost: h\r\n\r\n"), "GET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert.equal(forwarded("GET http://o/a HTTP/1.0\r\n\r\n"), "GET /a HTTP/1.1\r\nhost: o\r\n\r\n");
+    assert.equal(forwarded("GET /a HTTP/1.0\r\n\r\n"), "GET /a HTTP/1.1\r\nhost: \r\n\r\n");
+    assert.equal(
+      forwarded("GET /a HTTP/1.0\r\nHost: h\r\nExpect: 100-continue\r\n\r\n"),
+      "GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+    );
     assert.equal(
       forwarded("HTTP/1.0 404 Not Found\r\nContent-Length: 2\r\n\r\n"),
       "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n",

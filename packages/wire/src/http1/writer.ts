@@ -109,6 +109,8 @@ export function forwardHead(head: Http1Head, forwarding: Forwarding, into: Buffe
     met[index] = 0;
   }
   editOf[0] = 0;
+  // RFC 9112 section 3.2: every request of version 1.1 has one, though what was received in HTTP/1.0 may not.
+  const hostless = head.status === 0 && !head.fields.has(field.host) && editOf[field.host] === 0;
   noteNominated(head);
   let to = writeFields(head, forwarding, unlisted, into, at);
   for (let index = 0; index < edits.length; index++) {
@@ -116,6 +118,7 @@ export function forwardHead(head: Http1Head, forwarding: Forwarding, into: Buffe
     editOf[edit.id] = 0;
     if (met[index] === 0 && edit.how !== "drop") to = put(edit.line, into, to);
   }
+  if (hostless) to = putHost(head, into, to);
   return writeEnd(head, forwarding, into, to);
 }
 
@@ -160,6 +163,8 @@ function keeps(head: Http1Head, forwarding: Forwarding, id: number, index: numbe
   if (id === field.contentLength) return keepsLength(head, forwarding, index);
   // RFC 9112 section 3.2.2: the authority of an absolute target takes the place of `Host`.
   if (id === field.host) return head.form !== targetForm.absolute;
+  // RFC 9110 section 10.1.1: ignored in HTTP/1.0, whose clients know no interim answer.
+  if (id === field.expect) return head.minor === 1;
   return singleHop[id] === 0;
 }
 
