@@ -302,6 +302,7 @@ class Assembly {
         maxConnections,
         maxBodyBytes: maxMeshBodyBytes,
         handle: (request) => door.handle(request),
+        dropped: () => this.#metrics.event("downstream_dropped"),
       }),
     );
     this.#scope.defer(() => host.close());

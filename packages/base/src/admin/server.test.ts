@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { test } from "node:test";
@@ -103,43 +102,6 @@ test("S5: callers that never end their head, and those that never read, leave ro
     }
     for (const socket of slow) socket.destroy();
   });
-});
-
-test("S16: the health page is answered when all other descriptors are used up", async () => {
-  const program = `
-    import { openSync } from "node:fs";
-    import { systemClock } from ${JSON.stringify(new URL("../clock.ts", import.meta.url).href)};
-    import { openAdmin, textReply } from ${JSON.stringify(new URL("./server.ts", import.meta.url).href)};
-    let scarce = false;
-    const admin = await openAdmin({ port: 0, clock: systemClock, onScarceDescriptors: (now) => { scarce = now; },
-      routes: new Map([["/healthz", () => textReply("scarce " + scarce)]]) });
-    try { for (;;) openSync("/dev/null"); } catch (error) { process.stdout.write(admin.address + " " + error.code + "\\n"); }`;
-  const child = spawn(
-    "bash",
-    ["-c", 'ulimit -n 128; exec "$0" --input-type=module -e "$1"', process.execPath, program],
-    {
-      stdio: ["ignore", "pipe", "inherit"],
-    },
-  );
-  try {
-    const [address, code] = String((await once(child.stdout, "data"))[0])
-      .trim()
-      .split(" ");
-    assert.equal(code, "EMFILE");
-    const deadline = performance.now() + 2_000;
-    for (;;) {
-      try {
-        const answers = await Promise.all([1, 2, 3].map(() => fetch(`http://${address}/healthz`)));
-        for (const answer of answers) assert.equal(await answer.text(), "scarce true");
-        break;
-      } catch (error) {
-        if (performance.now() > deadline) throw error; // it looks every 100 ms; until then the system closes the caller
-      }
-    }
-  } finally {
-    child.kill("SIGKILL");
-    await once(child, "exit");
-  }
 });
 
 test("a port that is taken is told as such", async () => {

@@ -6,9 +6,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Clock } from "../clock.ts";
+import { isReserved } from "../descriptors.ts";
 import { MeshError, messageOf } from "../errors.ts";
 import { type Log, silentLog } from "../log.ts";
-import { type DescriptorReserve, openReserve } from "./descriptors.ts";
 
 export interface AdminReply {
   readonly status: number;
@@ -29,8 +29,6 @@ export interface AdminOptions {
   readonly hostNames?: readonly string[];
   /** Further connections push out the oldest one that waits for nothing. */
   readonly maxConnections?: number;
-  /** The process has run out of descriptors (true) or has some again: turn traffic away while it lasts. */
-  readonly onScarceDescriptors?: (scarce: boolean) => void;
 }
 
 export interface Admin {
@@ -41,6 +39,8 @@ export interface Admin {
   close(): Promise<void>;
 }
 
+/** Connections while the process has only the descriptors that are kept back from traffic: the disk needs some of them too. */
+const maxConnectionsWhenScarce = 8;
 const maxHeaderSize = 16 * 1024;
 const maxHeaders = 64;
 const maxTargetLength = 2_048;
@@ -86,7 +86,8 @@ export async function openAdmin(options: AdminOptions): Promise<Admin> {
   server.on("connection", (socket) => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    if (sockets.size > maxConnections) pushOut(sockets, busy);
+    const most = isReserved(socket, "endpoint") ? Math.min(maxConnectionsWhenScarce, maxConnections) : maxConnections;
+    if (sockets.size > most) pushOut(sockets, busy, sockets.size - most);
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     const status = error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
@@ -96,13 +97,12 @@ export async function openAdmin(options: AdminOptions): Promise<Admin> {
   for (const event of ["upgrade", "connect"] as const) server.on(event, (_, socket) => socket.destroy());
   await listen(server, host, port);
   server.on("error", (error) => log.warn({ error: error.message }, "the admin port could not accept a connection"));
-  const reserve = openReserve({ clock, onChange: (scarce) => tellScarce(scarce, options, log) });
   const bound = (server.address() as AddressInfo).port;
   return {
     host,
     port: bound,
     address: `${isIP(host) === 6 ? `[${host}]` : host}:${bound}`,
-    close: () => close(server, reserve),
+    close: () => close(server),
   };
 }
 
@@ -164,20 +164,14 @@ export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
-/** Ends the oldest connection that is not being answered; if all are, the newest. */
-function pushOut(sockets: ReadonlySet<Socket>, busy: ReadonlySet<Socket>): void {
-  let last: Socket | undefined;
-  for (const socket of sockets) {
-    last = socket;
-    if (!busy.has(socket)) break;
+/** Ends so many connections: the oldest that are not being answered, then the newest. */
+function pushOut(sockets: Set<Socket>, busy: ReadonlySet<Socket>, count: number): void {
+  const idle = [...sockets].filter((socket) => !busy.has(socket));
+  const newest = [...sockets].filter((socket) => busy.has(socket)).reverse();
+  for (const socket of [...idle, ...newest].slice(0, count)) {
+    sockets.delete(socket);
+    socket.destroy();
   }
-  last?.destroy();
-}
-
-function tellScarce(scarce: boolean, { onScarceDescriptors }: AdminOptions, log: Log): void {
-  if (scarce) log.error({}, "no file descriptors are left: raise the limit (ulimit -n) or lower the connection limits");
-  else log.info({}, "file descriptors are to be had again");
-  onScarceDescriptors?.(scarce);
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {
@@ -200,8 +194,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
   });
 }
 
-function close(server: Server, reserve: DescriptorReserve): Promise<void> {
-  reserve.close();
+function close(server: Server): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve());
     server.closeAllConnections();

@@ -26,6 +26,8 @@ export interface HttpHostOptions {
   readonly maxConnections: number;
   readonly maxBodyBytes: number;
   readonly handle: (request: HttpRequest) => Promise<HttpAnswer>;
+  /** A connection was turned away because a limit is reached. */
+  readonly dropped: () => void;
 }
 
 /** Opens the port. Rejects as `listen` does. */
@@ -41,8 +43,11 @@ export function hostHttp(options: HttpHostOptions): Promise<Listener> {
     (request, response) => void answer(options, request, response),
   );
   server.maxConnections = options.maxConnections;
+  server.on("drop", options.dropped);
   server.on("connection", (socket) => {
-    if (isReserved(socket)) socket.destroy();
+    if (!isReserved(socket)) return;
+    socket.destroy();
+    options.dropped();
   });
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(listenError(options, error)));

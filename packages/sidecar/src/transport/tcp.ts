@@ -4,6 +4,7 @@
  */
 import net from "node:net";
 import { systemClock, type Timer } from "@dualmesh/base/clock";
+import { isReserved } from "@dualmesh/base/descriptors";
 import { enroll, type Flushable, returnStage, stageBytes, takeStage, widerStage } from "./stage.ts";
 import type { Detached, Transport, TransportEvents } from "./transport.ts";
 
@@ -215,6 +216,12 @@ export function dialTransport(
     done(undefined, reason);
   };
   const onError = (error: NodeJS.ErrnoException): void => fail(error.code ?? error.message);
+  // The socket gets its descriptor just after this event.
+  socket.on("connectionAttempt", () =>
+    queueMicrotask(() => {
+      if (isReserved(socket, "endpoint")) fail("no descriptor is left for endpoints");
+    }),
+  );
   socket.setTimeout(options.timeoutMs, () => fail("connect timeout"));
   socket.once("error", onError);
   socket.once("connect", () => {
