@@ -1,7 +1,8 @@
 /**
  * The two shapes of codec. `FrameCodec` serves protocols of whole frames (Bolt, Dubbo, the registry stream, ZooKeeper's jute);
- * `MessageCodec` serves streamed ones (HTTP). A codec is pure and synchronous and touches no socket. Malformed bytes raise
- * `FrameError` and nothing else; no codec allocates for a length that it has only been promised.
+ * `MessageCodec` serves streamed ones that have many messages on one connection (HTTP/2). HTTP/1.1 has one at a time and tells the same
+ * things in the same order, but its owner pulls them (http1/reader.ts, and docs/adr/0003 for why). A codec is pure and synchronous and
+ * touches no socket. Malformed bytes raise `FrameError` and nothing else; no codec allocates for a length that it has only been promised.
  */
 
 /** What the first bytes of a connection say of a protocol. `more` when they are a prefix of a possible yes. */
@@ -52,6 +53,7 @@ export interface MessageEvents<Head> {
   credit(stream: number, bytes: number): void;
 }
 
+/** One serves one connection, whose state it holds: streams, windows, tables of headers. */
 export interface MessageCodec<Head> {
   readonly protocol: string;
   sniff(head: Uint8Array): Sniff;
