@@ -66,6 +66,11 @@ const outbound = z
   .strictObject({
     host: host.default("127.0.0.1").describe("where this host's applications call; an address of 127.0.0.0/8"),
     port: port.optional().describe("default: 20882, or that of the next free pair, which is kept on disk"),
+    addresses: z
+      .string()
+      .regex(/^127\.(?:[1-9]|[1-9]\d|1\d\d|2[0-4]\d|25[0-4])\.0\.0\/16$/, "a range is 127.N.0.0/16, N from 1 to 254")
+      .optional()
+      .describe("where HTTP services have an address each; default: by the port, 127.16.0.0/16 for 20882"),
   })
   .prefault({});
 
@@ -76,7 +81,9 @@ const publishedPorts = z
   })
   .refine(({ from, to }) => from <= to, { message: "the first port is after the last one", path: ["to"] })
   .prefault({})
-  .describe("ports of their own for second providers of one service on this host");
+  .describe(
+    "ports of their own for each HTTP or tcp port of an application, and for second providers of one service on this host",
+  );
 
 const zookeeperDoor = z
   .union([z.literal(false), z.strictObject({ port: port.optional().describe(usual(usualPorts.zookeeper)) })])

@@ -1,9 +1,15 @@
 /** What the running sidecar asks of its configuration. Apart from the schema, so that the library behind it is not loaded with it. */
 import type { SidecarConfig } from "./config.ts";
+import { type LoopbackRange, rangeOf } from "./ports/service-addresses.ts";
 
 /** The addresses of the registry, as a list. */
 export function registryAddresses({ registry: { address } }: SidecarConfig): readonly string[] {
   return typeof address === "string" ? [address] : address;
+}
+
+/** The range of addresses of services that have one of their own: the configured one, else by the outbound port. */
+export function loopbackRangeOf({ outbound: { addresses } }: SidecarConfig, outboundPort: number): LoopbackRange {
+  return addresses === undefined ? rangeOf(outboundPort) : { second: Number(addresses.split(".")[1]) };
 }
 
 /** Where the application of this name listens for Bolt. */

@@ -19,21 +19,25 @@ import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { Apps } from "./apps/apps.ts";
 import type { SidecarConfig } from "./config.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
+import { isAddressed } from "./face/carriage.ts";
 import { type Face, openFace } from "./face/face.ts";
+import { StandIns } from "./face/stand-ins.ts";
 import { DataMetrics } from "./metrics.ts";
 import { listenAtFreePort } from "./ports/free-port.ts";
 import { choosePair, type PortPair, pairStep } from "./ports/port-pair.ts";
 import { PortTable } from "./ports/port-table.ts";
+import { ServiceAddresses } from "./ports/service-addresses.ts";
 import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/plane.ts";
-import { boltPortOf, meshDoorOf, usualPorts } from "./settings.ts";
+import { boltPortOf, loopbackRangeOf, meshDoorOf, usualPorts } from "./settings.ts";
 import { hostDoor } from "./transport/door-host.ts";
 import { hostHttp } from "./transport/http-host.ts";
 import { isLoopback, type Listener, listen } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
+import { ServicePorts } from "./transport/service-ports.ts";
 import { probe } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
 
@@ -119,13 +123,22 @@ class Assembly {
     const ports = await state.journal("ports");
     const { pair, outbound } = await this.#ports(plane, published, ports);
 
+    const standIns = await this.#standIns(plane, directory, pair);
     const apps = new Apps({ clock, random, log, dial: probe });
     const face = openFace({
       directory,
       clock,
       log,
       apps,
-      ports: new PortTable({ journal: ports, clock, log, inboundPort: pair.inbound, range: config.publishedPorts }),
+      ports: new PortTable({
+        journal: ports,
+        clock,
+        log,
+        inboundPort: pair.inbound,
+        range: config.publishedPorts,
+        isAddressed,
+      }),
+      standIns,
       loopback: { host: config.outbound.host, port: pair.outbound },
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
       ...(config.inbound.host === undefined ? {} : { inboundHost: config.inbound.host }),
@@ -140,6 +153,8 @@ class Assembly {
     this.#feed(face, plane, pair);
     // From `#ports` to here the outbound port listens, but nothing waits for more than a promise: no call is read before these have routes.
     for (const { kind, name } of directory.status().feeds) if (kind === "service") face.ensure(name);
+
+    await standIns.restore();
 
     // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
     const meshOutbound = await this.#meshOutbound(plane);
@@ -211,6 +226,32 @@ class Assembly {
     this.#scope.defer(() => listening.outbound.close());
     const { outbound, inbound } = listening;
     return { pair: { outbound: outbound.port, inbound }, outbound };
+  }
+
+  /** The loopback addresses of services that their requests do not name. */
+  async #standIns(plane: DataPlane, directory: SidecarDirectory, { outbound: port }: PortPair): Promise<StandIns> {
+    const { config, state, clock, log } = this.#options;
+    const range = loopbackRangeOf(config, port);
+    const addresses = new ServiceAddresses({ journal: await state.journal("addresses"), clock, log, range });
+    const listening = new ServicePorts({
+      port,
+      maxConnections: config.limits.connections,
+      accept: (transport, service) => plane.accept(transport, { service }),
+      dropped: () => this.#metrics.event("downstream_dropped"),
+    });
+    this.#scope.defer(() => listening.close());
+    const standIns = new StandIns({
+      addresses,
+      port,
+      open: (service, address) => listening.open(service, address),
+      shut: (service) => listening.shut(service),
+      directory,
+      clock,
+      log,
+      calledAt: (service) => plane.calledAt(service),
+    });
+    this.#scope.defer(() => standIns.close());
+    return standIns;
   }
 
   /** Puts what the face says in force in the data plane, in batches of one turn. */

@@ -5,7 +5,9 @@
 import { longestTimeout, parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
 import type { Instance } from "@dualmesh/model/instance";
 
-const carriedProtocols = new Set(["bolt", "dubbo"]);
+/** Protocols whose requests name no service: each service has an address of its own, and each application port a published one. */
+export const addressedProtocols = ["http", "tcp"] as const;
+const carriedProtocols = new Set(["bolt", "dubbo", ...addressedProtocols]);
 /** Dubbo keeps the service inside the serialised body: these are the serialisations that the codec can skip through. */
 const readable = new Set(["hessian2", "fastjson2"]);
 /** What every Dubbo consumer can speak: of a list of preferences nothing behind it is ever chosen. */
@@ -13,6 +15,21 @@ const spokenByAll = "hessian2";
 
 export function isCarriedProtocol(service: string): boolean {
   return carriedProtocols.has(protocolOf(service));
+}
+
+export function isAddressed(service: string): boolean {
+  return (addressedProtocols as readonly string[]).includes(protocolOf(service));
+}
+
+/**
+ * `host:port` as the application is called without a mesh: what `Host` says then. Eureka's clients use the host name that was registered,
+ * all others the host.
+ */
+export function authorityOf({ host, appPort, registration }: Instance): string {
+  const name =
+    registration.dialect === "eureka" ? /"hostName":"([^"\\]{1,253})"/.exec(registration.text)?.[1] : undefined;
+  const shown = name ?? host;
+  return `${shown.includes(":") && !shown.startsWith("[") ? `[${shown}]` : shown}:${appPort}`;
 }
 
 /** Sets arrive whole, and most of their instances are those of the set before. */
@@ -32,6 +49,7 @@ export function whyBypassed(instance: Instance): string | undefined {
 
 function judge(instance: Instance): string | undefined {
   const protocol = protocolOf(instance.service);
+  if (protocol === "https") return "TLS is not carried";
   if (!carriedProtocols.has(protocol)) return `protocol ${protocol} is not carried`;
   if (instance.registration.dialect !== "dubbo") return undefined;
   const parameters = parametersOf(instance);

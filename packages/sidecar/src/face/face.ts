@@ -5,12 +5,14 @@
  */
 import type { Clock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
+import type { StandIn } from "@dualmesh/dialects/door";
 import type { Directory, Watch } from "@dualmesh/model/directory";
 import type { AppHealth, Apps } from "../apps/apps.ts";
 import type { PortEntry, PortTable } from "../ports/port-table.ts";
 import type { InboundListener, InboundPort } from "./inbound.ts";
 import type { LoopbackAddress } from "./loopback.ts";
 import { Provided, type ProvidedStatus } from "./provided.ts";
+import type { StandIns } from "./stand-ins.ts";
 import { type OutboundListener, type OutboundService, Wanted, type WantedStatus } from "./wanted.ts";
 
 export interface FaceOptions {
@@ -23,6 +25,8 @@ export interface FaceOptions {
   readonly ports: PortTable;
   /** The outbound port as this host's applications call it. */
   readonly loopback: LoopbackAddress;
+  /** The addresses of services that have one of their own. */
+  readonly standIns?: Pick<StandIns, "get" | "addressOf">;
   /** The host of every instance; without it, the address that each application registered. */
   readonly advertise?: string;
   /** Where published ports listen; without it, at the instance's host. */
@@ -57,6 +61,8 @@ export interface Face extends Directory {
   /** The published ports and what is behind them. */
   inbound(): readonly InboundPort[];
   onInbound(listener: InboundListener): Watch;
+  /** Where this host's applications reach a service that has an address of its own; undefined for others, and when none can be had. */
+  standIn(service: string): Promise<StandIn | undefined>;
   /** A connection to an application of this host was refused, or broke: whether it is alive is found out at once. */
   suspect(host: string, port: number): void;
   /**
@@ -75,7 +81,10 @@ const defaultLingerMs = 30_000;
 export function openFace(options: FaceOptions): Face {
   const { directory, apps, ports, zone = "", lingerMs = defaultLingerMs } = options;
   const isOwnPort = (port: number): boolean => options.isOwnPort(port) || ports.isOwn(port);
-  const wanted = new Wanted(options);
+  const { standIns } = options;
+  const wanted = new Wanted(
+    standIns === undefined ? options : { ...options, addressOf: (service) => standIns.addressOf(service) },
+  );
   const provided = new Provided({ ...options, zone, lingerMs, isOwnPort });
   return {
     publish: (instance, publishing) => provided.publish(instance, publishing),
@@ -87,6 +96,7 @@ export function openFace(options: FaceOptions): Face {
     consumer: (service, timeoutMs) => wanted.consumer(service, timeoutMs),
     inbound: () => provided.inbound.ports(),
     onInbound: (listener) => provided.inbound.listen(listener),
+    standIn: async (service) => standIns?.get(service),
     suspect: (host, port) => apps.suspect(host, port),
     deregister: () => provided.deregister(),
     status: () => ({

@@ -5,6 +5,7 @@
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import type { Watch } from "@dualmesh/model/directory";
 import type { PortTable } from "../ports/port-table.ts";
+import { isAddressed } from "./carriage.ts";
 
 export interface InboundService {
   /** Canonical service text. */
@@ -13,6 +14,8 @@ export interface InboundService {
   /** Where the application accepts: 127.0.0.1 or the address that it registered. */
   readonly host: string;
   readonly appPort: number;
+  /** `host:port` as it is called without a mesh. */
+  readonly authority: string;
   /** The deadline of a request that states none, in milliseconds; 0 for the default. */
   readonly timeoutMs: number;
   /** True when it has been withdrawn and is served only for callers that have not heard of it. */
@@ -41,6 +44,9 @@ export interface InboundEntry {
   readonly registeredHost: string;
   readonly inbound: InboundService;
 }
+
+/** How long an address is remembered by clients that ask now and then. */
+const pollingLingerMs = 120_000;
 
 interface Row {
   entry: InboundEntry;
@@ -99,7 +105,11 @@ export class InboundTable {
   async leave(key: string): Promise<void> {
     const row = this.#rows.get(key);
     if (row === undefined || row.leaving !== undefined) return;
-    row.leaving = this.#options.clock.after(this.#options.lingerMs, () => {
+    // Clients of Eureka ask every 30 s, and keep what they heard for 35 s more.
+    const lingerMs = isAddressed(row.entry.inbound.service)
+      ? Math.max(this.#options.lingerMs, pollingLingerMs)
+      : this.#options.lingerMs;
+    row.leaving = this.#options.clock.after(lingerMs, () => {
       const { inbound, registeredHost } = row.entry;
       this.#rows.delete(key);
       this.#options.ports.release({ service: inbound.service, host: registeredHost, appPort: inbound.appPort });

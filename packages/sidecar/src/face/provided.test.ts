@@ -31,7 +31,15 @@ test("an application that registers is published at the inbound port once its ow
       host: "192.0.2.2",
       port: 20_881,
       services: [
-        { service: greeter, application: "shop", host: "127.0.0.1", appPort: 20_880, timeoutMs: 0, leaving: false },
+        {
+          service: greeter,
+          application: "shop",
+          host: "127.0.0.1",
+          appPort: 20_880,
+          authority: "192.0.2.2:20880",
+          timeoutMs: 0,
+          leaving: false,
+        },
       ],
     },
   ]);

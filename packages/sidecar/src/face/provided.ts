@@ -11,7 +11,7 @@ import type { Directory, Publication, PublishOptions } from "@dualmesh/model/dir
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import type { AppHealth, Apps } from "../apps/apps.ts";
 import type { PortTable } from "../ports/port-table.ts";
-import { statedTimeoutMs, whyBypassed } from "./carriage.ts";
+import { authorityOf, statedTimeoutMs, whyBypassed } from "./carriage.ts";
 import { InboundTable } from "./inbound.ts";
 import { type Carriage, Offer } from "./offer.ts";
 
@@ -199,7 +199,8 @@ export class Provided {
         await this.#options.openPort(bindHost, port);
         await this.#kept();
         const timeoutMs = statedTimeoutMs(instance);
-        const inbound = { service, application, host: health().host, appPort, timeoutMs, leaving: false };
+        const authority = authorityOf(instance);
+        const inbound = { service, application, host: health().host, appPort, authority, timeoutMs, leaving: false };
         await this.inbound.put(key, { bindHost, port, registeredHost: host, inbound });
         return { kind: "mesh", port };
       } catch (error) {

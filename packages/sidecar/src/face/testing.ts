@@ -7,6 +7,7 @@ import { MemoryDirectory } from "@dualmesh/dialects/testing/memory-directory";
 import { MemoryJournal } from "@dualmesh/dialects/testing/memory-journal";
 import type { InstanceSet } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
+import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { Apps } from "../apps/apps.ts";
 import { PortTable } from "../ports/port-table.ts";
 import { type Face, type FaceOptions, openFace } from "./face.ts";
@@ -16,31 +17,10 @@ export const greeter = "dubbo/fx.Greeter::";
 /** An instance as a door reads it from a registration of Dubbo. */
 export function dubbo(changes: Partial<Instance> & { readonly parameters?: string } = {}): Instance {
   const { parameters = "timestamp=1&prefer.serialization=hessian2,fastjson2", ...rest } = changes;
-  const host = rest.host ?? "192.0.2.2";
-  const port = rest.appPort ?? 20_880;
-  return {
-    service: greeter,
-    host,
-    application: "shop",
-    appPort: port,
-    address: host,
-    port,
-    weight: 100,
-    warmupMs: 0,
-    startedAt: 0,
-    zone: "",
-    labels: {},
-    mode: "sdk",
-    security: "plain",
-    identity: "",
-    bypassed: "",
-    incarnation: 1,
-    registration: {
-      dialect: "dubbo",
-      text: `dubbo://${host}:${port}/fx.Greeter?application=shop&interface=fx.Greeter&${parameters}`,
-    },
-    ...rest,
-  };
+  const { host = "192.0.2.2", appPort = 20_880 } = rest;
+  const text = `dubbo://${host}:${appPort}/fx.Greeter?application=shop&interface=fx.Greeter&${parameters}`;
+  const registration = { dialect: "dubbo", text };
+  return sampleInstance({ service: greeter, host, application: "shop", appPort, registration, ...rest });
 }
 
 export interface World {

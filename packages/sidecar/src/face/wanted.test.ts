@@ -239,8 +239,8 @@ test("what callers name is bounded: the service used longest ago makes room", as
   await clock.advance(10);
   assert.equal(face.outbound().size, 4_096);
   assert.equal(face.outbound().has("dubbo/fx.S0::"), false);
-  face.ensure("http/shop::");
-  assert.equal(face.outbound().has("http/shop::"), false);
+  face.ensure("rmi/shop::");
+  assert.equal(face.outbound().has("rmi/shop::"), false);
 });
 
 test("a service keeps being followed for a while when its last subscriber leaves", async () => {

@@ -34,6 +34,8 @@ export interface WantedOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly loopback: LoopbackAddress;
+  /** The address of its own of a service that has one, asked for when it is first followed. */
+  readonly addressOf?: (service: string) => string | undefined;
   /** Clock time of the last call to a service, by the data plane's count; a service that is called is not idle. */
   readonly calledAt?: (service: string) => number | undefined;
 }
@@ -175,7 +177,7 @@ export class Wanted {
     const { directory, clock, loopback } = this.#options;
     const followed: Followed = {
       service,
-      shown: new Shown(service, loopback),
+      shown: new Shown(service, { ...loopback, host: this.#options.addressOf?.(service) ?? loopback.host }),
       carries: isCarriedProtocol(service),
       subscribers: new Set(),
       upstream: undefined,

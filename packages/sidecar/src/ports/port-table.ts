@@ -1,6 +1,6 @@
 /**
  * Which published port stands for which application. Services share the inbound port, since a request names its service, as long as no
- * service is offered by two applications of the host. Every second provider of one service has a published port of its own from a range,
+ * service is offered by two applications of the host. Every port whose requests name no service, and every second provider of one service has a published port of its own from a range,
  * and keeps it: the table is on disk, and a freed port rests before another application gets it, because callers remember addresses.
  */
 import type { Clock } from "@dualmesh/base/clock";
@@ -25,6 +25,8 @@ export interface PortTableOptions {
   readonly inboundPort: number;
   /** Published ports for second providers, both ends included. */
   readonly range: { readonly from: number; readonly to: number };
+  /** True for a service that its requests do not name: every port of an application that offers one has a published port of its own. */
+  readonly isAddressed?: (service: string) => boolean;
   /** How long a freed port is kept for the application that had it. */
   readonly restMs?: number;
 }
@@ -135,8 +137,9 @@ export class PortTable {
     return this.isInRange(entry.port) && !this.#avoided.has(entry.port);
   }
 
-  /** True when another application offers this service at the inbound port, or did when this sidecar last ran. */
+  /** True when the inbound port cannot say this service: another application offers it there, or did when this sidecar last ran. */
   #isShared(key: string, service: string): boolean {
+    if (this.#options.isAddressed?.(service) === true) return true;
     const held = this.#options.clock.now() < this.#heldUntil;
     for (const [other, entry] of this.#entries) {
       if (other === key || entry.port !== shared || entry.offer.service !== service) continue;

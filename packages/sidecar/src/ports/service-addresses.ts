@@ -83,6 +83,12 @@ export class ServiceAddresses {
     this.#keep(service, { address: entry.address, freedAt: this.#options.clock.wall() });
   }
 
+  /** The address in use of a service. */
+  addressOf(service: string): string | undefined {
+    const entry = this.#entries.get(service);
+    return entry?.freedAt === undefined ? entry?.address : undefined;
+  }
+
   /** The services that have an address in use, with it. */
   active(): readonly (readonly [service: string, address: string])[] {
     return [...this.#entries]

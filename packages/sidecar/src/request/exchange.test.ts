@@ -129,6 +129,7 @@ test("a TLS connection has the same face: what it wraps stays behind the transpo
     resume() {},
     end() {},
     destroy: (reason) => events?.onClose(reason),
+    reset: (reason) => events?.onClose(reason),
     detach() {
       throw new Error("a TLS connection is drained, never handed over");
     },

@@ -4,6 +4,7 @@
  */
 import type { Instance } from "@dualmesh/model/instance";
 import { parseServiceText } from "@dualmesh/model/service";
+import { authorityOf, isAddressed } from "../face/carriage.ts";
 import type { InboundPort, InboundService } from "../face/inbound.ts";
 import type { OutboundService } from "../face/wanted.ts";
 import type { Endpoint, EndpointCell, InboundRoutes, ServiceRoute, Snapshot } from "../snapshot.ts";
@@ -100,7 +101,7 @@ export class SnapshotFeed {
     return { service, protocol: name.protocol, ...headOf(name), timeoutMs: state.timeoutMs, cell };
   }
 
-  #inboundRoute({ service, host, appPort, timeoutMs }: InboundService): ServiceRoute | undefined {
+  #inboundRoute({ service, host, appPort, authority, timeoutMs }: InboundService): ServiceRoute | undefined {
     const name = parseServiceText(service);
     if (name === undefined) return undefined;
     const endpoint: Endpoint = {
@@ -110,6 +111,7 @@ export class SnapshotFeed {
       warmupMs: 0,
       startedAt: 0,
       security: "plain",
+      authority,
       mode: "sdk",
     };
     const cell = { revision: ++this.#cellRevision, known: true, endpoints: [endpoint] };
@@ -117,6 +119,8 @@ export class SnapshotFeed {
   }
 }
 
-function endpointOf({ address, port, weight, warmupMs, startedAt, security, mode }: Instance): Endpoint {
-  return { address, port, weight, warmupMs, startedAt, security, mode };
+function endpointOf(instance: Instance): Endpoint {
+  const { address, port, weight, warmupMs, startedAt, security, mode, service } = instance;
+  const endpoint = { address, port, weight, warmupMs, startedAt, security, mode };
+  return isAddressed(service) ? { ...endpoint, authority: authorityOf(instance) } : endpoint;
 }

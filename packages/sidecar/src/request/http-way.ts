@@ -331,7 +331,7 @@ export class HttpWay implements Way {
   /** The response broke in the middle: the caller must not take what it has for the whole. */
   breakOff(reason: string): void {
     this.exchange = undefined;
-    this.transport.destroy(reason);
+    this.transport.reset(reason);
   }
 
   /** What the caller still sends is read and forgotten, so that the answer is not lost by a reset. */

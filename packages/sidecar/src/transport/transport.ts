@@ -43,6 +43,8 @@ export interface Transport {
   end(): void;
   /** Closes at once; what is staged is lost. `onClose` follows with `reason`. */
   destroy(reason: string): void;
+  /** The same by a reset, so that the peer cannot take what it has for all there was. */
+  reset(reason: string): void;
   /**
    * Gives the connection away: reading stops, nothing is closed, no event follows. Only when `queuedBytes` is 0; the owner
    * adds the bytes of the partial frame it holds.

@@ -1,0 +1,325 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { HttpWorld, RawServer } from "./http-testing.ts";
+
+const get = (path = "/", fields = ""): string => `GET ${path} HTTP/1.1\r\nHost: orders\r\n${fields}\r\n`;
+const ok = (body: string, fields = ""): string =>
+  `HTTP/1.1 200 OK\r\n${fields}Content-Length: ${body.length}\r\n\r\n${body}`;
+
+test("a request reaches the application with its own address in Host and the caller's in X-Forwarded-*", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/a?b=c", "X-Mine: 1\r\nConnection: keep-alive\r\n"));
+  const app = await server.peer();
+  const request = await app.take("\r\n\r\n");
+  assert.match(request, /^GET \/a\?b=c HTTP\/1\.1\r\n/);
+  assert.match(request, new RegExp(`^host: 127\\.0\\.0\\.1:${server.port}\r$`, "im"));
+  assert.match(request, /^x-forwarded-host: orders\r$/im);
+  assert.match(request, /^x-forwarded-for: 127\.0\.0\.1\r$/im);
+  assert.match(request, /^x-forwarded-proto: http\r$/im);
+  assert.match(request, /^x-mine: 1\r$/im);
+  assert.doesNotMatch(request, /^connection:/im);
+  app.send(ok("hello", "X-Theirs: 2\r\n"));
+  const response = await caller.take("hello");
+  assert.match(response, /^HTTP\/1\.1 200 OK\r\n/);
+  assert.match(response, /x-theirs: 2/i);
+  assert.equal(world.count("ok"), 1);
+});
+
+test("the next request goes over the same two connections, and pipelined ones are answered in order", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/1") + get("/2") + get("/3"));
+  const app = await server.peer();
+  for (const number of ["1", "2", "3"]) {
+    assert.match(await app.take("\r\n\r\n"), new RegExp(`^GET /${number} `));
+    assert.equal(app.text, "", "the next one waits");
+    app.send(ok(`answer ${number}`));
+    assert.match(await caller.take(`answer ${number}`), /^HTTP\/1\.1 200/);
+  }
+  assert.equal(server.peers.length, 1);
+});
+
+test("bodies pass in both directions: with a length, in chunks with trailers, and until the close", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send("POST /up HTTP/1.1\r\nHost: o\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n");
+  const app = await server.peer();
+  assert.match(await app.take("\r\n\r\n"), /transfer-encoding: chunked/i);
+  caller.send("5;ext=1\r\nhello\r\n");
+  assert.equal(await app.take("hello\r\n"), "5\r\nhello\r\n");
+  caller.send("0\r\nX-Sum: 5\r\n\r\n");
+  assert.match(await app.take("\r\n\r\n"), /^0\r\nx-sum: 5\r\n\r\n$/i);
+  app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n");
+  assert.match(await caller.take("1\r\n\r\n"), /3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n$/i);
+  caller.text = "";
+  caller.send("POST /len HTTP/1.1\r\nHost: o\r\nContent-Length: 4\r\n\r\nbody");
+  assert.match(await app.take("body"), /content-length: 4\r\n/i);
+  app.send("HTTP/1.1 200 OK\r\n\r\nuntil the end");
+  app.socket.end();
+  assert.match(await caller.take("0\r\n\r\n"), /transfer-encoding: chunked[\s\S]*until the end/i);
+  caller.send(get("/again"));
+  const next = await server.peer(1);
+  await next.take("\r\n\r\n");
+  next.send(ok("fine"));
+  await caller.take("fine");
+  assert.equal(world.count("ok"), 3);
+});
+
+test("answers without a body keep the connection: HEAD, 204 and 304", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send("HEAD /h HTTP/1.1\r\nHost: o\r\n\r\n");
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
+  assert.match(await caller.take("\r\n\r\n"), /content-length: 1000/i);
+  for (const status of ["204 No Content", "304 Not Modified"]) {
+    caller.send(get());
+    await app.take("\r\n\r\n");
+    app.send(`HTTP/1.1 ${status}\r\n\r\n`);
+    await caller.take("\r\n\r\n");
+  }
+  assert.equal(server.peers.length, 1);
+});
+
+test("100 Continue and early hints pass, and a final answer before the body ends the connection after it", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send("POST / HTTP/1.1\r\nHost: o\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+  const app = await server.peer();
+  assert.match(await app.take("\r\n\r\n"), /expect: 100-continue/i);
+  app.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
+  assert.match(await caller.take("100 Continue\r\n\r\n"), /103 Early Hints/);
+  caller.send("body");
+  await app.take("body");
+  app.send(ok("done"));
+  await caller.take("done");
+  caller.send("POST / HTTP/1.1\r\nHost: o\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+  await app.take("\r\n\r\n");
+  app.send(ok("no"));
+  assert.match(await caller.take("no"), /connection: close/i);
+  await caller.until(() => caller.ended, "the end of the connection");
+  await app.until(() => app.closed || app.ended, "the end of the doubtful connection");
+});
+
+test("a WebSocket passes through, and CONNECT and other upgrades do not", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n"));
+  const app = await server.peer();
+  assert.match(await app.take("\r\n\r\n"), /upgrade: websocket/i);
+  app.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst");
+  assert.match(await caller.take("first"), /^HTTP\/1\.1 101 [\s\S]*upgrade: websocket/i);
+  caller.send("ping");
+  await app.take("ping");
+  app.send("pong");
+  await caller.take("pong");
+  app.socket.end();
+  await caller.until(() => caller.ended, "the end");
+
+  const other = await world.caller();
+  other.send(
+    get("/h2c", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"),
+  );
+  const plain = await server.peer(1);
+  assert.doesNotMatch(await plain.take("\r\n\r\n"), /upgrade|http2-settings/i);
+  const tunneler = await world.caller();
+  tunneler.send("CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n");
+  assert.match(await tunneler.take("\r\n\r\n"), /^HTTP\/1\.1 4\d\d/);
+});
+
+test("an endpoint that cannot be reached is passed over once; with none left the answer says who gave it and why", async () => {
+  await using server = await RawServer.open();
+  const gone = await RawServer.open();
+  const gonePort = gone.port;
+  await gone[Symbol.asyncDispose]();
+  await using world = new HttpWorld({ ports: [gonePort, server.port] });
+  const caller = await world.caller();
+  caller.send("POST / HTTP/1.1\r\nHost: o\r\nContent-Length: 4\r\n\r\nbody");
+  const app = await server.peer();
+  await app.take("body");
+  app.send(ok("reached"));
+  await caller.take("reached");
+  world.provide([gonePort]);
+  caller.send(get());
+  const refusal = await caller.take("\r\n\r\n");
+  assert.match(refusal, /^HTTP\/1\.1 503 /);
+  assert.match(refusal, /proxy-status: dualmesh; error=connection_refused; details="no provider of http\/orders/i);
+  world.provide([]);
+  caller.send(get());
+  await caller.until(() => /destination_not_found/.test(caller.text), "the answer that nobody is known");
+});
+
+test("a call to a service of which nothing is known waits for the first answer about it", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ known: false });
+  const caller = await world.caller();
+  caller.send("POST / HTTP/1.1\r\nHost: o\r\nContent-Length: 4\r\n\r\nbody");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  world.provide([server.port]);
+  const app = await server.peer();
+  await app.take("body");
+  app.send(ok("at last"));
+  await caller.take("at last");
+});
+
+test("a connection that the application closed at rest costs an idempotent request nothing", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/1"));
+  const first = await server.peer();
+  await first.take("\r\n\r\n");
+  first.send(ok("one"));
+  await caller.take("one");
+  // The next request meets a server that closes without a word, as when both cross on the way.
+  caller.send(get("/2"));
+  await first.take("\r\n\r\n");
+  first.socket.destroy();
+  const second = await server.peer(1);
+  assert.match(await second.take("\r\n\r\n"), /^GET \/2 /);
+  second.send(ok("two"));
+  await caller.take("two");
+  assert.equal(world.count("ok"), 2);
+});
+
+test("an application that dies in the middle of its response never leaves a caller with half of it as the whole", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get());
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  await caller.take("abc");
+  app.socket.destroy();
+  await caller.until(() => caller.closed || caller.ended, "the end");
+  assert.doesNotMatch(caller.text, /0\r\n\r\n/);
+  assert.equal(world.count("unavailable"), 1);
+  const other = await world.caller();
+  other.send("POST / HTTP/1.1\r\nHost: o\r\nContent-Length: 1\r\n\r\nx");
+  const next = await server.peer(1);
+  await next.take("x");
+  next.socket.destroy();
+  assert.match(await other.take("\r\n\r\n"), /^HTTP\/1\.1 502 /);
+});
+
+test("malformed requests are answered 400 and closed, malformed responses 502", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const liar = await world.caller();
+  liar.send("GET / HTTP/1.1\r\nHost: o\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
+  assert.match(await liar.take("\r\n\r\n"), /^HTTP\/1\.1 400 [\s\S]*connection: close/i);
+  await liar.until(() => liar.ended, "the end");
+  const caller = await world.caller();
+  caller.send(get());
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab");
+  assert.match(await caller.take("\r\n\r\n"), /^HTTP\/1\.1 502 /);
+  assert.equal(server.peers.length, 1);
+});
+
+test("a response that does not begin in time is a 504, and the request's connection is given up", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port], timeoutMs: 100 });
+  const caller = await world.caller();
+  caller.send(get());
+  const app = await server.peer();
+  assert.match(await caller.take("\r\n\r\n"), /^HTTP\/1\.1 504 /);
+  await app.until(() => app.closed || app.ended, "the end of the given up connection");
+});
+
+test("a Location that names the provider is moved to the address that the caller knows", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port], endpoint: { authority: "10.9.8.7:8080" } });
+  const caller = await world.caller();
+  caller.send("GET / HTTP/1.1\r\nHost: 127.16.0.1:20882\r\n\r\n");
+  const app = await server.peer();
+  assert.match(await app.take("\r\n\r\n"), /^host: 10\.9\.8\.7:8080\r$/im);
+  app.send("HTTP/1.1 302 Found\r\nLocation: http://10.9.8.7:8080/there?x=1\r\nContent-Length: 0\r\n\r\n");
+  assert.match(await caller.take("\r\n\r\n"), /location: http:\/\/127\.16\.0\.1:20882\/there\?x=1\r/i);
+  caller.send(get());
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 302 Found\r\nLocation: http://elsewhere/there\r\nContent-Length: 0\r\n\r\n");
+  assert.match(await caller.take("\r\n\r\n"), /location: http:\/\/elsewhere\/there\r/i);
+});
+
+test("a caller that only stopped sending still gets its answer; HTTP/1.0 callers get one they understand", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.socket.end(get("/half"));
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send(ok("answered"));
+  await caller.take("answered");
+  await caller.until(() => caller.ended, "the end");
+  const old = await world.caller();
+  old.send("GET /old HTTP/1.0\r\n\r\n");
+  assert.match(await app.take("\r\n\r\n"), /^GET \/old HTTP\/1\.1\r\n/);
+  app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+  await old.until(() => old.ended, "the end");
+  assert.match(old.text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*\r\n\r\nhello$/);
+});
+
+test("a caller that vanishes takes its exchange with it, and the endpoint's connection is not used again", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get());
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  caller.socket.resetAndDestroy();
+  await app.until(() => app.closed || app.ended, "the end of the endpoint's connection");
+  assert.equal(world.count("cancelled"), 1);
+  assert.equal(world.plane.inFlight, 0);
+});
+
+test("what one side does not take stops the other, and nothing is lost", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  const size = 64 << 20;
+  caller.send(`POST /big HTTP/1.1\r\nHost: o\r\nContent-Length: ${size}\r\n\r\n`);
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.socket.pause();
+  app.socket.removeAllListeners("data");
+  const chunk = Buffer.alloc(1 << 20, "x");
+  for (let sent = 0; sent < size; sent += chunk.length) caller.send(chunk);
+  // The caller's own buffer must still be full: the sidecar has stopped reading.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.ok(caller.socket.writableLength > size / 2, `the sidecar took ${size - caller.socket.writableLength} bytes`);
+  let received = 0;
+  app.socket.on("data", (bytes) => {
+    received += bytes.length;
+  });
+  app.socket.resume();
+  await app.until(() => received === size, "the whole body");
+  app.send(ok("got it"));
+  await caller.take("got it");
+});
+
+test("at a published port the application's own authority replaces what an SDK caller wrote", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({
+    ports: [server.port],
+    direction: "inbound",
+    endpoint: { authority: "192.0.2.2:8080" },
+  });
+  const caller = await world.caller();
+  caller.send("GET / HTTP/1.1\r\nHost: 192.0.2.2:20900\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
+  const app = await server.peer();
+  const request = await app.take("\r\n\r\n");
+  assert.match(request, /^host: 192\.0\.2\.2:8080\r$/im);
+  assert.match(request, /^x-forwarded-host: 192\.0\.2\.2:20900\r$/im);
+  assert.match(request, /^x-forwarded-for: 203\.0\.113\.9, 127\.0\.0\.1\r$/im);
+});

@@ -1,0 +1,50 @@
+/** The listening addresses of services that have one of their own: `127.x.y.z` at the outbound port, one bind for each. */
+import { type Listener, listen } from "./listener.ts";
+import type { Transport } from "./transport.ts";
+
+export interface ServicePortsOptions {
+  readonly port: number;
+  readonly maxConnections: number;
+  readonly accept: (transport: Transport, service: string) => void;
+  readonly dropped: () => void;
+}
+
+export class ServicePorts {
+  readonly #options: ServicePortsOptions;
+  readonly #open = new Map<string, Promise<Listener>>();
+
+  constructor(options: ServicePortsOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves once the service is reached at `address`. Rejects as `listen` does; it may then be tried again. */
+  async open(service: string, address: string): Promise<void> {
+    const { port, maxConnections, dropped, accept } = this.#options;
+    let opening = this.#open.get(service);
+    if (opening === undefined) {
+      const opened = listen({
+        host: address,
+        port,
+        maxConnections,
+        dropped,
+        accept: (transport) => accept(transport, service),
+      });
+      opening = opened;
+      this.#open.set(service, opened);
+      opened.catch(() => this.#open.delete(service));
+    }
+    await opening;
+  }
+
+  /** Takes no further calls for the service; those under way go on. */
+  async shut(service: string): Promise<void> {
+    const opening = this.#open.get(service);
+    this.#open.delete(service);
+    const listener = await opening?.catch(() => undefined);
+    await listener?.close();
+  }
+
+  async close(): Promise<void> {
+    for (const service of [...this.#open.keys()]) await this.shut(service);
+  }
+}
