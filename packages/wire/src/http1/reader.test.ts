@@ -97,6 +97,31 @@ describe("the owner of a connection", () => {
   });
 });
 
+describe("programs that are not recorded here", () => {
+  it("are read as they are known to write: Tomcat, Apache HttpClient 5, Feign", () => {
+    const tomcat =
+      "HTTP/1.1 200 \r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n" +
+      "Date: Tue, 24 Nov 2026 02:00:00 GMT\r\nKeep-Alive: timeout=60\r\nConnection: keep-alive\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    const answer = readAll(Buffer.from(tomcat), { from: "server" }).messages[0];
+    assert.deepEqual([answer?.start, answer?.body, answer?.keepAlive, answer?.ended], ["200", "{}", true, true]);
+    const apache =
+      "POST /orders HTTP/1.1\r\nAccept-Encoding: gzip, x-gzip, deflate\r\nContent-Length: 2\r\n" +
+      "Content-Type: application/json; charset=UTF-8\r\nHost: 127.4.5.6:20882\r\nConnection: keep-alive\r\n" +
+      "User-Agent: Apache-HttpClient/5.4.1 (Java/17.0.15)\r\n\r\n{}";
+    const feign =
+      "GET /orders/1 HTTP/1.1\r\nAccept: */*\r\nUser-Agent: Java/17.0.15\r\nHost: 127.4.5.6:20882\r\nConnection: keep-alive\r\n\r\n";
+    const { messages, error } = readAll(Buffer.from(apache + feign), { from: "client" });
+    assert.equal(error, undefined);
+    assert.deepEqual(
+      messages.map(({ start, target, host, body, keepAlive }) => [start, target, host, body, keepAlive]),
+      [
+        ["POST", "/orders", "127.4.5.6", "{}", true],
+        ["GET", "/orders/1", "127.4.5.6", "", true],
+      ],
+    );
+  });
+});
+
 describe("field names", () => {
   it("are told by any case, and by nothing that only looks like it", () => {
     for (const [name, id] of Object.entries(field)) {

@@ -17,7 +17,7 @@ import { FieldLines } from "./field-lines.ts";
 import { settleRequest, settleResponse } from "./framing.ts";
 import { Fields, framing, Http1Head, type Method } from "./head.ts";
 import { defaultHttp1Limits, Http1Error, type Http1Limits } from "./limits.ts";
-import { Partial } from "./partial.ts";
+import { PartialBytes } from "./partial-bytes.ts";
 import { StartLine } from "./start-line.ts";
 import { checkTrailers } from "./trailers.ts";
 
@@ -63,7 +63,7 @@ export class Http1Reader {
   readonly #headLines: FieldLines;
   readonly #trailerLines: FieldLines;
   readonly #chunkLines: ChunkLines;
-  readonly #partial: Partial;
+  readonly #partial: PartialBytes;
   #phase: number = phase.start;
   /** Bytes of data to come of this body or chunk. */
   #remaining = 0;
@@ -78,7 +78,7 @@ export class Http1Reader {
     this.#headLines = new FieldLines(this.head.fields, limits.headerCount, "headerCount");
     this.#trailerLines = new FieldLines(this.trailers, limits.trailerCount, "trailerCount");
     this.#chunkLines = new ChunkLines(limits);
-    this.#partial = new Partial(Math.max(limits.headBytes, limits.trailerBytes));
+    this.#partial = new PartialBytes(Math.max(limits.headBytes, limits.trailerBytes));
   }
 
   /**

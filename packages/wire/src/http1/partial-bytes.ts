@@ -3,7 +3,7 @@ const nothing: Buffer = Buffer.alloc(0);
 
 const firstBytes = 1_024;
 
-export class Partial {
+export class PartialBytes {
   bytes: Buffer = nothing;
   size = 0;
   readonly #maxBytes: number;
