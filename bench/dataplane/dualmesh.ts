@@ -14,6 +14,7 @@ import { openJournal } from "@dualmesh/base/state/journal";
 import { openRegistryDirectory } from "@dualmesh/client/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { serviceText } from "@dualmesh/model/service";
+import { sampleInstance } from "@dualmesh/model/testing/sample";
 import type { Work } from "../options.ts";
 import { productCommand } from "./bundle.ts";
 import { freePort, loadCore, proxyCore, type Started, start } from "./process.ts";
@@ -96,25 +97,8 @@ async function announce(scope: Scope, journalPath: string, stream: number, work:
 
 function provider(work: Work, port: number): Instance {
   const version = work === "bolt" ? "1.0" : "";
-  return {
-    service: serviceText({ protocol: work, name: "bench.Echo", version, group: "" }),
-    host,
-    application: "bench-provider",
-    appPort: port,
-    address: host,
-    port,
-    weight: 100,
-    warmupMs: 0,
-    startedAt: 0,
-    zone: "",
-    labels: {},
-    mode: "sdk",
-    security: "plain",
-    identity: "",
-    bypassed: "",
-    incarnation: 1,
-    registration: { dialect: "native", text: "" },
-  };
+  const service = serviceText({ protocol: work, name: "bench.Echo", version, group: "" });
+  return sampleInstance({ service, host, application: "bench-provider", appPort: port });
 }
 
 /** Waits for `/readyz`; fails when the part ends first. */

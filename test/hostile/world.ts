@@ -16,6 +16,7 @@ import { Scope } from "@dualmesh/base/scope";
 import { openState } from "@dualmesh/base/state/state";
 import { openRegistryDirectory, type RegistryDirectory } from "@dualmesh/client/directory";
 import type { Instance } from "@dualmesh/model/instance";
+import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { registryConfigShape } from "@dualmesh/registry/config";
 import { type RunningRegistry, startRegistry } from "@dualmesh/registry/registry";
 import { sidecarConfig } from "@dualmesh/sidecar/config";
@@ -173,26 +174,7 @@ export async function openProvider(protocol: string, answer: Answer): Promise<Pr
 }
 
 export function instance(service: string, port: number, changes: Partial<Instance> = {}): Instance {
-  return {
-    service,
-    host: "127.0.0.1",
-    application: "provider",
-    appPort: port,
-    address: "127.0.0.1",
-    port,
-    weight: 100,
-    warmupMs: 0,
-    startedAt: 0,
-    zone: "",
-    labels: {},
-    mode: "sdk",
-    security: "plain",
-    identity: "",
-    bypassed: "",
-    incarnation: 1,
-    registration: { dialect: "native", text: "" },
-    ...changes,
-  };
+  return sampleInstance({ service, host: "127.0.0.1", application: "provider", appPort: port, ...changes });
 }
 
 export const boltEchoService = "bolt/test.Echo:1.0:";

@@ -4,6 +4,7 @@ import { silentLog } from "@dualmesh/base/log";
 import { type Random, seededRandom } from "@dualmesh/base/random";
 import { openRegistryDirectory, type RegistryDirectory } from "@dualmesh/client/directory";
 import type { Instance } from "@dualmesh/model/instance";
+import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { type RegistryConfig, registryConfigShape } from "@dualmesh/registry/config";
 import { openRegistryCore, type RegistryCore } from "@dualmesh/registry/registry";
 import { MemoryJournal } from "./memory-journal.ts";
@@ -101,24 +102,5 @@ export async function until(world: World, what: string, condition: () => boolean
 export const service = "bolt/demo.Greeter:1.0:";
 
 export function instance(appPort: number, changes: Partial<Instance> = {}): Instance {
-  return {
-    service,
-    host: "10.0.0.1",
-    application: "greeter",
-    appPort,
-    address: "10.0.0.1",
-    port: appPort,
-    weight: 100,
-    warmupMs: 0,
-    startedAt: 0,
-    zone: "",
-    labels: {},
-    mode: "sdk",
-    security: "plain",
-    identity: "",
-    bypassed: "",
-    incarnation: 1,
-    registration: { dialect: "native", text: "" },
-    ...changes,
-  };
+  return sampleInstance({ service, appPort, ...changes });
 }

@@ -5,6 +5,7 @@ import { silentLog } from "@dualmesh/base/log";
 import { systemRandom } from "@dualmesh/base/random";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { Instance } from "@dualmesh/model/instance";
+import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { FrameCutter } from "@dualmesh/wire/stream/channel";
 import { decodeMessage } from "@dualmesh/wire/stream/decode";
 import { encodeMessage } from "@dualmesh/wire/stream/encode";
@@ -128,24 +129,5 @@ export function helloOf(nodeId: string): Hello {
 export const service = "bolt/demo.Greeter:1.0:";
 
 export function instance(appPort: number, changes: Partial<Instance> = {}): Instance {
-  return {
-    service,
-    host: "10.0.0.1",
-    application: "greeter",
-    appPort,
-    address: "10.0.0.1",
-    port: appPort,
-    weight: 100,
-    warmupMs: 0,
-    startedAt: 0,
-    zone: "",
-    labels: {},
-    mode: "sdk",
-    security: "plain",
-    identity: "",
-    bypassed: "",
-    incarnation: 1,
-    registration: { dialect: "native", text: "" },
-    ...changes,
-  };
+  return sampleInstance({ service, appPort, ...changes });
 }
