@@ -26,6 +26,7 @@ import (
 // Told is what the door says: of a registration its id, of a service its instances.
 type Told struct {
 	Id        string
+	Status    int
 	Instances []struct{ Url string }
 }
 
@@ -120,6 +121,9 @@ func follow(method, path string, body []byte) {
 			told := new(Told)
 			if data, is := strings.CutPrefix(line, "data: "); is && json.Unmarshal([]byte(data), told) == nil {
 				newest.Store(told)
+				if told.Status == 410 { // registered again elsewhere: not to be taken back
+					log.Fatal(data)
+				}
 			}
 		}
 		response.Body.Close()
@@ -127,7 +131,7 @@ func follow(method, path string, body []byte) {
 }
 
 func wait() {
-	for newest.Load() == nil {
+	for told := newest.Load(); told == nil || told.Id == "" && len(told.Instances) == 0; told = newest.Load() {
 		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -37,7 +37,7 @@ async function provide(): Promise<void> {
 
 async function consume(): Promise<void> {
   const hello = mesh.subscribe("hello");
-  await hello.known;
+  while (hello.pick() === undefined) await wait(50);
   say({ event: "ready" });
   let started = 0;
   let over = false;

@@ -4,7 +4,8 @@
 """
 import json, os, random, signal, socketserver, sys, threading, time, urllib.request
 from http.server import BaseHTTPRequestHandler
-door, name, ending = os.environ["DUALMESH"], os.environ["NAME"], threading.Event()
+door, name, port = os.environ["DUALMESH"], os.environ["NAME"], int(os.environ.get("PORT", 0))
+known, ending, latest, started = threading.Event(), threading.Event(), {}, 0
 browser = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the environment names
 signal.signal(signal.SIGTERM, lambda *_: ending.set())
 threading.Thread(target=lambda: (sys.stdin.read(), ending.set()), daemon=True).start()
@@ -33,26 +34,25 @@ class Hello(BaseHTTPRequestHandler):
     def do_POST(self): self.answer(self.rfile.read(int(self.headers["content-length"])))
     def log_message(self, *_): pass
 
-latest, known, started = {}, threading.Event(), 0
-told = lambda said: (latest.update(said), known.set())
+def told(said):
+    latest.update(said)
+    if said.get("status") == 410: latest.clear(), ending.set()  # registered elsewhere: not to be taken back
+    if "id" in said or said.get("instances"): known.set()
 if sys.argv[1] == "provider":
-    port = int(os.environ["PORT"])
     threading.Thread(target=Server(("", port), Hello).serve_forever, daemon=True).start()
-    instance = {"service": "hello", "port": port, "application": name}
-    threading.Thread(target=follow, args=("/v1/instances?follow", told, instance), daemon=True).start()
-else:
-    threading.Thread(target=follow, args=("/v1/services/hello/events", told), daemon=True).start()
+    what = "/v1/instances?follow", told, {"service": "hello", "port": port, "application": name}
+else: what = "/v1/services/hello/events", told
+threading.Thread(target=follow, args=what, daemon=True).start()
 while not ending.is_set() and not known.wait(0.1): pass
-if known.is_set(): say(event="ready")
+say(event="ready")
 while not ending.wait(1 / float(os.environ.get("RATE", 1))):
     if sys.argv[1] == "provider": continue
-    at, answer, error, url, started = time.time(), {}, "", "", started + 1
+    at, by, error, url, started = time.time(), "", "", "", started + 1
     try:
         url = random.choice(latest["instances"])["url"]
-        answer = json.load(call(f"{url}/hello/{started}"))
+        by = json.load(call(f"{url}/hello/{started}"))["by"]
     except (OSError, IndexError, ValueError) as failure: error = repr(failure)
-    ms, by = (time.time() - at) * 1000, answer.get("by", "")
-    say(event="calls", calls=[{"at": at * 1000, "ms": ms, "dialled": url, "by": by, "error": error}])
+    say(event="calls", calls=[{"at": at * 1000, "ms": (time.time() - at) * 1000, "dialled": url, "by": by, "error": error}])
 if "id" in latest:  # withdraw first, then serve those who have not heard of it
     call(f"{door}/v1/instances/{latest['id']}", method="DELETE").close(), time.sleep(1)
 say(event="ended", started=started)

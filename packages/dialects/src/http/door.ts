@@ -2,7 +2,6 @@
  * The door for any language: a small JSON API with server-sent events. An application registers for the life of a connection or with
  * heartbeats, and asks for instances once or follows them. `openapi.ts` describes it, `docs/http-door.md` shows it with curl.
  */
-import { isIP } from "node:net";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { HttpAnswer, HttpRequest, HttpSink, HttpStream } from "@dualmesh/base/http/service";
 import type { DoorContext, DoorSession } from "../door.ts";
@@ -96,7 +95,7 @@ class OpenHttpDoor implements HttpDoor {
 
   readonly handle = async (request: HttpRequest): Promise<Answer> => {
     try {
-      checkOrigin(request, this.#context.place);
+      checkOrigin(request);
       return await this.#route(request);
     } catch (error) {
       const facts = factsOf(error);
@@ -405,20 +404,13 @@ function textAnswer(body: string): HttpAnswer {
 }
 
 /**
- * Web pages cannot use this door: theirs is the one content type that a page may not send unasked, what they change is refused by its
- * `Origin`, and at a sidecar a name that was made to lead to loopback (DNS rebinding) is not answered.
+ * Web pages cannot use this door: theirs is the one content type that a page may not send unasked, and what they change is refused by its
+ * `Origin`. That no page reads by a name that was made to lead here is for the host of the port.
  */
-function checkOrigin({ method, headers }: HttpRequest, place: DoorContext["place"]): void {
-  if (method !== "GET" && method !== "HEAD" && headers.has("origin")) {
-    const detail = "this door is for applications, and web pages cannot use it: leave the Origin header out";
-    throw new Problem({ status: 403, kind: "web-page", title: "Not for web pages", detail, key: "origin" });
-  }
-  if (place !== "sidecar") return;
-  const host = headers.get("host") ?? "localhost";
-  const name = host.replace(/:\d*$/, "").replace(/^\[(.*)\]$/, "$1");
-  if (name === "localhost" || isIP(name) !== 0) return;
-  const detail = "a sidecar is called by an IP address or as localhost, so that no web page can reach it by a name";
-  throw new Problem({ status: 421, kind: "host", title: "Not this host", detail, key: "host" });
+function checkOrigin({ method, headers }: HttpRequest): void {
+  if (method === "GET" || method === "HEAD" || !headers.has("origin")) return;
+  const detail = "this door is for applications, and web pages cannot use it: leave the Origin header out";
+  throw new Problem({ status: 403, kind: "web-page", title: "Not for web pages", detail, key: "origin" });
 }
 
 function checkJson({ headers, body }: HttpRequest, maxBytes: number): void {
