@@ -1,48 +1,33 @@
 /**
  * One run at a time on a machine: the programs of the matrix take both cores, the build has one target directory, and `mesh://`
- * always dials the same port. A lock file holds the id of the process whose turn it is; that of a process that has gone is void.
+ * always dials the same port. The turn is the lock of a state directory: the kernel ends it with its process, and of those who find a dead
+ * one only one follows.
  */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
+import { isMeshError } from "@dualmesh/base/errors";
+import { type Lock, takeLock } from "@dualmesh/base/state/lock";
 import { eventually } from "./program.ts";
 
 // Not the folder for temporary files that this run was given: other runs have others.
-const file = "/tmp/dualmesh-interop.lock";
+const machineWide = "/tmp/dualmesh-interop.turn";
 const patienceMs = 900_000;
 
-export async function takeTurn(): Promise<Disposable> {
-  await eventually(`the turn of process ${holder()} is over`, patienceMs, () => {
-    if (claim()) return true;
-    const pid = holder();
-    if (pid !== undefined && !lives(pid)) rmSync(file, { force: true });
-    return false;
+export async function takeTurn(directory = machineWide): Promise<Disposable> {
+  mkdirSync(directory, { recursive: true });
+  let lock: Lock | undefined;
+  await eventually(`it is this run's turn in ${directory}`, patienceMs, async () => {
+    lock = await tryLock(directory);
+    return lock !== undefined;
   });
-  return { [Symbol.dispose]: () => rmSync(file, { force: true }) };
+  return { [Symbol.dispose]: () => void lock?.release() };
 }
 
-function claim(): boolean {
+/** Undefined while another run has it. */
+async function tryLock(directory: string): Promise<Lock | undefined> {
   try {
-    writeFileSync(file, String(process.pid), { flag: "wx" });
-    return true;
+    return await takeLock(directory);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    if (isMeshError(error, "state.locked")) return undefined;
     throw error;
-  }
-}
-
-function holder(): number | undefined {
-  try {
-    return Number(readFileSync(file, "utf8")) || undefined; // empty for the moment between creating and writing
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
