@@ -4,6 +4,7 @@ import { type Log, silentLog } from "@dualmesh/base/log";
 import { seededRandom } from "@dualmesh/base/random";
 import type { Directory } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
+import { sampleInstance } from "@dualmesh/model/testing/sample";
 import type { Door } from "../door.ts";
 import { openZooKeeperDoor } from "../zookeeper/door.ts";
 import type { ZooKeeperLimits } from "../zookeeper/limits.ts";
@@ -78,23 +79,6 @@ export class DoorFixture {
 
 /** What a sidecar's directory gives for a service that nobody provides: its own outbound port. */
 export function loopbackStandIn(service: string): Instance {
-  return {
-    service,
-    host: "127.0.0.1",
-    application: "mesh",
-    appPort: 20_882,
-    address: "127.0.0.1",
-    port: 20_882,
-    weight: 100,
-    warmupMs: 0,
-    startedAt: 0,
-    zone: "",
-    labels: {},
-    mode: "mesh",
-    security: "plain",
-    identity: "",
-    bypassed: "",
-    incarnation: 0,
-    registration: { dialect: "native", text: "" },
-  };
+  const [host, application, appPort] = ["127.0.0.1", "mesh", 20_882];
+  return sampleInstance({ service, host, application, appPort, mode: "mesh", incarnation: 0 });
 }
