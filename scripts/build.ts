@@ -1,7 +1,7 @@
 /**
  * `npm run build`: the product as one bundle, `dist/dualmesh.mjs` with a file for each command that is loaded only when it runs. Node strips types
- * from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither. Three things of the
- * libraries are left out, since each costs memory that nothing here uses (docs/performance.md has the figures).
+ * from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither. What
+ * libraries bring and nothing here uses is left out, since each costs memory (docs/performance.md has the figures).
  */
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { build, type Plugin } from "esbuild";
@@ -25,6 +25,19 @@ const builtinsByName: Plugin = {
   },
 };
 
+/** `node:crypto` brings 2 MB. A sidecar asks it for one comparison, when a registry client comes back with its password. */
+const cryptoOnFirstUse: Plugin = {
+  name: "crypto-on-first-use",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:crypto$/ }, ({ path }) => ({ path, namespace: "on-first-use" }));
+    onLoad({ filter: /./, namespace: "on-first-use" }, () => ({
+      contents: ["randomBytes", "createHash", "timingSafeEqual"]
+        .map((name) => `export const ${name} = (...all) => process.getBuiltinModule("node:crypto").${name}(...all);`)
+        .join("\n"),
+    }));
+  },
+};
+
 /** zod speaks 50 languages; the product speaks its own (packages/base/src/config/explain.ts). */
 const oneLanguage = replaced(/\/locales\/index\.js$/, "export {};");
 
@@ -32,6 +45,13 @@ const oneLanguage = replaced(/\/locales\/index\.js$/, "export {};");
 const noLogThread = replaced(
   /^thread-stream$/,
   'module.exports = class { constructor() { throw new Error("the log is written by the process itself"); } };',
+);
+
+/** pino asks which thread it is on, and the stream below it checks an argument: both load a module of Node's for that. */
+const mainThread = replaced(/^worker_threads$/, "module.exports = { isMainThread: true };");
+const assertion = replaced(
+  /^assert$/,
+  "module.exports = (holds, message) => { if (!holds) throw new TypeError(message); };",
 );
 
 function replaced(filter: RegExp, contents: string): Plugin {
@@ -59,7 +79,7 @@ await build({
   minifyWhitespace: true,
   sourcemap: false,
   legalComments: "none",
-  plugins: [builtinsByName, oneLanguage, noLogThread],
+  plugins: [cryptoOnFirstUse, builtinsByName, oneLanguage, noLogThread, mainThread, assertion],
   // CommonJS packages in the bundle ask for Node's own modules by `require`.
   banner: {
     js: 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);',
@@ -68,11 +88,13 @@ await build({
 });
 
 /**
- * The program is started with room for 1 MB of new objects: a proxy's objects die within the millisecond, and the 16 MB that Node would let
- * them fill cost 11 MB of memory under load and save 2 % of CPU. One helper thread instead of four, and collections by the process itself,
- * are 2 MB less and cost nothing that can be measured. V8 takes these before any script runs, so that they stand here.
+ * V8 takes these before any script runs, so that they stand in the first line of the program, of which older kernels read 127 bytes. What
+ * each is worth is in docs/performance.md: room for 1 MB of new objects, since a proxy's die within the millisecond and the 16 MB that Node
+ * would let them fill are kept for ever; collections and compilations by the process itself, so that no thread has an allocator of its own.
  */
-const flags = "--max-semi-space-size=1 --optimize-for-size --single-threaded-gc --v8-pool-size=1";
+const flags = "--max-semi-space-size=1 --optimize-for-size --single-threaded --v8-pool-size=1";
+const firstLine = `#!/usr/bin/env -S node ${flags}`;
+if (firstLine.length > 127) throw new Error(`the first line has ${firstLine.length} bytes`);
 const program = `${root}dist/dualmesh.mjs`;
 const text = await readFile(program, "utf8");
-await writeFile(program, text.replace(/^#!.*/, `#!/usr/bin/env -S node ${flags}`));
+await writeFile(program, text.replace(/^#!.*/, firstLine));
