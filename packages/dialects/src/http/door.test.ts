@@ -444,6 +444,26 @@ test("at a sidecar a service that its requests do not name has an address of its
   assert.deepEqual(asked, ["http/orders::", "tcp/redis::", "tcp/full::"]);
 });
 
+test("an instance is at the host that its client states, or at its client's address, or on loopback where the door's machine is", async () => {
+  const { directory, open } = world();
+  const door = await open({ advertise: "192.0.2.2" });
+  const clients = [
+    "127.0.0.1:1",
+    "[::1]:1",
+    "::ffff:127.0.0.1:1",
+    "192.0.2.9:1",
+    "::ffff:192.0.2.10:1",
+    "2001:db8::1:1",
+  ];
+  for (const [at, remote] of clients.entries()) {
+    await ask(door.handle, "/v1/instances", { body: { ...orders, port: 1 + at }, remote });
+  }
+  await ask(door.handle, "/v1/instances", { body: { ...orders, host: "orders.example" } });
+  const hosts = directory.instances().map(({ host }) => host);
+  const own = "192.0.2.2";
+  assert.deepEqual(hosts, [own, own, own, "192.0.2.9", "192.0.2.10", "2001:db8::1", "orders.example"]);
+});
+
 test("limits: instances of one client and of all, streams, services, bytes that are not read", async () => {
   const { clock, open } = world();
   const limits = { instances: 3, instancesOfClient: 2, streams: 2, services: 2, queuedBytes: 100, bodyBytes: 200 };

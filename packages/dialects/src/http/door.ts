@@ -23,7 +23,7 @@ import {
 } from "./problem.ts";
 
 export interface HttpDoorOptions {
-  /** The host of an instance whose client does not state one; by default, the client's own address. */
+  /** The host of an instance whose client calls by loopback and does not state one; of others it is the client's own address. */
   readonly advertise?: string;
   /** Protocols whose requests name no service: at a sidecar each of their services is reached at an address of its own. */
   readonly addressNamed?: (protocol: string) => boolean;

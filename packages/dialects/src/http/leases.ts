@@ -12,7 +12,7 @@ import { busy } from "./problem.ts";
 
 export interface LeasesOptions {
   readonly context: DoorContext;
-  /** The host of an instance whose client does not state one; by default, the client's own address. */
+  /** The host of an instance whose client calls by loopback and does not state one; of others it is the client's own address. */
   readonly advertise: string | undefined;
   readonly graceMs: number;
   readonly maxInstances: number;
@@ -103,7 +103,7 @@ export class Leases {
   /** Throws a `Problem` at a limit. */
   register({ posted, remote, ttlMs, resumes }: Registering): Lease {
     const client = addressOf(remote);
-    const host = posted.host ?? this.#options.advertise ?? client;
+    const host = posted.host ?? (isLoopback(client) ? this.#options.advertise : undefined) ?? client;
     const instance = instanceOf(posted, host, this.#nextIncarnation(), this.#clock.wall());
     const key = instanceKeyText(instance);
     const held = this.#held.get(key);
@@ -358,6 +358,10 @@ export class Leases {
 export function addressOf(remote: string): string {
   const colon = remote.lastIndexOf(":");
   return (colon < 0 ? remote : remote.slice(0, colon)).replace(/^\[(.*)\]$/, "$1").replace(/^::ffff:/, "");
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith("127.") || address === "::1";
 }
 
 function instanceOf(posted: PostedInstance, host: string, incarnation: number, startedAt: number): Instance {

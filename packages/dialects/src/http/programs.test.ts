@@ -1,6 +1,6 @@
 /** The door as programs in other languages use it: `examples/` in Python, Go and Node, as they are, over a real port. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -16,8 +16,12 @@ import { MemoryJournal } from "../testing/memory-journal.ts";
 import { openHttpDoor } from "./door.ts";
 
 const examples = join(import.meta.dirname, "../../../../examples");
-const hasPython = spawnSync("python3", ["--version"]).status === 0;
-const hasGo = spawnSync("go", ["version"]).status === 0;
+const hasPython = run("python3", ["--version"]).status === 0;
+const hasGo = run("go", ["version"]).status === 0;
+
+function run(command: string, words: readonly string[], env = process.env): SpawnSyncReturns<string> {
+  return spawnSync(command, words, { env, encoding: "utf8", timeout: 120_000 });
+}
 
 interface Said {
   readonly event: string;
@@ -82,19 +86,19 @@ async function play(provider: readonly string[], consumer: readonly string[]): P
     onlyLocal: { names: [] },
   });
   const running: Running[] = [];
-  const run = (command: readonly string[], role: string, more: Readonly<Record<string, string>>): Running => {
+  const begin = (command: readonly string[], role: string, more: Readonly<Record<string, string>>): Running => {
     const one = start(command, role, { DUALMESH: `http://127.0.0.1:${host.port}`, ...more });
     running.push(one);
     return one;
   };
   try {
-    const one = run(provider, "provider", { NAME: "one", PORT: String(await freePort()) });
+    const one = begin(provider, "provider", { NAME: "one", PORT: String(await freePort()) });
     await until("one is ready", one, () => one.said.some(({ event }) => event === "ready"));
-    const caller = run(consumer, "consumer", { NAME: "caller", RATE: "50" });
+    const caller = begin(consumer, "consumer", { NAME: "caller", RATE: "50" });
     const calls = () => caller.said.flatMap((line) => line.calls ?? []);
     const answeredBy = (name: string) => () => calls().some(({ by }) => by === name);
     await until("one is called", caller, answeredBy("one"));
-    const two = run(provider, "provider", { NAME: "two", PORT: String(await freePort()) });
+    const two = begin(provider, "provider", { NAME: "two", PORT: String(await freePort()) });
     await until("two is called", caller, answeredBy("two"));
     await end(one);
     assert.deepEqual(
@@ -137,7 +141,7 @@ test("a service and its caller in Go", { skip: hasGo ? false : "no Go on this ma
   try {
     const program = join(folder, "hello");
     const env = { ...process.env, GOFLAGS: "-mod=mod", GOPROXY: "off", GOTOOLCHAIN: "local" };
-    const built = spawnSync("go", ["build", "-o", program, join(examples, "go/hello.go")], { env, encoding: "utf8" });
+    const built = run("go", ["build", "-o", program, join(examples, "go/hello.go")], env);
     assert.equal(built.status, 0, built.stderr);
     await play([program], [program]);
   } finally {
