@@ -113,6 +113,9 @@ describe("a forwarded head", () => {
     const chunked = get("tRANSFER-Encoding: CHUNKED\r\nA: b\r\n");
     assert.equal(forwarded(chunked), get("A: b\r\ntransfer-encoding: chunked\r\n"));
     assert.equal(forwarded(get("Content-Length: 0012\r\nA: b\r\n")), get("A: b\r\ncontent-length: 12\r\n"));
+    for (const length of ["Content-Length:\t12", "Content-Length: 12 ", "content-length:12", "Content-Length:  12"]) {
+      assert.equal(forwarded(get(`${length}\r\n`)), get("content-length: 12\r\n"));
+    }
     assert.equal(forwarded(get("Content-Length: 0\r\n")), get("Content-Length: 0\r\n"));
     const endless = "HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
     assert.equal(forwarded(endless), "HTTP/1.1 200 OK\r\nA: b\r\nconnection: close\r\n\r\n");

@@ -168,11 +168,14 @@ function keeps(head: Http1Head, forwarding: Forwarding, id: number, index: numbe
   return singleHop[id] === 0;
 }
 
-/** A length stays where it frames or describes, unless it is written with zeros in front. */
+/** A length that frames or describes stays, if it is written as everybody writes it: one space before it, none behind, no zeros in front. */
 function keepsLength(head: Http1Head, forwarding: Forwarding, index: number): boolean {
   if (!statesLength(head, forwarding)) return false;
-  const start = head.fields.valueStart(index);
-  return head.bytes[start] !== 0x30 || head.fields.valueEnd(index) - start === 1;
+  const { bytes, fields } = head;
+  const start = fields.valueStart(index);
+  const end = fields.valueEnd(index);
+  const plain = start - fields.nameEnd(index) === 2 && bytes[start - 1] === 0x20 && bytes[end] === 0x0d;
+  return plain && (bytes[start] !== 0x30 || end - start === 1);
 }
 
 /** RFC 9110 section 8.6: none with 1xx and 204, nor with a body framed otherwise. */
