@@ -28,6 +28,7 @@ import {
 import { Feed, type FeedListener, type FeedValue } from "./feed.ts";
 import { feedText, type Keep, type KeptFeed } from "./keep.ts";
 import type { Applied, Entries } from "./replica.ts";
+import { Room } from "./room.ts";
 
 /** A set of at least this many is sharply shrunk when less than half is left. */
 const smallestSharpSet = 4;
@@ -53,6 +54,9 @@ export interface FeedsOptions {
 export class Feeds {
   readonly #options: FeedsOptions;
   readonly #feeds = new Map<string, Feed>();
+  readonly #room = new Room();
+  /** Those that were on disk and have no answer on this connection yet. */
+  readonly #awaited = new Set<Feed>();
   #ack: HelloAck | undefined;
   #saved: Timer;
   /** A ping whose summary differs is believed only if nothing was asked for since the one before, which differed too. */
@@ -87,8 +91,7 @@ export class Feeds {
 
   /** Every feed that was on disk has been answered on this connection. */
   get rememberedAnswered(): boolean {
-    for (const feed of this.#feeds.values()) if (feed.remembered && !feed.answered && !feed.refused) return false;
-    return true;
+    return this.#awaited.size === 0;
   }
 
   watch(kind: FeedKind, name: string, listener: FeedListener): () => void {
@@ -102,6 +105,7 @@ export class Feeds {
     known.forget?.cancel();
     known.forget = undefined;
     known.listeners.add(listener);
+    this.#room.watched(known);
     if (known.deliverable) {
       queueMicrotask(() => {
         if (known.listeners.has(listener)) this.#tell(known, listener);
@@ -109,6 +113,7 @@ export class Feeds {
     }
     return () => {
       if (!known.listeners.delete(listener) || known.listeners.size > 0) return;
+      this.#room.unwatched(known);
       known.forget = this.#options.clock.after(forgetMs, () => this.#drop(known));
     };
   }
@@ -118,10 +123,11 @@ export class Feeds {
     this.#suspicion = 0;
     for (const feed of this.#feeds.values()) {
       feed.answered = false;
-      feed.refused = false;
+      this.#room.refuse(feed, false);
       if (!sameRegistry && feed.replica.revision !== undefined) feed.replica.revision = zeroRevision;
     }
     this.#refuseTooMany();
+    this.#awaited.clear();
     for (const feed of this.#asked()) this.#subscribe(feed);
     if (ack.settled) this.#releaseHeld();
   }
@@ -192,7 +198,9 @@ export class Feeds {
 
   #add(feed: Feed): Feed {
     this.#feeds.set(feedText(feed.kind, feed.name), feed);
+    this.#room.added(feed);
     if (feed.remembered) {
+      this.#room.unwatched(feed);
       // What was on disk is what watchers were told last: they go on from there until the registry answers.
       feed.deliverable = true;
       feed.forget = this.#options.clock.after(forgetMs, () => this.#drop(feed));
@@ -204,8 +212,7 @@ export class Feeds {
   #makeRoom(kind: FeedKind): void {
     const subscriptions = this.#ack?.limits.subscriptions ?? usualLimit;
     const patterns = this.#ack?.limits.patterns ?? usualLimit;
-    const catalogues = kind === "catalogue" ? this.#count("catalogue") : 0;
-    if (catalogues >= patterns && !this.#dropIdle("catalogue")) {
+    if (kind === "catalogue" && this.#room.count(kind) >= patterns && !this.#dropIdle(kind)) {
       const text = `a client may watch ${patterns} patterns of the catalogue`;
       throw new MeshError("registry.limit", text, { limit: patterns });
     }
@@ -218,12 +225,12 @@ export class Feeds {
   /** What was watched before the registry had told its limits may be more than it takes. */
   #refuseTooMany(): void {
     const { subscriptions, patterns } = this.#ack?.limits ?? { subscriptions: usualLimit, patterns: usualLimit };
-    while (this.#count("catalogue") > patterns && this.#dropIdle("catalogue"));
+    while (this.#room.count("catalogue") > patterns && this.#dropIdle("catalogue"));
     while (this.#feeds.size > subscriptions && this.#dropIdle(undefined));
     let [all, catalogues, refused] = [0, 0, 0];
     for (const feed of this.#feeds.values()) {
       const isPattern = feed.kind === "catalogue";
-      feed.refused = all >= subscriptions || (isPattern && catalogues >= patterns);
+      this.#room.refuse(feed, all >= subscriptions || (isPattern && catalogues >= patterns));
       if (feed.refused) refused++;
       else {
         all++;
@@ -234,20 +241,11 @@ export class Feeds {
     if (refused > 0) this.#options.log.error(fields, "more is watched than the registry takes, and stays unanswered");
   }
 
-  #count(kind: FeedKind): number {
-    let count = 0;
-    for (const feed of this.#feeds.values()) if (feed.kind === kind) count++;
-    return count;
-  }
-
   /** Drops a feed that nobody watches; false when there is none. */
   #dropIdle(kind: FeedKind | undefined): boolean {
-    for (const feed of this.#feeds.values()) {
-      if (feed.listeners.size > 0 || (kind !== undefined && feed.kind !== kind)) continue;
-      this.#drop(feed);
-      return true;
-    }
-    return false;
+    const feed = this.#room.idle(kind);
+    if (feed !== undefined) this.#drop(feed);
+    return feed !== undefined;
   }
 
   /** The feeds that the registry is asked for. */
@@ -258,20 +256,22 @@ export class Feeds {
   #drop(feed: Feed): void {
     feed.cancelTimers();
     this.#feeds.delete(feedText(feed.kind, feed.name));
+    this.#room.removed(feed);
+    this.#awaited.delete(feed);
     this.#suspicion = 0;
     this.#options.keep.forgetFeed(feed.kind, feed.name, feed.shown.keys());
     if (feed.refused) return;
     this.#options.send({ type: "unsubscribe", feed: feed.kind, name: feed.name });
-    for (const waiting of this.#feeds.values()) {
-      if (!waiting.refused || (waiting.kind === "catalogue" && feed.kind !== "catalogue")) continue;
-      waiting.refused = false;
-      return this.#subscribe(waiting);
-    }
+    const waiting = this.#room.waiting(feed.kind);
+    if (waiting === undefined) return;
+    this.#room.refuse(waiting, false);
+    this.#subscribe(waiting);
   }
 
   #subscribe(feed: Feed): void {
     const { revision, digest } = feed.replica;
     this.#suspicion = 0;
+    if (feed.remembered) this.#awaited.add(feed);
     const from = revision === undefined ? undefined : { revision, digest };
     this.#options.send({ type: "subscribe", feed: feed.kind, name: feed.name, from });
   }
@@ -299,6 +299,7 @@ export class Feeds {
     this.counts.resyncs++;
     log.warn({ feed: feed.name, reason }, "a copy differs from the registry and is asked for again");
     feed.answered = false;
+    if (feed.remembered) this.#awaited.add(feed);
     feed.resync = clock.after(random.next() * resyncJitterMs, () => {
       feed.resync = undefined;
       feed.replica.abandon();
@@ -385,6 +386,7 @@ export class Feeds {
   #answered(feed: Feed): void {
     const first = !feed.answered;
     feed.answered = true;
+    this.#awaited.delete(feed);
     feed.freshSince = this.#options.clock.wall();
     if (!feed.deliverable) {
       feed.deliverable = true;
