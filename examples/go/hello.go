@@ -1,7 +1,7 @@
 // A service in the mesh and its caller, with Go's standard library alone, told only door, name and port:
 //
-//	DUALMESH=http://127.0.0.1:13331 NAME=hello-1 PORT=9001 go run hello.go provider
-//	DUALMESH=http://127.0.0.1:13331 NAME=caller RATE=5 go run hello.go consumer
+//	DUALMESH=http://127.0.0.1:13380 NAME=hello-1 PORT=9001 go run hello.go provider
+//	DUALMESH=http://127.0.0.1:13380 NAME=caller RATE=5 go run hello.go consumer
 package main
 
 import (

@@ -2,7 +2,7 @@
  * A service in the mesh and its caller on Node, with the SDK. `DUALMESH` is the door of a sidecar, or the stream of the registry as
  * `registry:HOST:PORT`; nothing else changes between the two.
  *
- *     DUALMESH=http://127.0.0.1:13331 NAME=hello-1 PORT=9001 node hello.ts provider
+ *     DUALMESH=http://127.0.0.1:13380 NAME=hello-1 PORT=9001 node hello.ts provider
  *     DUALMESH=registry:127.0.0.1:7710 NAME=caller RATE=5 node hello.ts consumer
  */
 import { createServer } from "node:http";

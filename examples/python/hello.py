@@ -1,6 +1,6 @@
 """A service in the mesh and its caller, with Python's standard library alone, told only door, name and port:
-    DUALMESH=http://127.0.0.1:13331 NAME=hello-1 PORT=9001 python3 hello.py provider
-    DUALMESH=http://127.0.0.1:13331 NAME=caller RATE=5 python3 hello.py consumer
+    DUALMESH=http://127.0.0.1:13380 NAME=hello-1 PORT=9001 python3 hello.py provider
+    DUALMESH=http://127.0.0.1:13380 NAME=caller RATE=5 python3 hello.py consumer
 """
 import json, os, random, signal, socketserver, sys, threading, time, urllib.request
 from http.server import BaseHTTPRequestHandler

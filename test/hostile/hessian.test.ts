@@ -22,7 +22,7 @@ before(async () => {
   sidecar = await world.sidecar();
   for (const group of ["a", "b"]) await world.provider(`dubbo/${path}:1.0:${group}`, dubboEcho);
   // Both groups are known here as to any consumer: it lists the providers at its door.
-  const consumer = await openZooKeeper(await world.socket(sidecar.running.zookeeperPort as number));
+  const consumer = await openZooKeeper(await world.socket(sidecar.running.doors.zookeeper as number));
   consumer.list(`/dubbo/${path}/providers`, true);
   await eventually("both groups are known", async () => {
     const { outbound } = (await (await fetch(`http://${sidecar.admin.address}/endpoints`)).json()) as Endpoints;

@@ -73,9 +73,8 @@ test("S21: its own inbound port, for a service that is not here, is answered wit
 });
 
 test("S21: its doors and its admin port for an endpoint are answered with an error", { timeout: 60_000 }, async () => {
-  const { zookeeperPort, meshPort } = sidecar.running;
-  for (const port of [zookeeperPort, meshPort, sidecar.admin.port]) {
-    const frame = await callVia("127.0.0.1", port as number);
+  for (const port of [...Object.values(sidecar.running.doors), sidecar.admin.port]) {
+    const frame = await callVia("127.0.0.1", port);
     assert.notEqual(frame?.status, 0);
   }
 });
@@ -83,10 +82,10 @@ test("S21: its doors and its admin port for an endpoint are answered with an err
 test("S21: a registration of the sidecar's own ports as an application is refused, and published nowhere", {
   timeout: 60_000,
 }, async () => {
-  const { outboundPort, inboundPort, zookeeperPort, meshPort } = sidecar.running;
-  const client = await openZooKeeper(await world.socket(sidecar.running.zookeeperPort as number));
+  const { outboundPort, inboundPort, doors } = sidecar.running;
+  const client = await openZooKeeper(await world.socket(sidecar.running.doors.zookeeper as number));
   // All of them are configured as 0: what counts is where it listens.
-  const own = [outboundPort, inboundPort, zookeeperPort as number, meshPort as number];
+  const own = [outboundPort, inboundPort, ...Object.values(doors)];
   for (const [index, port] of own.entries())
     await errorOf(client, client.create(dubboProviderPath(`test.Own${index}`, port), ephemeral));
   const real = await world.provider("dubbo/test.Real:1.0:", dubboEcho);

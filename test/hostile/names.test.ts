@@ -87,7 +87,7 @@ test("S12: as label, zone and application of an instance each comes back as it w
 test("S12: in ZooKeeper's paths and URLs each is refused or kept, and doors, status and metrics go on", {
   timeout: 30_000,
 }, async () => {
-  for (const port of [sidecar.running.zookeeperPort as number, world.registry.zookeeperPort as number]) {
+  for (const port of [sidecar.running.doors.zookeeper as number, world.registry.doors.zookeeper as number]) {
     const client = await openZooKeeper(await world.socket(port));
     for (const name of names.slice(0, 5)) {
       const xids = [
@@ -124,7 +124,7 @@ test("S12: over mesh:// each is answered below 500 or with a reason", { timeout:
   for (const name of names) {
     for (const path of ["/configs/application", "/services/publish", "/services/subscribe"]) {
       const body = `{"appName":${JSON.stringify(name)},"__proto__":{"polluted":1},"dataId":${JSON.stringify(`${name}:1.0@DEFAULT`)},"serviceName":${JSON.stringify(`${name}:1.0`)},"protocolType":"DEFAULT"}`;
-      const response = await fetch(`http://127.0.0.1:${sidecar.running.meshPort}${path}`, { method: "POST", body });
+      const response = await fetch(`http://127.0.0.1:${sidecar.running.doors.mesh}${path}`, { method: "POST", body });
       await response.text();
       assert.ok(response.status <= 500);
     }

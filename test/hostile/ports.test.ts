@@ -79,17 +79,17 @@ const doors: readonly Door[] = [
   },
   {
     name: "ZooKeeper door of the sidecar",
-    port: () => sidecar.running.zookeeperPort as number,
+    port: () => sidecar.running.doors.zookeeper as number,
     slowMs: 11_500,
     begin: connectBegin,
-    answers: () => zookeeperAnswers(sidecar.running.zookeeperPort as number),
+    answers: () => zookeeperAnswers(sidecar.running.doors.zookeeper as number),
   },
   {
     name: "mesh:// door",
-    port: () => sidecar.running.meshPort as number,
+    port: () => sidecar.running.doors.mesh as number,
     slowMs: 8_000,
     begin: head,
-    answers: () => httpAnswers(sidecar.running.meshPort as number, "/services/query"),
+    answers: () => httpAnswers(sidecar.running.doors.mesh as number, "/services/query"),
   },
   {
     name: "admin of the sidecar",
@@ -100,10 +100,10 @@ const doors: readonly Door[] = [
   },
   {
     name: "ZooKeeper door of the registry",
-    port: () => world.registry.zookeeperPort as number,
+    port: () => world.registry.doors.zookeeper as number,
     slowMs: 11_500,
     begin: connectBegin,
-    answers: () => zookeeperAnswers(world.registry.zookeeperPort as number),
+    answers: () => zookeeperAnswers(world.registry.doors.zookeeper as number),
   },
   {
     name: "stream of the registry",
@@ -166,7 +166,7 @@ describe("every port", { concurrency: true, timeout: 60_000 }, () => {
   }
 
   test("ZooKeeper doors: a session whose client drips in the middle of a request ends at its timeout, 4 s and two looks", async () => {
-    for (const port of [sidecar.running.zookeeperPort as number, world.registry.zookeeperPort as number]) {
+    for (const port of [sidecar.running.doors.zookeeper as number, world.registry.doors.zookeeper as number]) {
       const socket = await world.socket(port);
       await openZooKeeper(socket, 4_000);
       socket.write(Buffer.from([0, 0, 16, 0]));
@@ -180,7 +180,7 @@ describe("every port", { concurrency: true, timeout: 60_000 }, () => {
 test("outbound: what is no protocol is counted, once for each connection", async () => {
   const before = await event(sidecar.admin, "unknown_protocol");
   const socket = await world.socket(sidecar.running.outboundPort);
-  socket.write("GET / HTTP/1.1\r\n\r\n");
+  socket.write("\u0000\u0000\u0000\u0000 of no protocol");
   await untilClosed(socket, 1_500);
   assert.equal((await event(sidecar.admin, "unknown_protocol")) - before, 1);
 });
@@ -210,7 +210,7 @@ describe("every port, one client after the other", { timeout: 60_000 }, () => {
   }
 
   test("ZooKeeper doors: a client that asks and never reads has answers that cost less than 64 MiB, and others are served", async () => {
-    for (const port of [sidecar.running.zookeeperPort as number, world.registry.zookeeperPort as number]) {
+    for (const port of [sidecar.running.doors.zookeeper as number, world.registry.doors.zookeeper as number]) {
       const held = heldBytes();
       const socket = await world.socket(port);
       const client = await openZooKeeper(socket, 30_000);
@@ -236,7 +236,7 @@ describe("every port, one client after the other", { timeout: 60_000 }, () => {
   });
 
   test("ZooKeeper door: incomplete requests of all clients together stay below 64 MiB", async () => {
-    const port = sidecar.running.zookeeperPort as number;
+    const port = sidecar.running.doors.zookeeper as number;
     const sockets = await Promise.all(Array.from({ length: 100 }, () => world.socket(port)));
     await Promise.all(sockets.map((socket) => openZooKeeper(socket)));
     const request = Buffer.concat([Buffer.from([0, 15, 255, 255]), Buffer.alloc(1_000_000)]);

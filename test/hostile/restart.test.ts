@@ -30,7 +30,7 @@ async function start(
     registry: { address: `127.0.0.1:${registryPort}` },
     inbound: { host: "127.0.0.1", port: 0 },
     outbound: { port: outboundPort },
-    doors: { zookeeper: { port: 0 }, mesh: false },
+    doors: { zookeeper: { port: 0 }, mesh: false, http: false },
     drain: { idleMs: 0, lingerMs: 0, maxMs: 1_000 },
     // Nothing waits: what is not known when a call comes is not known.
     timeouts: { waitMs: 0 },
@@ -66,7 +66,7 @@ async function firstCall(port: number, { protocol, request }: Dialect): Promise<
 
 /** The names that the ZooKeeper door shows, without the port that differs from one start to the next. */
 async function providers(world: World, running: RunningSidecar, name = "test.Echo"): Promise<readonly string[]> {
-  const client = await openZooKeeper(await world.socket(running.zookeeperPort as number));
+  const client = await openZooKeeper(await world.socket(running.doors.zookeeper as number));
   const asked = client.list(`/dubbo/${name}/providers`, true);
   const before = performance.now();
   await eventually("a list", () => client.children(asked) !== undefined);

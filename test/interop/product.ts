@@ -46,7 +46,7 @@ export function registryCommand(directory: string, ports: RegistryPorts): Comman
     listen: "127.0.0.1",
     stream: { port: ports.stream },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper } },
+    doors: { zookeeper: { port: ports.zookeeper }, http: { port: 0 } },
     state: join(directory, "state"),
   });
 }
@@ -63,7 +63,11 @@ export function sidecarCommand(
     inbound: { host: machineAddress(), port: ports.inbound },
     outbound: { host: "127.0.0.1", port: ports.outbound },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, mesh: { port: ports.mesh, outboundPort: ports.meshOutbound } },
+    doors: {
+      zookeeper: { port: ports.zookeeper },
+      mesh: { port: ports.mesh, outboundPort: ports.meshOutbound },
+      http: { port: 0 },
+    },
     publishedPorts: ports.published,
     ...(apps.length > 0 ? { apps } : {}),
     state: join(directory, "state"),

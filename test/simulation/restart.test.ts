@@ -25,7 +25,7 @@ async function temporary(): Promise<string> {
 
 async function start(path: string, port: number): Promise<{ registry: RunningRegistry; stop: () => Promise<void> }> {
   const state = await openState({ path, part: "registry" });
-  const config = registryConfigShape.parse({ stream: { port }, doors: { zookeeper: { port: 0 } } });
+  const config = registryConfigShape.parse({ stream: { port }, doors: { zookeeper: { port: 0 }, http: false } });
   const common = { clock: systemClock, random: systemRandom, log: silentLog };
   const registry = await startRegistry({ config, state, ...common });
   const stop = async (): Promise<void> => {

@@ -19,7 +19,7 @@ export interface DoorHostOptions {
   readonly log: Log;
 }
 
-export interface DoorHost {
+interface DoorHost {
   readonly door: Door;
   readonly listener: Listener;
 }

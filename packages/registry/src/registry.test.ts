@@ -148,7 +148,7 @@ describe("the registry behind its ports", { timeout: 60_000 }, () => {
     const hello = encodeMessage(helloOf("dripping"));
     let sent = 0;
     const drip = setInterval(() => dripping.socket.write(hello.subarray(sent, ++sent)), 400);
-    const garbage = net.connect({ port: registry.zookeeperPort as number, host: "127.0.0.1" });
+    const garbage = net.connect({ port: registry.doors.zookeeper as number, host: "127.0.0.1" });
     const closed = new Promise<void>((resolve) => garbage.on("close", () => resolve()));
     garbage.on("error", () => {});
     garbage.resume();

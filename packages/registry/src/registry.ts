@@ -8,7 +8,6 @@ import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import type { Journal } from "@dualmesh/base/state/journal";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
-import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import type { Instance } from "@dualmesh/model/instance";
 import { type Channel, type ChannelEvents, PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { GoodbyeReason } from "@dualmesh/wire/stream/messages";
@@ -16,7 +15,7 @@ import { compareRevisions } from "@dualmesh/wire/stream/messages";
 import type { RegistryConfig } from "./config.ts";
 import { StreamConnection, type StreamCounts, type StreamHost } from "./connection.ts";
 import { LocalDirectory } from "./directory.ts";
-import { type DoorHost, openDoorHost } from "./door-host.ts";
+import { type OpenDoor, openDoors } from "./doors.ts";
 import { Instances } from "./instance.ts";
 import { MemoryStore } from "./memory-store.ts";
 import { type Loaded, RegistryJournal } from "./persist.ts";
@@ -51,8 +50,8 @@ export interface RegistryOptions {
 
 export interface RunningRegistry {
   readonly streamPort: number;
-  /** Undefined while that door is shut. */
-  readonly zookeeperPort: number | undefined;
+  /** The ports of its open doors, by dialect. */
+  readonly doors: Readonly<Record<string, number>>;
   readonly epoch: number;
   /** True once nobody from before the restart is missing any more. */
   readonly settled: boolean;
@@ -171,10 +170,7 @@ export async function startRegistry(options: RegistryOptions): Promise<RunningRe
   try {
     const core = await openRegistryCore(options);
     scope.defer(() => core.close("shutting-down"));
-    const doors: DoorHost[] = [];
-    if (config.doors.zookeeper !== false) {
-      doors.push(await startZooKeeperDoor(options, core, config.doors.zookeeper.port, scope));
-    }
+    const doors = await openDoors(options, core.directory, scope);
     const stream = await listen({
       host: config.listen,
       port: config.stream.port,
@@ -199,7 +195,7 @@ function runningRegistry(
   { config, state }: RegistryOptions,
   core: RegistryCore,
   stream: Listener,
-  doors: readonly DoorHost[],
+  doors: readonly OpenDoor[],
   scope: Scope,
 ): RunningRegistry {
   const source: StatusSource = {
@@ -212,7 +208,7 @@ function runningRegistry(
   };
   return {
     streamPort: stream.port,
-    zookeeperPort: doors.find(({ door }) => door.dialect === "zookeeper")?.listener.port,
+    doors: Object.fromEntries(doors.map(({ door, port }) => [door.dialect, port])),
     epoch: state.epoch,
     get settled() {
       return core.sessions.settled;
@@ -222,32 +218,6 @@ function runningRegistry(
     metrics: () => registryMetrics(source),
     close: () => scope.end(),
   };
-}
-
-async function startZooKeeperDoor(
-  options: RegistryOptions,
-  core: RegistryCore,
-  port: number,
-  scope: Scope,
-): Promise<DoorHost> {
-  const { config, state, clock, random, log } = options;
-  const context = {
-    place: "registry",
-    directory: core.directory,
-    journal: await state.journal("door-zookeeper"),
-    epoch: state.epoch,
-    clock,
-    random,
-    log: log.child({ door: "zookeeper" }),
-  } as const;
-  const registrationsPerSession = config.limits.sessionInstances;
-  const nodesPerSession = 2 * registrationsPerSession; // consumers and what is written at application level come on top
-  const door = await openZooKeeperDoor(context, { limits: { registrationsPerSession, nodesPerSession } });
-  scope.use(door);
-  const maxConnections = config.limits.doorConnections;
-  const host = await openDoorHost({ door, host: config.listen, port, maxConnections, clock, log });
-  scope.defer(() => host.listener.close());
-  return host;
 }
 
 function newCounts(): StreamCounts {

@@ -5,7 +5,7 @@ import type { Instance } from "@dualmesh/model/instance";
 import { revisionText } from "@dualmesh/wire/stream/messages";
 import { decodeInstance } from "@dualmesh/wire/stream/record";
 import type { StreamConnection, StreamCounts } from "./connection.ts";
-import type { DoorHost } from "./door-host.ts";
+import type { OpenDoor } from "./doors.ts";
 import type { Instances } from "./instance.ts";
 import type { Pusher } from "./push.ts";
 import type { Sessions } from "./session.ts";
@@ -63,7 +63,7 @@ export interface StatusSource {
   readonly instances: Instances;
   readonly pusher: Pusher;
   readonly connections: ReadonlySet<StreamConnection>;
-  readonly doors: readonly DoorHost[];
+  readonly doors: readonly OpenDoor[];
   readonly counts: StreamCounts;
 }
 
@@ -71,8 +71,8 @@ export interface StatusSource {
 const maxListed = 10_000;
 
 export function registryStatus(source: StatusSource): RegistryStatus {
-  const { store, sessions, instances, connections, doors, epoch, listen } = source;
-  const byText = new Map([...connections].map((connection) => [connection.session?.text, connection]));
+  const { store, sessions, instances, doors, epoch, listen } = source;
+  const byText = new Map([...source.connections].map((connection) => [connection.session?.text, connection]));
   return {
     epoch,
     revision: revisionText(store.revision),
@@ -94,10 +94,10 @@ export function registryStatus(source: StatusSource): RegistryStatus {
       lostSince: session.lostSince,
     })),
     services: firstOf(store.services()),
-    doors: doors.map(({ door, listener }) => ({
+    doors: doors.map(({ door, port, connections }) => ({
       dialect: door.dialect,
-      port: listener.port,
-      connections: listener.connections,
+      port,
+      connections: connections(),
       sessions: door.sessions().slice(0, maxListed),
     })),
   };
@@ -125,11 +125,11 @@ export function registryMetrics(source: StatusSource): string {
     ])
     .gauge("dualmesh_registry_connections", "Open connections", [
       [{ port: "stream" }, connections.size],
-      ...doors.map(({ door, listener }) => [{ port: door.dialect }, listener.connections] as const),
+      ...doors.map((one) => [{ port: one.door.dialect }, one.connections()] as const),
     ])
     .counter("dualmesh_registry_connections_refused_total", "Connections turned away at a limit", [
       [{ port: "stream" }, source.streamRefused()],
-      ...doors.map(({ door, listener }) => [{ port: door.dialect }, listener.refused] as const),
+      ...doors.map((one) => [{ port: one.door.dialect }, one.refused()] as const),
     ])
     .gauge("dualmesh_registry_subscriptions", "Subscriptions of all connections", pusher.subscriptions)
     .counter("dualmesh_registry_instance_events_total", "What became of registers and leases", outcomes)

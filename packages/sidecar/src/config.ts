@@ -107,6 +107,11 @@ const meshDoor = z
     "the door for SOFA-RPC's mesh:// registry on 127.0.0.1; false keeps it shut; default: open unless another sidecar has port 12220",
   );
 
+const httpDoor = z
+  .union([z.literal(false), z.strictObject({ port: port.optional().describe(usual(usualPorts.http)) })])
+  .prefault({})
+  .describe("the HTTP/JSON door on 127.0.0.1, for any language; false keeps it shut");
+
 const app = z.strictObject({
   name: name.describe("the application, as it names itself"),
   boltPort: realPort.default(12_200).describe("where it listens for Bolt; the mesh:// registry does not say it"),
@@ -139,6 +144,9 @@ const timeouts = z
     httpIdleMs: milliseconds(0, hour)
       .default(4_000)
       .describe("an HTTP connection to an application is kept between two requests; less than its server keeps it"),
+    tcpIdleMs: milliseconds(1_000, 7 * 24 * hour)
+      .default(hour)
+      .describe("a tcp connection without a byte in either direction is closed"),
     readOnlyMs: milliseconds(0, hour).default(30_000).describe("an endpoint that said it is leaving is passed over"),
     waitMs: milliseconds(0, 60_000).default(1_000).describe("a call to a service of which nothing is known yet waits"),
   })
@@ -176,6 +184,9 @@ const limits = z
     httpConnections: count(1, 100_000)
       .default(1_024)
       .describe("HTTP connections to one endpoint; beyond, calls are refused"),
+    tcpConnections: count(1, 1_000_000)
+      .default(4_096)
+      .describe("tcp connections to one endpoint; beyond, callers are refused"),
     replayBytes: count(64 * kibibyte, gibibyte)
       .default(2 * mebibyte)
       .describe("the last requests, kept for another provider if theirs turns out to be gone"),
@@ -214,7 +225,7 @@ export const sidecarConfig = z
     inbound,
     outbound,
     publishedPorts,
-    doors: z.strictObject({ zookeeper: zookeeperDoor, mesh: meshDoor }).prefault({}),
+    doors: z.strictObject({ zookeeper: zookeeperDoor, mesh: meshDoor, http: httpDoor }).prefault({}),
     admin: z
       .strictObject({
         host: host.default("127.0.0.1").describe("where it listens"),

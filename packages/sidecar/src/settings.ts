@@ -20,7 +20,7 @@ export function boltPortOf({ apps }: SidecarConfig, application: string): number
 const defaultBoltPort = 12_200;
 
 /** What nobody configures is here, or at the next port that is free. */
-export const usualPorts = { zookeeper: 12_181, mesh: 13_330, admin: 20_883 } as const;
+export const usualPorts = { zookeeper: 12_181, mesh: 13_330, eureka: 18_761, http: 13_380, admin: 20_883 } as const;
 
 const defaultMeshOutboundPort = 12_220;
 

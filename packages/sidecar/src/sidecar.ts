@@ -12,13 +12,11 @@ import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
-import type { Door } from "@dualmesh/dialects/door";
-import { maxMeshBodyBytes, openMeshDoor } from "@dualmesh/dialects/mesh/door";
-import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { Apps } from "./apps/apps.ts";
 import type { SidecarConfig } from "./config.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
+import { type FreePort, type OpenDoor, openDoors } from "./doors.ts";
 import { isAddressed } from "./face/carriage.ts";
 import { type Face, openFace } from "./face/face.ts";
 import { StandIns } from "./face/stand-ins.ts";
@@ -31,11 +29,8 @@ import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
 import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/plane.ts";
-import { boltPortOf, loopbackRangeOf, meshDoorOf, usualPorts } from "./settings.ts";
-import { hostDoor } from "./transport/door-host.ts";
-import { hostHttp } from "./transport/http-host.ts";
+import { loopbackRangeOf, meshDoorOf, usualPorts } from "./settings.ts";
 import { isLoopback, type Listener, listen } from "./transport/listener.ts";
-import { machineAddress } from "./transport/machine.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
 import { ServicePorts } from "./transport/service-ports.ts";
 import { probe } from "./transport/tcp.ts";
@@ -54,8 +49,8 @@ export interface SidecarOptions {
 export interface RunningSidecar {
   readonly outboundPort: number;
   readonly inboundPort: number;
-  readonly zookeeperPort: number | undefined;
-  readonly meshPort: number | undefined;
+  /** The ports of its open doors, by dialect. */
+  readonly doors: Readonly<Record<string, number>>;
   /** Opens the admin port where the configuration has it, else at the usual port or the next free one. */
   openAdmin<Opened extends { readonly port: number }>(open: (port: number) => Promise<Opened>): Promise<Opened>;
   /** What somebody should know and mend. */
@@ -78,14 +73,6 @@ export async function startSidecar(options: SidecarOptions): Promise<RunningSide
   }
 }
 
-/** Opens the port of `key`: the configured one, else the usual one or the next that is free. Rejects with `listen.…`. */
-type FreePort = <Opened extends { readonly port: number }>(
-  key: string,
-  configured: number | undefined,
-  usual: number,
-  open: (port: number) => Promise<Opened>,
-) => Promise<Opened>;
-
 const loopback = "127.0.0.1";
 
 class Assembly {
@@ -93,7 +80,7 @@ class Assembly {
   readonly #scope: Scope;
   readonly #metrics: DataMetrics;
   readonly #ready: Ready;
-  readonly #doors: { readonly port: number; readonly door: Pick<Door, "dialect" | "sessions"> }[] = [];
+  #doors: readonly OpenDoor[] = [];
   /** Where this sidecar itself listens, published ports apart: a registration that names one of these would call itself. */
   readonly #ownPorts = new Set<number>();
   readonly #warnings: string[] = [];
@@ -159,19 +146,16 @@ class Assembly {
     // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
     const meshOutbound = await this.#meshOutbound(plane);
     const free = this.#freePort(ports, pair);
-    const zookeeper = await this.#zookeeperDoor(face, free);
-    const mesh = meshOutbound === undefined ? undefined : await this.#meshDoor(face, apps, meshOutbound, free);
+    const dropped = (): void => this.#metrics.event("downstream_dropped");
+    this.#doors = await openDoors({ ...this.#options, face, apps, free, meshOutbound, scope, dropped });
+    const doors = Object.fromEntries(this.#doors.map(({ door, port }) => [door.dialect, port]));
     this.#ready.listening();
     this.#ready.follow(directory);
-    log.info(
-      { outbound: pair.outbound, inbound: pair.inbound, zookeeper: zookeeper?.port, mesh: mesh?.port },
-      "the sidecar listens",
-    );
+    log.info({ outbound: pair.outbound, inbound: pair.inbound, ...doors }, "the sidecar listens");
     return {
       outboundPort: outbound.port,
       inboundPort: pair.inbound,
-      zookeeperPort: zookeeper?.port,
-      meshPort: mesh?.port,
+      doors,
       openAdmin: (open) => free("admin.port", config.admin.port, usualPorts.admin, open),
       warnings: this.#warnings,
       routes: this.#routes(face, directory),
@@ -271,31 +255,7 @@ class Assembly {
     });
   }
 
-  async #zookeeperDoor(face: Face, free: FreePort): Promise<Listener | undefined> {
-    const { config, state, clock, random, log } = this.#options;
-    if (config.doors.zookeeper === false) return undefined;
-    const door = await openZooKeeperDoor({
-      place: "sidecar",
-      directory: face,
-      onConsumer: (service, timeoutMs) => face.consumer(service, timeoutMs),
-      journal: await state.journal("door-zookeeper"),
-      epoch: state.epoch,
-      clock,
-      random,
-      log: log.child({ door: "zookeeper" }),
-    });
-    this.#scope.use(door);
-    const { doorConnections: maxConnections } = config.limits;
-    const dropped = (): void => this.#metrics.event("downstream_dropped");
-    const host = await free("doors.zookeeper.port", config.doors.zookeeper.port, usualPorts.zookeeper, (port) =>
-      hostDoor(door, { host: loopback, port, maxConnections, dropped }),
-    );
-    this.#scope.defer(() => host.close());
-    this.#doors.push({ port: host.port, door });
-    return host;
-  }
-
-  /** `mesh://` says neither host nor port of a provider, and its clients call one port only, whatever they are told. */
+  /** SOFA-RPC's `mesh://` clients call one port only, whatever they are told. */
   async #meshOutbound(plane: DataPlane): Promise<Listener | undefined> {
     const settings = meshDoorOf(this.#options.config);
     if (settings === undefined) return undefined;
@@ -313,42 +273,6 @@ class Assembly {
       this.#warnings.push(`mesh:// is not served here: ${why}; doors.mesh: false says that this is meant`);
       return undefined;
     }
-  }
-
-  async #meshDoor(face: Face, apps: Apps, outbound: Listener, free: FreePort): Promise<Listener> {
-    const { config, state, clock, random, log } = this.#options;
-    const door = await openMeshDoor(
-      {
-        place: "sidecar",
-        directory: face,
-        journal: await state.journal("door-mesh"),
-        epoch: state.epoch,
-        clock,
-        random,
-        log: log.child({ door: "mesh" }),
-      },
-      {
-        boltPort: (application) => boltPortOf(config, application),
-        advertise: config.advertise ?? machineAddress(),
-        outboundPort: outbound.port,
-        untilAccepting: (host, appPort, signal) => apps.untilAccepting(host, appPort, signal),
-      },
-    );
-    this.#scope.use(door);
-    const { doorConnections: maxConnections } = config.limits;
-    const host = await free("doors.mesh.port", meshDoorOf(config)?.port, usualPorts.mesh, (port) =>
-      hostHttp({
-        host: loopback,
-        port,
-        maxConnections,
-        maxBodyBytes: maxMeshBodyBytes,
-        handle: (request) => door.handle(request),
-        dropped: () => this.#metrics.event("downstream_dropped"),
-      }),
-    );
-    this.#scope.defer(() => host.close());
-    this.#doors.push({ port: host.port, door });
-    return host;
   }
 
   /** A port that trusts its callers as this host's own applications. */
@@ -402,11 +326,12 @@ class Assembly {
   /** What doors and the admin port have or would like to have, for who chooses before them. */
   #wishedPorts(): readonly number[] {
     const { config } = this.#options;
-    const { zookeeper } = config.doors;
+    const { zookeeper, http } = config.doors;
     const mesh = meshDoorOf(config);
     return [
       config.admin.port ?? usualPorts.admin,
       ...(zookeeper === false ? [] : [zookeeper.port ?? usualPorts.zookeeper]),
+      ...(http === false ? [] : [http.port ?? usualPorts.http]),
       ...(mesh === undefined ? [] : [mesh.port ?? usualPorts.mesh, mesh.outboundPort]),
     ];
   }

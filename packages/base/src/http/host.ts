@@ -37,6 +37,8 @@ export interface HttpHostOptions {
 export interface HttpHost {
   readonly host: string;
   readonly port: number;
+  /** Open now. */
+  readonly connections: number;
   /** Stops accepting, ends streams, lets answers that are being made leave for a moment, then closes what is left. */
   close(): Promise<void>;
 }
@@ -71,6 +73,7 @@ class OpenHost implements HttpHost {
   readonly #server: http.Server;
   readonly #told: ThrottledLog;
   readonly #streams = new Set<http.ServerResponse>();
+  #connections = 0;
   #closing = false;
 
   constructor(options: HttpHostOptions) {
@@ -91,6 +94,8 @@ class OpenHost implements HttpHost {
     server.maxConnections = maxConnections;
     server.on("drop", dropped);
     server.on("connection", (socket) => {
+      this.#connections++;
+      socket.once("close", () => this.#connections--);
       if (!isReserved(socket)) return;
       socket.destroy();
       dropped();
@@ -108,6 +113,10 @@ class OpenHost implements HttpHost {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  get connections(): number {
+    return this.#connections;
   }
 
   listen(): Promise<void> {

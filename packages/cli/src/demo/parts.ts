@@ -44,7 +44,7 @@ export function startRegistry(ports: RegistryPorts, options: PartOptions): Promi
     listen: host,
     stream: { port: ports.stream },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper } },
+    doors: { zookeeper: { port: ports.zookeeper }, http: false },
     state: join(options.folder, "registry", "state"),
   };
   return startPart({ name: "registry", command: "registry", configuration, admin: ports.admin }, options);
@@ -62,7 +62,7 @@ export function startSidecar(
     inbound: { host, port: ports.inbound },
     outbound: { host, port: ports.outbound },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, mesh: false },
+    doors: { zookeeper: { port: ports.zookeeper }, mesh: false, http: false },
     advertise: host,
     // When it ends, everyone who called through it has been told already.
     drain: { idleMs: 1000, maxMs: 4000 },

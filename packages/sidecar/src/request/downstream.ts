@@ -1,5 +1,5 @@
 /**
- * A caller's connection. Its first bytes say which protocol it speaks; from then on it is that protocol's `Way` that reads it. What is the same
+ * A caller's connection. Its first bytes say which protocol it speaks, or where it came to does; from then on it is that protocol's `Way` that reads it. What is the same
  * for all protocols is here: how long a connection may be silent, or in the middle of something, and how it is cut.
  */
 import type { DataMetrics, Direction, EventName } from "../metrics.ts";
@@ -55,6 +55,11 @@ export class Downstream implements TransportEvents {
     this.#context = context;
     this.service = service;
     this.#activeMs = context.now();
+  }
+
+  /** Opens the way of this protocol before the first byte: nothing that comes says which it is. */
+  begin(protocol: CarriedProtocol): void {
+    this.way = protocol.open(this);
   }
 
   onBytes(bytes: Buffer, size: number): void {

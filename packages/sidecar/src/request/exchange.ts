@@ -5,11 +5,13 @@
  */
 import type { WheelEntry } from "@dualmesh/base/timer-wheel";
 import type { MessageEvents } from "@dualmesh/wire/codec";
+import type { Http1Head } from "@dualmesh/wire/http1/head";
 import { frameKind, type PendingHead, type ReplyReason, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
-import type { Series } from "../metrics.ts";
+import type { Result, Series } from "../metrics.ts";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { InFlight } from "../upstream/pending.ts";
 import type { FramePool } from "../upstream/pool.ts";
+import type { HttpExchange } from "./http-exchange.ts";
 import type { Replayable, ReplayRing } from "./replay.ts";
 import type { Route } from "./routes.ts";
 
@@ -41,6 +43,8 @@ export abstract class Exchange implements WheelEntry {
   /** The pool that it was given to, and the one before that could not be reached. */
   pool: EndpointPool | undefined = undefined;
   tried: EndpointPool | undefined = undefined;
+  /** What answers it has begun to come: it has no deadline any more. */
+  flowing = false;
   ended = false;
 
   constructor({ service, series, route, startedMs, deadlineMs }: ExchangeOrigin) {
@@ -62,6 +66,8 @@ export abstract class Exchange implements WheelEntry {
   abstract sendTo(pool: EndpointPool, bytes: Buffer, start: number, size: number, replay?: ReplayRing): boolean;
   /** Answers in the provider's place. */
   abstract answer(reason: ReplyReason, text: string): void;
+  /** Ends what is under way at the endpoint. */
+  drop(_reason: string): void {}
 }
 
 /** Of a protocol of whole frames. */
@@ -116,6 +122,24 @@ export interface ExchangeOrigin {
   readonly route: Route | undefined;
   readonly startedMs: number;
   readonly deadlineMs: number;
+}
+
+/** What becomes of an exchange whose two sides are joined while it lasts. */
+export interface StreamOwner {
+  /** The connection to the endpoint was never made: nothing was sent. */
+  notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
+  /** The final response of HTTP has begun. Returns false when it is not passed on, since the request goes elsewhere. */
+  responding(exchange: HttpExchange, head: Http1Head): boolean;
+  /** Bytes pass in both directions from now on, for as long as they like. */
+  joined(exchange: Exchange): void;
+  /** An HTTP exchange broke before the response was whole. */
+  broken(exchange: HttpExchange, reason: string, malformed: boolean): void;
+  /** An HTTP exchange is over, in order. */
+  finished(exchange: HttpExchange): void;
+  /** A connection that carried bytes is over. */
+  parted(exchange: Exchange, result: Result): void;
+  /** The caller is gone. */
+  abandoned(exchange: Exchange): void;
 }
 
 /** The same exchange for a streamed protocol: each side is the other's sink, and `credit` runs against the data. */

@@ -9,9 +9,10 @@ import type { ReplyReason } from "@dualmesh/wire/rpc";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { HttpCarried, HttpUpstream } from "../upstream/http-connection.ts";
 import type { HttpPool } from "../upstream/http-pool.ts";
-import { Exchange, type ExchangeOrigin } from "./exchange.ts";
+import { Exchange, type ExchangeOrigin, type StreamOwner } from "./exchange.ts";
 import type { HttpWay } from "./http-way.ts";
 import type { ReplayRing } from "./replay.ts";
+import type { Rejection } from "./way.ts";
 
 /** What a sidecar's `Proxy-Status` says when its application never saw the request: another one may be asked. */
 const unreachedError = "connection_refused";
@@ -21,7 +22,7 @@ const congestedBytes = 256 * 1024;
 const savedBytes = 16 * 1024;
 
 /** Status and RFC 9209 error of an answer in the application's place. */
-export const answers: Readonly<Record<ReplyReason, readonly [status: number, error: string]>> = {
+export const answers: Readonly<Record<Rejection, readonly [status: number, error: string]>> = {
   "no-provider": [503, "destination_not_found"],
   unreadable: [400, "http_request_error"],
   timeout: [504, "http_response_timeout"],
@@ -29,6 +30,7 @@ export const answers: Readonly<Record<ReplyReason, readonly [status: number, err
   unavailable: [502, "connection_terminated"],
   overload: [503, "connection_limit_reached"],
   denied: [403, "http_request_denied"],
+  misdirected: [421, "destination_not_found"] /* RFC 9110 section 15.5.20 */,
 };
 
 const nothing = Buffer.alloc(0);
@@ -44,23 +46,10 @@ export function saysUnreached({ status, fields }: Http1Head): boolean {
   return at >= 0 && fields.value(at).startsWith(`${proxyName}; error=${unreachedError};`);
 }
 
-export interface HttpExchangeOwner {
-  /** The connection was never made: nothing was sent. */
-  notSent(exchange: Exchange, pool: EndpointPool, reason: string): void;
-  /** The final response has begun. Returns false when it is not passed on, since the request goes elsewhere. */
-  responding(exchange: HttpExchange, head: Http1Head): boolean;
-  /** Broke before the response was whole. */
-  broken(exchange: HttpExchange, reason: string, malformed: boolean): void;
-  /** Over, in order. */
-  finished(exchange: HttpExchange): void;
-  /** The caller is gone. */
-  abandoned(exchange: HttpExchange): void;
-}
-
 export class HttpExchange extends Exchange implements HttpCarried {
   readonly caller: HttpWay;
   readonly oneway = false;
-  readonly #owner: HttpExchangeOwner;
+  readonly #owner: StreamOwner;
   readonly method: HttpCarried["method"];
   readonly requestFraming: Framing;
   upstream: HttpUpstream | undefined = undefined;
@@ -86,7 +75,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   #saveable = true;
   #trailersSent = false;
 
-  constructor(caller: HttpWay, head: Http1Head, owner: HttpExchangeOwner, origin: ExchangeOrigin) {
+  constructor(caller: HttpWay, head: Http1Head, owner: StreamOwner, origin: ExchangeOrigin) {
     super(origin);
     this.caller = caller;
     this.#owner = owner;
@@ -276,8 +265,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
     upstream?.release(this.requestDone && this.responded && this.#upstreamKeeps && !this.tunnel);
   }
 
-  /** Ends what is under way at the endpoint. */
-  drop(reason: string): void {
+  override drop(reason: string): void {
     const { upstream } = this;
     this.upstream = undefined;
     this.sent = false;
@@ -290,6 +278,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
     }
     this.responded = true;
     this.tunnel = true;
+    this.#owner.joined(this);
     this.caller.respond(this, head);
     this.upstream?.tunnel();
     this.caller.startTunnel();

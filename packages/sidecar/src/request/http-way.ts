@@ -14,10 +14,11 @@ import type { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { HttpUpstream } from "../upstream/http-connection.ts";
 import type { Downstream } from "./downstream.ts";
-import { type HttpExchange, proxyName } from "./http-exchange.ts";
+import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
+import { answers, HttpExchange, proxyName } from "./http-exchange.ts";
 import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
 import type { RouteTable } from "./routes.ts";
-import type { CarriedProtocol, Way } from "./way.ts";
+import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
 
 export interface HttpLimits {
   /** From the first byte of a request's head to its last. */
@@ -36,8 +37,8 @@ export interface HttpWayContext {
   /** The budget of partial heads, and of what waits behind an exchange. */
   readonly partialFrames: PartialFrames;
   readonly now: () => number;
-  /** Takes a request whose head has come; `head` is valid during the call, after `retain` until the next one. */
-  readonly take: (caller: HttpWay, head: Http1Head) => void;
+  /** Takes a request whose head has come. */
+  readonly take: (caller: HttpWay) => void;
 }
 
 /** HTTP/1.1 as a port carries it. */
@@ -46,11 +47,13 @@ export function httpProtocol(context: HttpWayContext): CarriedProtocol {
 }
 
 const noBytes = Buffer.alloc(0);
+/** A connection at rest for so long holds no memory of its last request. */
+const forgetMs = 2_000;
 const noEdits: readonly FieldEdit[] = [];
 /** Every head is written here before it is copied to its connection's stage. */
 let scratch = Buffer.allocUnsafeSlow(16 * 1024);
 
-export class HttpWay implements Way {
+export class HttpWay implements Way, AddressedCaller {
   readonly protocol = "http";
   readonly direction: Direction;
   readonly table: RouteTable;
@@ -143,7 +146,8 @@ export class HttpWay implements Way {
     if (event === readEvent.head) {
       this.#downstream.finishedOne();
       this.#read = false;
-      this.#context.take(this, reader.head);
+      reader.head.retain();
+      this.#context.take(this);
     } else if (event === readEvent.data) exchange?.requestData(bytes, reader.dataStart, reader.dataEnd);
     else if (event === readEvent.trailers) exchange?.requestTrailers(reader.trailers);
     else {
@@ -222,6 +226,15 @@ export class HttpWay implements Way {
 
   // ---- the request goes on ----
 
+  get unfit(): string | undefined {
+    return this.head.method === method.CONNECT ? "CONNECT is not carried" : undefined;
+  }
+
+  begin(origin: ExchangeOrigin, owner: StreamOwner): Exchange {
+    this.exchange = new HttpExchange(this, this.head, owner, origin);
+    return this.exchange;
+  }
+
   /** Writes the head of the present request to an endpoint's connection. */
   forward(head: Http1Head, upstream: HttpUpstream): void {
     const forwarding = this.#forwarding;
@@ -286,6 +299,11 @@ export class HttpWay implements Way {
   /** Whether a switch of protocols is what was asked for. */
   switches(head: Http1Head): boolean {
     return head.status === 101 && wantsWebSocket(this.head);
+  }
+
+  reject(reason: Rejection, text: string): void {
+    const [status, error] = answers[reason];
+    this.answer(status, error, text);
   }
 
   /** Answers in the application's place. `error` is one of RFC 9209's. */
@@ -387,6 +405,7 @@ export class HttpWay implements Way {
     if (exchange === undefined) {
       if (this.#reader.idle) {
         if (quietMs > httpKeepAliveMs) this.#end();
+        else if (quietMs > forgetMs) this.#reader.forget();
       } else if (quietMs > httpHeadMs) this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
       return;
     }

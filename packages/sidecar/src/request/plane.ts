@@ -13,13 +13,22 @@ import type { EndpointEvents, EndpointPool } from "../upstream/endpoint-pool.ts"
 import type { HttpUpstreamLimits } from "../upstream/http-pool.ts";
 import type { UpstreamLimits } from "../upstream/pool.ts";
 import { Pools } from "../upstream/pools.ts";
+import type { TcpUpstreamLimits } from "../upstream/tcp-pool.ts";
 import { Downstream, type DownstreamContext, type DownstreamLimits } from "./downstream.ts";
 import { frameProtocol } from "./frame-way.ts";
 import { type HttpLimits, httpProtocol } from "./http-way.ts";
 import { type RequestLimits, type RequestOptions, Requests } from "./request.ts";
 import { Routing } from "./routes.ts";
+import { tcpProtocol, tcpProtocolName } from "./tcp-way.ts";
+import type { CarriedProtocol } from "./way.ts";
 
-export interface DataLimits extends UpstreamLimits, HttpUpstreamLimits, DownstreamLimits, HttpLimits, RequestLimits {
+export interface DataLimits
+  extends UpstreamLimits,
+    HttpUpstreamLimits,
+    TcpUpstreamLimits,
+    DownstreamLimits,
+    HttpLimits,
+    RequestLimits {
   /** All partial frames together, and all requests that wait, in bytes each. */
   readonly partialFramesBytes: number;
   readonly heldBytes: number;
@@ -47,6 +56,7 @@ export class DataPlane implements EndpointEvents {
   readonly #requests: Requests;
   readonly #downstreams = new Set<Downstream>();
   readonly #downstreamContext: DownstreamContext;
+  readonly #tcp: CarriedProtocol;
   readonly #sweep: { cancel(): void };
 
   constructor(options: DataPlaneOptions) {
@@ -72,8 +82,9 @@ export class DataPlane implements EndpointEvents {
       ...codecs.map((codec) =>
         frameProtocol(codec, { ...ways, take: (caller, frame) => requests.take(caller, frame) }),
       ),
-      httpProtocol({ ...ways, take: (caller, head) => requests.takeHead(caller, head) }),
+      httpProtocol({ ...ways, take: (caller) => requests.takeAddressed(caller) }),
     ];
+    this.#tcp = tcpProtocol({ ...ways, take: (caller) => requests.takeAddressed(caller) });
     this.#downstreamContext = {
       metrics,
       limits,
@@ -101,6 +112,9 @@ export class DataPlane implements EndpointEvents {
           );
     this.#downstreams.add(downstream);
     transport.open(downstream);
+    const { service, table } = downstream;
+    const isTcp = service === undefined ? table.isOnly(tcpProtocolName) : service.startsWith(`${tcpProtocolName}/`);
+    if (isTcp) downstream.begin(this.#tcp);
   }
 
   /** Puts other routes in force, whole. */

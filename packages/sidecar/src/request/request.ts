@@ -3,10 +3,10 @@
  * are decoded to frames where they lie (frame-way.ts). Then, here:
  *
  *   take        who calls; which service is meant; its route; may this caller call it; until when
- *   takeHead    the same for HTTP, whose requests come in parts and name no service: the port does
+ *   takeAddressed  the same for HTTP, whose requests come in parts and name no service: the port does; and for bytes (tcp)
  *   #forward    balance to an endpoint, and upstream; or #wait, when nobody has said yet who provides the service
  *   answered    observe, and reply; the other ends are sent, lost, refused, notSent and #expired
- *   responding  the same for HTTP, whose other ends are finished, broken and abandoned
+ *   responding  the same for HTTP, whose other ends are finished, broken and abandoned; for bytes joined and parted
  *   #again      once more at another endpoint, when nothing was carried out at the first
  *   #end        counted, once
  *
@@ -14,20 +14,20 @@
  */
 import type { Clock } from "@dualmesh/base/clock";
 import { TimerWheel } from "@dualmesh/base/timer-wheel";
-import { type Http1Head, method } from "@dualmesh/wire/http1/head";
+import type { Http1Head } from "@dualmesh/wire/http1/head";
 import { frameKind, type ReplyReason, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { DataMetrics, Result } from "../metrics.ts";
 import type { PartialFrames } from "../transport/frame-reader.ts";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { ExchangeOwner } from "../upstream/pool.ts";
 import type { Pools } from "../upstream/pools.ts";
-import { type Exchange, FrameExchange } from "./exchange.ts";
+import { type Exchange, FrameExchange, type StreamOwner } from "./exchange.ts";
 import type { FrameWay } from "./frame-way.ts";
-import { answers, HttpExchange, type HttpExchangeOwner, saysUnreached } from "./http-exchange.ts";
-import type { HttpWay } from "./http-way.ts";
+import { type HttpExchange, saysUnreached } from "./http-exchange.ts";
 import { ReplayRing } from "./replay.ts";
 import type { Route, Routing } from "./routes.ts";
 import { Waiting } from "./waiting.ts";
+import type { AddressedCaller, Rejection } from "./way.ts";
 
 export interface RequestLimits {
   /** A call to a service of which nothing is known yet waits this long, and so many at once. */
@@ -63,7 +63,7 @@ const unreachedMs = 1_000;
 
 const deadlineTickMs = 16;
 
-export class Requests implements ExchangeOwner, HttpExchangeOwner {
+export class Requests implements ExchangeOwner, StreamOwner {
   readonly #options: RequestOptions;
   readonly #clock: Clock;
   readonly #limits: RequestLimits;
@@ -73,8 +73,8 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
   readonly #deadlines: TimerWheel<Exchange>;
   readonly #waiting: Waiting;
   readonly #replay: ReplayRing;
-  /** Exchanges whose response has begun, and that have no deadline any more. */
-  #streaming = 0;
+  /** Exchanges that have no deadline any more. */
+  #flowing = 0;
   /** Clock time of the last request from another host. */
   lastInboundMs: number;
 
@@ -141,12 +141,11 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
     else this.#wait(exchange, frame.bytes, frame.offset, frame.size);
   }
 
-  /** Takes a request whose head has come. The same steps; what follows the head goes where the head went. */
-  takeHead(caller: HttpWay, head: Http1Head): void {
+  /** Takes a request that names no service: an HTTP head, or a connection of bytes. The same steps; what follows goes where it went. */
+  takeAddressed(caller: AddressedCaller): void {
     const { direction, table, transport, protocol } = caller;
     const nowMs = this.#clock.now();
     if (direction === "inbound") this.lastInboundMs = nowMs;
-    head.retain();
 
     // Who calls. No request says it.
     if (caller.source === "") {
@@ -155,9 +154,9 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
     }
     if (caller.isLoop) {
       this.#metrics.event("loop");
-      return this.#rejectHead(caller, "no-provider", "an endpoint of this service is the sidecar's own port");
+      return this.#turnAway(caller, "no-provider", "an endpoint of this service is the sidecar's own port");
     }
-    if (head.method === method.CONNECT) return this.#rejectHead(caller, "unreadable", "CONNECT is not carried");
+    if (caller.unfit !== undefined) return this.#turnAway(caller, "unreadable", caller.unfit);
 
     // Which service is meant: the one whose address or published port was called.
     let route = direction === "inbound" ? table.only(protocol) : undefined;
@@ -165,9 +164,9 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
     if (service === undefined) {
       const why =
         direction === "inbound"
-          ? "no application with HTTP is published at this port"
-          : "an HTTP service is called at its own loopback address, which the sidecar's doors and its status say";
-      return this.#rejectHead(caller, "misdirected", why);
+          ? `no application that speaks ${protocol} is published at this port`
+          : `a service of ${protocol} is called at its own loopback address, which the sidecar's doors and its status say`;
+      return this.#turnAway(caller, "misdirected", why);
     }
     route ??= table.get(service);
     if (route === undefined) this.#options.ensure(service);
@@ -175,18 +174,20 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
 
     // May this caller call it.
     if (!authorise(caller.source, service))
-      return this.#rejectHead(caller, "denied", `${caller.source} may not call ${service}`, service);
+      return this.#turnAway(caller, "denied", `${caller.source} may not call ${service}`, service);
 
-    // Until when its response must have begun.
+    // Until when an answer must have begun; for bytes, until when they have somewhere to go.
     const patienceMs = route !== undefined && route.timeoutMs > 0 ? route.timeoutMs : this.routing.defaultTimeoutMs;
-    const exchange = new HttpExchange(caller, head, this, {
-      service,
-      series: route?.series(caller.source) ?? table.seriesOf(caller.source, service, protocol),
-      route,
-      startedMs: nowMs,
-      deadlineMs: nowMs + patienceMs,
-    });
-    caller.exchange = exchange;
+    const exchange = caller.begin(
+      {
+        service,
+        series: route?.series(caller.source) ?? table.seriesOf(caller.source, service, protocol),
+        route,
+        startedMs: nowMs,
+        deadlineMs: nowMs + patienceMs,
+      },
+      this,
+    );
 
     // Where to: now, or when somebody has said who provides it.
     if (route?.known) this.#forward(exchange, route, nothing, 0, 0);
@@ -309,9 +310,15 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
         return false;
       }
     }
-    this.#deadlines.remove(exchange);
-    this.#streaming++;
+    this.joined(exchange);
     return true;
+  }
+
+  joined(exchange: Exchange): void {
+    if (exchange.flowing || exchange.ended) return;
+    exchange.flowing = true;
+    this.#flowing++;
+    this.#deadlines.remove(exchange);
   }
 
   finished(exchange: HttpExchange): void {
@@ -336,7 +343,11 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
     }
   }
 
-  abandoned(exchange: HttpExchange): void {
+  parted(exchange: Exchange, result: Result): void {
+    this.#end(exchange, result);
+  }
+
+  abandoned(exchange: Exchange): void {
     exchange.place?.forget(exchange);
     exchange.drop("the caller is gone");
     this.#end(exchange, "cancelled");
@@ -378,7 +389,7 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
     exchange.ended = true;
     exchange.place = undefined;
     this.#deadlines.remove(exchange);
-    if (exchange instanceof HttpExchange && exchange.responded) this.#streaming--;
+    if (exchange.flowing) this.#flowing--;
     exchange.series.count(result, this.#clock.now() - exchange.startedMs);
   }
 
@@ -391,17 +402,16 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
     caller.reply(reply, 0, reply.length);
   }
 
-  #rejectHead(caller: HttpWay, reason: ReplyReason | "misdirected", text: string, service = "unknown"): void {
+  #turnAway(caller: AddressedCaller, reason: Rejection, text: string, service = "unknown"): void {
     const result = reason === "misdirected" ? "unreadable" : resultOf(reason);
     this.#metrics.series(caller.source, service, caller.protocol, caller.direction).count(result, 0);
-    const [status, error] = reason === "misdirected" ? misdirected : answers[reason];
-    caller.answer(status, error, text);
+    caller.reject(reason, text);
   }
 
   // ---- the object itself ----
 
   get inFlight(): number {
-    return this.#deadlines.size + this.#streaming;
+    return this.#deadlines.size + this.#flowing;
   }
 
   /** The services that requests wait for. */
@@ -416,8 +426,6 @@ export class Requests implements ExchangeOwner, HttpExchangeOwner {
 
 const maxSourceLength = 128;
 const nothing = Buffer.alloc(0);
-/** RFC 9110 section 15.5.20. */
-const misdirected = [421, "destination_not_found"] as const;
 
 /** The route of a request in the tables of the port that it came to. */
 function findRoute({ codec, direction, table }: FrameWay, frame: RpcFrame, head: string): Route | undefined {

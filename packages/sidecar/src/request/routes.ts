@@ -125,6 +125,12 @@ export class RouteTable {
     return only;
   }
 
+  /** True when there are services here, and all of this protocol. */
+  isOnly(protocol: string): boolean {
+    for (const route of this.#routes.values()) if (route.protocol !== protocol) return false;
+    return this.#routes.size > 0;
+  }
+
   /** True when every service of this protocol here leads to `pool`. */
   leadsOnlyTo(pool: EndpointPool, protocol: string): boolean {
     const routes = [...this.#routes.values()].filter((route) => route.protocol === protocol);

@@ -25,6 +25,8 @@ export const testLimits: DataLimits = {
   idleMs: 900_000,
   httpConnections: 1_024,
   httpIdleMs: 4_000,
+  tcpConnections: 4_096,
+  tcpIdleMs: 3_600_000,
   httpHeadMs: 10_000,
   httpBodyMs: 30_000,
   httpKeepAliveMs: 75_000,

@@ -1,10 +1,14 @@
 /**
  * The seam between a caller's connection and its protocol. The first bytes of a connection choose its way, and from then on the connection
  * (downstream.ts) knows nothing else of the protocol. Whole frames are one way (frame-way.ts), the messages of HTTP/1.1 another
- * (http-way.ts).
+ * (http-way.ts), bytes of which nothing is read a third (tcp-way.ts).
  */
-import type { RpcCodec } from "@dualmesh/wire/rpc";
+import type { ReplyReason, RpcCodec } from "@dualmesh/wire/rpc";
+import type { Direction } from "../metrics.ts";
+import type { Transport } from "../transport/transport.ts";
 import type { Downstream } from "./downstream.ts";
+import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
+import type { RouteTable } from "./routes.ts";
 
 export interface Way {
   readonly protocol: string;
@@ -24,6 +28,29 @@ export interface Way {
   farewell(): void;
   /** Stops for good and gives back the bytes that whoever takes the connection over must read first. */
   detach(): Buffer;
+}
+
+/** Why a request that names no service is answered in the application's place; `misdirected`: nobody is meant by where it came to. */
+export type Rejection = ReplyReason | "misdirected";
+
+/** A caller whose requests name no service: the address or published port that was called does. */
+export interface AddressedCaller {
+  readonly protocol: string;
+  readonly direction: Direction;
+  readonly table: RouteTable;
+  readonly transport: Transport;
+  /** The service whose own address was called; undefined at a port that is not one service's. */
+  readonly service: string | undefined;
+  /** The calling application; empty until its first request. */
+  source: string;
+  /** The caller is this sidecar itself. */
+  isLoop: boolean;
+  /** Why the present request is carried nowhere, whoever is meant by it. */
+  readonly unfit: string | undefined;
+  /** Makes the present request an exchange. */
+  begin(origin: ExchangeOrigin, owner: StreamOwner): Exchange;
+  /** Answers the present request, which becomes none. */
+  reject(reason: Rejection, text: string): void;
 }
 
 /** A protocol that a port carries: how it is told from others, and the way of a connection that speaks it. */

@@ -31,6 +31,8 @@ export class TcpTransport implements Transport, Flushable {
   #usual = 0;
   #enrolled = false;
   #ending = false;
+  /** Nothing more is written, and what comes is read still. */
+  #wroteAll = false;
   #closed = false;
   #endDeadline: Timer | undefined;
   #reason = "closed by the peer";
@@ -48,8 +50,7 @@ export class TcpTransport implements Transport, Flushable {
     });
     socket.on("close", () => this.#finish());
     socket.on("end", () => {
-      this.#events?.onPeerEnd();
-      this.end();
+      if (this.#events?.onPeerEnd() !== true) this.end();
     });
     socket.on("drain", () => this.#events?.onDrain());
   }
@@ -71,7 +72,7 @@ export class TcpTransport implements Transport, Flushable {
   }
 
   write(bytes: Buffer, start: number, end: number): void {
-    if (this.#closed || this.#ending) return;
+    if (this.#closed || this.#ending || this.#wroteAll) return;
     const size = end - start;
     if (this.#staged + size > stageBytes) {
       this.flush();
@@ -124,11 +125,18 @@ export class TcpTransport implements Transport, Flushable {
     this.#socket.resume();
   }
 
+  endWriting(): void {
+    if (this.#closed || this.#ending || this.#wroteAll) return;
+    this.flush();
+    this.#wroteAll = true;
+    this.#socket.end();
+  }
+
   end(): void {
     if (this.#closed || this.#ending) return;
     this.flush();
     this.#ending = true;
-    this.#socket.end();
+    if (!this.#wroteAll) this.#socket.end();
     // A peer that never reads, never closes its side or never stops talking does not keep the connection.
     this.#endDeadline = systemClock.after(endTimeoutMs, () => this.destroy("did not close in time"));
   }
@@ -137,6 +145,13 @@ export class TcpTransport implements Transport, Flushable {
     if (this.#closed) return;
     this.#reason = reason;
     this.#socket.destroy();
+    this.#finish();
+  }
+
+  reset(reason: string): void {
+    if (this.#closed) return;
+    this.#reason = reason;
+    this.#socket.resetAndDestroy();
     this.#finish();
   }
 

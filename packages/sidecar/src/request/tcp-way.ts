@@ -1,0 +1,128 @@
+/**
+ * The way of a connection whose bytes mean nothing here. It opens before the first of them, since in many such protocols (MySQL, SMTP) the
+ * server speaks first; its service is the one whose address or published port was called.
+ */
+import type { Direction } from "../metrics.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { Downstream } from "./downstream.ts";
+import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
+import type { RouteTable } from "./routes.ts";
+import { TcpExchange } from "./tcp-exchange.ts";
+import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
+
+export interface TcpWayContext {
+  readonly limits: {
+    /** Without a byte in either direction. */
+    readonly tcpIdleMs: number;
+  };
+  readonly now: () => number;
+  /** Takes a connection. */
+  readonly take: (caller: TcpWay) => void;
+}
+
+export const tcpProtocolName = "tcp";
+
+/** Bytes as a port carries them: nothing tells them from anything else, so no port sniffs for them. */
+export function tcpProtocol(context: TcpWayContext): CarriedProtocol {
+  return { protocol: tcpProtocolName, sniff: () => "no", open: (downstream) => new TcpWay(downstream, context) };
+}
+
+const noBytes = Buffer.alloc(0);
+
+export class TcpWay implements Way, AddressedCaller {
+  readonly protocol = tcpProtocolName;
+  readonly direction: Direction;
+  readonly table: RouteTable;
+  readonly transport: Transport;
+  readonly service: string | undefined;
+  readonly heldBytes = 0;
+  readonly unfit = undefined;
+  readonly #downstream: Downstream;
+  readonly #context: TcpWayContext;
+  closed = false;
+  source = "";
+  isLoop = false;
+  #exchange: TcpExchange | undefined;
+  #activeMs: number;
+  #queued = 0;
+
+  constructor(downstream: Downstream, context: TcpWayContext) {
+    this.direction = downstream.direction;
+    this.table = downstream.table;
+    this.transport = downstream.transport;
+    this.service = downstream.service;
+    this.#downstream = downstream;
+    this.#context = context;
+    this.#activeMs = context.now();
+    this.transport.pause();
+    // Not before this turn is over: a connection of this process itself is known for one only when both its ends have been told of it.
+    setImmediate(() => {
+      if (!this.closed) context.take(this);
+    });
+  }
+
+  begin(origin: ExchangeOrigin, owner: StreamOwner): Exchange {
+    this.#exchange = new TcpExchange(this, owner, origin, this.#context.now);
+    return this.#exchange;
+  }
+
+  reject(_reason: Rejection, text: string): void {
+    this.breakOff(text);
+  }
+
+  breakOff(reason: string): void {
+    this.#exchange = undefined;
+    this.transport.reset(reason);
+  }
+
+  onBytes(bytes: Buffer, size: number): void {
+    this.#activeMs = this.#context.now();
+    this.#exchange?.callerBytes(bytes, size);
+  }
+
+  /** The endpoint does not take what this caller sends, or is not there yet. */
+  pause(): void {
+    this.transport.pause();
+  }
+
+  resume(): void {
+    this.#activeMs = this.#context.now();
+    this.transport.resume();
+  }
+
+  onDrain(): void {
+    this.#exchange?.callerDrained();
+  }
+
+  /** The other direction goes on until the endpoint ends it. */
+  onEnd(): boolean {
+    this.#exchange?.callerEnd();
+    return this.#exchange !== undefined;
+  }
+
+  onClose(): void {
+    this.closed = true;
+    this.#exchange?.callerLeft();
+  }
+
+  /** Closes what has been idle for long: no byte came from either side, and none of those that wait was taken. */
+  sweep(nowMs: number): void {
+    const exchange = this.#exchange;
+    if (exchange?.flowing !== true) return;
+    const { tcpIdleMs } = this.#context.limits;
+    const queued = this.transport.queuedBytes + exchange.queuedBytes;
+    if (queued !== this.#queued) this.#activeMs = nowMs;
+    this.#queued = queued;
+    if (nowMs - Math.max(this.#activeMs, exchange.heardMs) <= tcpIdleMs) return;
+    exchange.idle();
+    this.#downstream.cut("idle_closed", `idle for ${tcpIdleMs} ms`);
+  }
+
+  /** Bytes have no word for it. */
+  farewell(): void {}
+
+  detach(): Buffer {
+    this.onClose();
+    return noBytes;
+  }
+}
