@@ -39,7 +39,9 @@ function plant(path: string, text: string): void {
 }
 
 function run(folder: string, tool: string, ...words: string[]): { status: number | null; output: string } {
-  const result = spawnSync(join(root, "node_modules", ".bin", tool), words, { cwd: folder, encoding: "utf8" });
+  // The list of all modules is more than the megabyte that is kept by default.
+  const options = { cwd: folder, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 } as const;
+  const result = spawnSync(join(root, "node_modules", ".bin", tool), words, options);
   return { status: result.status, output: result.stdout + result.stderr };
 }
 
