@@ -58,10 +58,7 @@ test("the boundary check sees the modules of the repository", () => {
   assert.ok(summary.totalDependenciesCruised > 500, `${summary.totalDependenciesCruised} dependencies`);
   const main = modules.find(({ source }) => source === "packages/cli/src/run/registry.ts");
   const crossing = main?.dependencies.map(({ resolved }) => resolved);
-  assert.ok(
-    crossing?.includes("packages/registry/src/registry.ts"),
-    `imports across packages are followed: ${crossing}`,
-  );
+  assert.ok(crossing?.includes("packages/registry/src/config.ts"), `imports across packages are followed: ${crossing}`);
 });
 
 test("a copy without a violation passes", () => {
