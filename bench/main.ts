@@ -5,6 +5,7 @@ import { buildLoad } from "./dataplane/load.ts";
 import { measureMemory } from "./dataplane/memory.ts";
 import { pinning, say } from "./dataplane/process.ts";
 import { soak } from "./dataplane/soak.ts";
+import { measureStreams } from "./dataplane/stream.ts";
 import { measureStuck } from "./dataplane/stuck.ts";
 import { type DataplaneOptions, parseDataplaneOptions, usage } from "./options.ts";
 
@@ -49,6 +50,8 @@ function run(options: DataplaneOptions): Promise<boolean> {
       return soak(options, abort.signal, emit);
     case "stuck":
       return measureStuck(options, abort.signal, emit);
+    case "stream":
+      return measureStreams(options, abort.signal, emit);
     case "memory":
       return measureMemory(options, abort.signal, emit);
   }

@@ -4,11 +4,11 @@
  */
 import { messageOf } from "@dualmesh/base/errors";
 import { Scope } from "@dualmesh/base/scope";
-import { type DataplaneOptions, type Load, loadText, type ProxyName, type Work } from "../options.ts";
+import { type DataplaneOptions, type Load, loadsOf, loadText, type ProxyName, type Work } from "../options.ts";
 import { checkGoals } from "./goals.ts";
 import { type Measured, runLoad, startEcho } from "./load.ts";
 import { loadCore, type Memory, memoryOf, proxyCore, say } from "./process.ts";
-import { isUnavailable, type RunningProxy } from "./proxy.ts";
+import { isUnavailable, placeOf, type RunningProxy } from "./proxy.ts";
 import type { Row } from "./row.ts";
 import { starters } from "./starters.ts";
 import { median, rounded } from "./statistics.ts";
@@ -22,7 +22,11 @@ interface Entry {
 
 const warmUpSeconds = 1;
 /** A new process is given some load before its first round, so that code is compiled and pools are open. */
-const firstLoad: Load = { connections: 16, inFlight: 16 };
+const firstLoads: Readonly<Record<Work, Load>> = {
+  bolt: { connections: 16, inFlight: 16 },
+  dubbo: { connections: 16, inFlight: 16 },
+  http: { connections: 64, inFlight: 1 },
+};
 const busyGenerator = 0.95;
 const busyProxy = 0.9;
 
@@ -37,7 +41,7 @@ export async function compare(
   for (const work of options.works) {
     await using scope = new Scope();
     const entries = await startAll(scope, work, options, signal);
-    for (const load of options.loads) {
+    for (const load of loadsOf(options, work)) {
       for (const row of await measure(entries, work, load, options, signal)) {
         errors += row.errors ?? 0;
         rows.push(row);
@@ -56,10 +60,6 @@ async function startAll(
   options: DataplaneOptions,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
-  if (work === "http") {
-    say("http: not carried yet, its rows are null");
-    return options.proxies.map((name) => ({ name, running: undefined }));
-  }
   const echo = await startEcho(scope, work);
   const entries: Entry[] = [];
   for (const name of options.proxies) {
@@ -83,9 +83,8 @@ async function startOne(
     }
     if (proxy.pid !== undefined) {
       await runLoad({
-        work,
-        port: proxy.port,
-        load: firstLoad,
+        ...{ work, ...placeOf(proxy) },
+        load: firstLoads[work],
         seconds: 2,
         warmUpSeconds: 0,
         watch: [proxy.pid],
@@ -115,9 +114,7 @@ async function measure(
       const watch = running.pid === undefined ? [] : [running.pid];
       try {
         const measured = await runLoad({
-          work,
-          port: running.port,
-          load,
+          ...{ work, load, ...placeOf(running) },
           seconds: options.seconds,
           warmUpSeconds,
           watch,

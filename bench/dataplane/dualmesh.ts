@@ -1,6 +1,7 @@
 /**
  * The product in a bench, the bundle that ships, started as a user starts it: a registry and one sidecar, each with a state directory of its own, and the
- * echo server as a provider in SDK mode that the registry's own stream announces. Callers use the sidecar's outbound port. All that
+ * echo server as a provider in SDK mode that the registry's own stream announces. Callers use the sidecar's outbound port; over HTTP the
+ * service's own loopback address, which the sidecar's HTTP door tells. In a pair the provider has registered at a sidecar of its own. All that
  * the bench knows of the product's commands and options is in this file.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -17,64 +18,93 @@ import { serviceText } from "@dualmesh/model/service";
 import { sampleInstance } from "@dualmesh/model/testing/sample";
 import type { Work } from "../options.ts";
 import { productCommand } from "./bundle.ts";
+import type { Place } from "./load.ts";
 import { freePort, loadCore, proxyCore, type Started, start } from "./process.ts";
 import { type StartProxy, temporaryDirectory } from "./proxy.ts";
 
 const host = "127.0.0.1";
+/** What Bolt and Dubbo name in their frames, and the name over HTTP. */
+const interfaceName = "bench.Echo";
+const httpName = "bench-echo";
 const readyTimeoutMs = 30_000;
 
 export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
-  const command = productCommand();
   const directory = temporaryDirectory(scope);
-  const [stream, registryAdmin] = [await freePort(), await freePort()];
-  const registryConfig = {
+  const stream = await startRegistry(scope, directory);
+  await announce(scope, join(directory, "provider.journal"), stream, work, echoPort);
+  const sidecar = await startSidecar(scope, directory, "sidecar", stream);
+  const place = work === "http" ? await standIn(sidecar, "sdk") : { port: sidecar.outbound };
+  return { ...place, pid: sidecar.pid, heapMb: () => heapMb(sidecar.admin) };
+};
+
+/** The caller's sidecar and the provider's, where the server at `providerPort` registers by HTTP. */
+export async function startDualmeshPair(
+  scope: Scope,
+  providerPort: number,
+): Promise<Place & { readonly pids: readonly number[] }> {
+  const directory = temporaryDirectory(scope);
+  const stream = await startRegistry(scope, directory);
+  const behind = await startSidecar(scope, directory, "provider-sidecar", stream);
+  const registered = await fetch(`http://${host}:${behind.door}/v1/instances`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ service: httpName, host, port: providerPort, ttlMs: 86_400_000 }),
+  });
+  if (!registered.ok) throw new MeshError("bench.start", `the provider is not registered: ${await registered.text()}`);
+  const front = await startSidecar(scope, directory, "sidecar", stream);
+  return { ...(await standIn(front, "mesh")), pids: [front.pid, behind.pid] };
+}
+
+/** Resolves with the port of its stream once it is ready. */
+async function startRegistry(scope: Scope, directory: string): Promise<number> {
+  const [stream, admin] = [await freePort(), await freePort()];
+  const configuration = {
     listen: host,
     stream: { port: stream },
-    admin: { port: registryAdmin },
+    admin: { port: admin },
     doors: { zookeeper: false },
   };
-  const registry = startPart(scope, {
-    command,
-    core: loadCore,
-    part: "registry",
-    directory,
-    configuration: registryConfig,
-  });
-  await ready("registry", registry, registryAdmin);
-  await announce(scope, join(directory, "provider.journal"), stream, work, echoPort);
+  const started = startPart(scope, { core: loadCore, part: "registry", name: "registry", directory, configuration });
+  await ready("registry", started, admin);
+  return stream;
+}
 
-  const [outbound, inbound, admin] = [await freePort(), await freePort(), await freePort()];
-  const sidecarConfig = {
+interface Sidecar {
+  readonly pid: number;
+  readonly outbound: number;
+  readonly admin: number;
+  /** The port of its HTTP door. */
+  readonly door: number;
+}
+
+async function startSidecar(scope: Scope, directory: string, name: string, stream: number): Promise<Sidecar> {
+  const [outbound, inbound, admin, door] = [await freePort(), await freePort(), await freePort(), await freePort()];
+  const configuration = {
     registry: { address: `${host}:${stream}` },
     inbound: { host, port: inbound },
     outbound: { host, port: outbound },
     admin: { port: admin },
-    doors: { zookeeper: false, mesh: false },
+    doors: { zookeeper: false, mesh: false, http: { port: door } },
     advertise: host,
   };
-  const sidecar = startPart(scope, {
-    command,
-    core: proxyCore,
-    part: "sidecar",
-    directory,
-    configuration: sidecarConfig,
-  });
-  await ready("sidecar", sidecar, admin);
-  return { port: outbound, pid: sidecar.pid, heapMb: () => heapMb(admin) };
-};
+  const started = startPart(scope, { core: proxyCore, part: "sidecar", name, directory, configuration });
+  await ready(name, started, admin);
+  return { pid: started.pid, outbound, admin, door };
+}
 
 interface PartOptions {
-  readonly command: readonly [string, ...string[]];
   readonly core: number;
   readonly part: "registry" | "sidecar";
+  /** Of its files. */
+  readonly name: string;
   readonly directory: string;
   readonly configuration: object;
 }
 
-function startPart(scope: Scope, { command, core, part, directory, configuration }: PartOptions): Started {
-  const [program, ...words] = command;
-  const file = join(directory, `${part}.yaml`);
-  const state = join(directory, part);
+function startPart(scope: Scope, { core, part, name, directory, configuration }: PartOptions): Started {
+  const [program, ...words] = productCommand();
+  const file = join(directory, `${name}.yaml`);
+  const state = join(directory, name);
   mkdirSync(state, { mode: 0o700 });
   writeFileSync(file, JSON.stringify(configuration)); // JSON is YAML too
   return start(scope, {
@@ -82,6 +112,26 @@ function startPart(scope: Scope, { command, core, part, directory, configuration
     command: program,
     args: [...words, part, "run", "--config", file, "--state", state],
   });
+}
+
+/** Where the service is called over HTTP, once the sidecar knows its provider in this mode. */
+async function standIn({ door, admin }: Sidecar, mode: Instance["mode"]): Promise<Place> {
+  const deadline = systemClock.now() + readyTimeoutMs;
+  let shown = "";
+  while (systemClock.now() < deadline) {
+    const reply = await fetch(`http://${host}:${door}/v1/services/${httpName}`);
+    shown = await reply.text();
+    if (reply.ok) {
+      const [instance] = (JSON.parse(shown) as { readonly instances: readonly { readonly url: string }[] }).instances;
+      const endpoints = await (await fetch(`http://${host}:${admin}/endpoints`)).text();
+      if (instance !== undefined && endpoints.includes(`"mode": "${mode}"`)) {
+        const { hostname, port } = new URL(instance.url);
+        return { host: hostname, port: Number(port) };
+      }
+    }
+    await sleep(systemClock, 100);
+  }
+  throw new MeshError("bench.start", `the sidecar does not come to know the HTTP provider: ${shown}`);
 }
 
 /** Registers the echo server; it is taken back when `scope` ends. */
@@ -97,7 +147,8 @@ async function announce(scope: Scope, journalPath: string, stream: number, work:
 
 function provider(work: Work, port: number): Instance {
   const version = work === "bolt" ? "1.0" : "";
-  const service = serviceText({ protocol: work, name: "bench.Echo", version, group: "" });
+  const name = work === "http" ? httpName : interfaceName;
+  const service = serviceText({ protocol: work, name, version, group: "" });
   return sampleInstance({ service, host, application: "bench-provider", appPort: port });
 }
 

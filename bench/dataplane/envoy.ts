@@ -1,6 +1,6 @@
 /**
- * Envoy with one worker: as a TCP proxy for Bolt, which it cannot read, so that this is a floor; and for Dubbo as the generic proxy
- * with the Dubbo codec, which decodes each request, routes it by service, and multiplexes upstream.
+ * Envoy with one worker: as a TCP proxy for Bolt, which it cannot read, so that this is a floor; for Dubbo as the generic proxy
+ * with the Dubbo codec, which decodes each request, routes it by service, and multiplexes upstream; and for HTTP as it is known.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
@@ -37,16 +37,9 @@ function findEnvoy(): string | undefined {
 }
 
 function bootstrap(work: Work, port: number, echoPort: number): object {
-  const filter =
-    work === "dubbo"
-      ? genericProxy
-      : {
-          name: "tcp",
-          typed_config: { "@type": `${types}.tcp_proxy.v3.TcpProxy`, stat_prefix: "tcp", cluster: "provider" },
-        };
   return {
     static_resources: {
-      listeners: [{ name: "callers", address: socketAddress(port), filter_chains: [{ filters: [filter] }] }],
+      listeners: [{ name: "callers", address: socketAddress(port), filter_chains: [{ filters: [filters[work]] }] }],
       clusters: [
         {
           name: "provider",
@@ -80,6 +73,45 @@ const genericProxy = {
     ],
     route_config: { name: "routes", virtual_hosts: [{ name: "provider", hosts: [service], routes: routesByMethod() }] },
   },
+};
+
+const http = {
+  name: "http",
+  typed_config: {
+    "@type": `${types}.http_connection_manager.v3.HttpConnectionManager`,
+    stat_prefix: "http",
+    codec_type: "HTTP1",
+    use_remote_address: true,
+    generate_request_id: false,
+    http_filters: [
+      {
+        name: "envoy.filters.http.router",
+        typed_config: {
+          "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+          suppress_envoy_headers: true,
+        },
+      },
+    ],
+    route_config: {
+      name: "routes",
+      virtual_hosts: [
+        {
+          name: "provider",
+          domains: ["*"],
+          routes: [{ match: { prefix: "/" }, route: { cluster: "provider", timeout: "0s" } }],
+        },
+      ],
+    },
+  },
+};
+
+const filters: Readonly<Record<Work, object>> = {
+  bolt: {
+    name: "tcp",
+    typed_config: { "@type": `${types}.tcp_proxy.v3.TcpProxy`, stat_prefix: "tcp", cluster: "provider" },
+  },
+  dubbo: genericProxy,
+  http,
 };
 
 /** One route, chosen by the request's host (Dubbo's service) and method, as a mesh would choose it. */

@@ -1,11 +1,12 @@
-/** haproxy as a plain TCP proxy with one thread: the floor that any proxy of this work stands on. */
+/** haproxy with one thread: a plain TCP proxy, the floor that any proxy of this work stands on; for HTTP in its HTTP mode. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Work } from "../options.ts";
 import { accepting, freePort, proxyCore, start } from "./process.ts";
 import type { StartProxy } from "./proxy.ts";
 import { isInstalled, temporaryDirectory } from "./proxy.ts";
 
-export const startHaproxy: StartProxy = async (scope, _work, echoPort) => {
+export const startHaproxy: StartProxy = async (scope, work, echoPort) => {
   if (!isInstalled("haproxy", "-v")) return { unavailable: "haproxy is not installed (`apt-get install haproxy`)" };
   const port = await freePort();
   const file = join(temporaryDirectory(scope), "haproxy.cfg");
@@ -16,7 +17,7 @@ export const startHaproxy: StartProxy = async (scope, _work, echoPort) => {
   maxconn 4096
 
 defaults
-  mode tcp
+${defaults[work]}
   timeout connect 5s
   timeout client 1h
   timeout server 1h
@@ -33,3 +34,9 @@ backend provider
   await accepting(started, port);
   return { port, pid: started.pid };
 };
+
+/** In HTTP both sides are kept alive, any idle connection is used again, and the caller is told in X-Forwarded-For, as dualmesh does. */
+const http = `  mode http
+  option forwardfor
+  http-reuse always`;
+const defaults: Readonly<Record<Work, string>> = { bolt: "  mode tcp", dubbo: "  mode tcp", http };

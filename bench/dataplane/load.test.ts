@@ -4,7 +4,7 @@ import { isMeshError } from "@dualmesh/base/errors";
 import { Scope } from "@dualmesh/base/scope";
 import { buildLoad, runLoad, runStuck, startEcho } from "./load.ts";
 
-for (const work of ["bolt", "dubbo"] as const) {
+for (const work of ["bolt", "dubbo", "http"] as const) {
   test(`the generator and the echo server understand each other in ${work}`, async (context) => {
     if (!canBuild(context)) return;
     await using scope = new Scope();
@@ -39,7 +39,7 @@ test("the stuck clients send and stay", async (context) => {
   if (!canBuild(context)) return;
   await using scope = new Scope();
   const echo = await startEcho(scope, "bolt");
-  const report = await runStuck("bolt", echo.port, 0.3);
+  const report = await runStuck("bolt", echo, 0.3);
   assert.ok(report.deafBytes > 1_024 && report.dripBytes >= 64);
   assert.deepEqual([report.deafCuts, report.dripCuts], [0, 0]);
 });

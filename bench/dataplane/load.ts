@@ -1,4 +1,4 @@
-/** The three C programs of `bench/load`: built on first use, and run from here. */
+/** The C programs of `bench/load`: built on first use, and run from here. */
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -9,7 +9,7 @@ import { loadCore, type Started, start } from "./process.ts";
 
 const sources = new URL("../load/", import.meta.url).pathname;
 const built = new URL("../build/", import.meta.url).pathname;
-const programs = ["load", "echo", "stuck"] as const;
+const programs = ["load", "echo", "stuck", "stream"] as const;
 type Program = (typeof programs)[number];
 
 /** What the generator found in one window. */
@@ -34,9 +34,15 @@ export interface Progress {
   readonly errors: number;
 }
 
-export interface LoadRun {
-  readonly work: Work;
+/** Where to send something. */
+export interface Place {
+  /** 127.0.0.1 unless said. */
+  readonly host?: string;
   readonly port: number;
+}
+
+export interface LoadRun extends Place {
+  readonly work: Work;
   readonly load: Load;
   readonly seconds: number;
   readonly warmUpSeconds: number;
@@ -69,6 +75,7 @@ export function buildLoad(): void {
       "-O2",
       "-std=gnu11",
       "-Wall",
+      "-pthread",
       "-o",
       built + program,
       ...[`${program}.c`, ...shared].map((name) => sources + name),
@@ -80,18 +87,32 @@ export function buildLoad(): void {
 }
 
 /** Starts the provider; resolves with its port once it listens. */
-export async function startEcho(scope: Scope, work: Work): Promise<{ readonly port: number; readonly pid: number }> {
-  const started = start(scope, { core: loadCore, command: `${built}echo`, args: [work, "127.0.0.1:0"], speaks: true });
+export function startEcho(scope: Scope, work: Work): Promise<Provider> {
+  return startServer(scope, "echo", [work, "127.0.0.1:0"]);
+}
+
+/** Starts the server that takes and gives bodies of any length over HTTP. */
+export function startStreamServer(scope: Scope): Promise<Provider> {
+  return startServer(scope, "stream", ["serve", "127.0.0.1:0"]);
+}
+
+interface Provider {
+  readonly port: number;
+  readonly pid: number;
+}
+
+async function startServer(scope: Scope, program: Program, args: readonly string[]): Promise<Provider> {
+  const started = start(scope, { core: loadCore, command: built + program, args, speaks: true });
   for await (const line of linesOf(started))
     return { port: (JSON.parse(line) as { port: number }).port, pid: started.pid };
-  throw new MeshError("bench.start", `the echo server ended: ${started.complaint()}`);
+  throw new MeshError("bench.start", `the provider (${program}) ended: ${started.complaint()}`);
 }
 
 /** Makes load and resolves with what was measured. */
 export async function runLoad(run: LoadRun): Promise<Measured> {
   const args = [
     run.work,
-    `127.0.0.1:${run.port}`,
+    addressOf(run),
     "--connections",
     String(run.load.connections),
     "--in-flight",
@@ -115,8 +136,22 @@ export interface StuckReport {
 }
 
 /** Runs the client that never reads and the one that sends a byte a second. */
-export function runStuck(work: Work, port: number, seconds: number, signal?: AbortSignal): Promise<StuckReport> {
-  return runProgram<StuckReport>("stuck", [work, `127.0.0.1:${port}`, "--seconds", String(seconds)], signal);
+export function runStuck(work: Work, at: Place, seconds: number, signal?: AbortSignal): Promise<StuckReport> {
+  return runProgram<StuckReport>("stuck", [work, addressOf(at), "--seconds", String(seconds)], signal);
+}
+
+export interface Streamed {
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+/** Sends or fetches one body; every byte of it was right. */
+export function runStream(way: "up" | "down", at: Place, bytes: number, signal?: AbortSignal): Promise<Streamed> {
+  return runProgram<Streamed>("stream", [way, addressOf(at), String(bytes)], signal);
+}
+
+function addressOf({ host = "127.0.0.1", port }: Place): string {
+  return `${host}:${port}`;
 }
 
 async function runProgram<Result>(

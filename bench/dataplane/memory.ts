@@ -1,10 +1,10 @@
 /** Memory of a fresh proxy: 30 s after its start, and after 60 s of load. */
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { Scope } from "@dualmesh/base/scope";
-import { type DataplaneOptions, type Load, loadText, type ProxyName, type Work } from "../options.ts";
+import { type DataplaneOptions, type Load, loadsOf, loadText, type ProxyName, type Work } from "../options.ts";
 import { type Measured, runLoad, startEcho } from "./load.ts";
 import { memoryOf, say } from "./process.ts";
-import { isUnavailable } from "./proxy.ts";
+import { isUnavailable, placeOf } from "./proxy.ts";
 import type { Row } from "./row.ts";
 import { starters } from "./starters.ts";
 import { rounded } from "./statistics.ts";
@@ -23,7 +23,7 @@ export async function measureMemory(
   let errors = 0;
   for (const work of options.works) {
     for (const name of options.proxies) {
-      for (const load of options.loads) {
+      for (const load of loadsOf(options, work)) {
         for (const row of await measureOne(work, name, load, signal)) {
           errors += row.errors ?? 0;
           say(`${work} ${name} ${row.load}: RSS ${row.rssMb ?? "-"} MB, PSS ${row.pssMb ?? "-"} MB${goalText(row)}`);
@@ -38,9 +38,8 @@ export async function measureMemory(
 async function measureOne(work: Work, name: ProxyName, load: Load, signal: AbortSignal): Promise<readonly Row[]> {
   await using scope = new Scope();
   const texts = ["idle", loadText(load)] as const;
-  const echo = work === "http" ? undefined : await startEcho(scope, work);
-  const proxy =
-    echo === undefined ? { unavailable: "http is not carried yet" } : await starters[name](scope, work, echo.port);
+  const echo = await startEcho(scope, work);
+  const proxy = await starters[name](scope, work, echo.port);
   if (isUnavailable(proxy) || proxy.pid === undefined) {
     say(`${name}: ${isUnavailable(proxy) ? proxy.unavailable : "there is no proxy to measure"}`);
     return texts.map((text) => makeRow(work, name, text));
@@ -48,9 +47,7 @@ async function measureOne(work: Work, name: ProxyName, load: Load, signal: Abort
   await sleep(systemClock, idleMs, signal);
   const idle = makeRow(work, name, texts[0], proxy.pid);
   const measured = await runLoad({
-    work,
-    port: proxy.port,
-    load,
+    ...{ work, load, ...placeOf(proxy) },
     seconds: loadSeconds,
     warmUpSeconds: 0,
     watch: [proxy.pid],

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Scope } from "@dualmesh/base/scope";
 import type { Work } from "../options.ts";
+import type { Place } from "./load.ts";
 
-export interface RunningProxy {
-  /** Where callers connect on 127.0.0.1. */
-  readonly port: number;
+/** Callers connect to its place. */
+export interface RunningProxy extends Place {
   /** The process whose CPU time and memory are the proxy's; undefined when there is no proxy. */
   readonly pid: number | undefined;
   /** The heap in use, in MB, where the proxy tells it. */
@@ -23,8 +23,13 @@ export interface Unavailable {
 /** Starts a proxy before the provider at `echoPort`; it ends with `scope`. */
 export type StartProxy = (scope: Scope, work: Work, echoPort: number) => Promise<RunningProxy | Unavailable>;
 
-export function isUnavailable(proxy: RunningProxy | Unavailable): proxy is Unavailable {
+export function isUnavailable(proxy: object): proxy is Unavailable {
   return "unavailable" in proxy;
+}
+
+/** Where to send load. */
+export function placeOf({ host, port }: RunningProxy): Place {
+  return host === undefined ? { port } : { host, port };
 }
 
 /** A directory that goes with `scope`. */

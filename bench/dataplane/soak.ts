@@ -3,10 +3,10 @@
  * compiled, caches fill); from then on memory may grow by less than 1 MB per 10 million requests.
  */
 import { Scope } from "@dualmesh/base/scope";
-import { type DataplaneOptions, type Load, loadText, type ProxyName, type Work } from "../options.ts";
+import { type DataplaneOptions, type Load, loadsOf, loadText, type ProxyName, type Work } from "../options.ts";
 import { type Progress, runLoad, startEcho } from "./load.ts";
 import { memoryOf, say } from "./process.ts";
-import { isUnavailable, type RunningProxy } from "./proxy.ts";
+import { isUnavailable, placeOf, type RunningProxy } from "./proxy.ts";
 import { starters } from "./starters.ts";
 import { rounded, slope } from "./statistics.ts";
 
@@ -47,7 +47,7 @@ export async function soak(
   let passed = true;
   for (const work of options.works) {
     for (const proxy of options.proxies) {
-      for (const load of options.loads) {
+      for (const load of loadsOf(options, work)) {
         const row = await soakOne(work, proxy, load, options.soakMinutes, signal);
         emit(row);
         passed &&= row.passed === true;
@@ -74,9 +74,8 @@ async function soakOne(
     growthMb: null,
     passed: null,
   };
-  const echo = work === "http" ? undefined : await startEcho(scope, work);
-  const proxy =
-    echo === undefined ? { unavailable: "http is not carried yet" } : await starters[name](scope, work, echo.port);
+  const echo = await startEcho(scope, work);
+  const proxy = await starters[name](scope, work, echo.port);
   if (isUnavailable(proxy)) {
     say(`${name}: ${proxy.unavailable}`);
     return { work, load: loadText(load), proxy: name, minutes, ...nothing };
@@ -86,7 +85,7 @@ async function soakOne(
   const listener = (progress: Progress): void => void taken.push(sample(proxy, progress, samples));
   const watch = proxy.pid === undefined ? [] : [proxy.pid];
   const measured = await runLoad({
-    ...{ work, port: proxy.port, load, watch, signal },
+    ...{ work, load, watch, signal, ...placeOf(proxy) },
     seconds: minutes * 60,
     warmUpSeconds: 0,
     progress: { everySeconds: Math.min(sampleSeconds, (minutes * 60) / 30), listener },

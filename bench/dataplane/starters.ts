@@ -3,6 +3,7 @@ import type { ProxyName } from "../options.ts";
 import { startDualmesh } from "./dualmesh.ts";
 import { startEnvoy } from "./envoy.ts";
 import { startHaproxy } from "./haproxy.ts";
+import { startNginx } from "./nginx.ts";
 import type { StartProxy } from "./proxy.ts";
 
 export const starters: Readonly<Record<ProxyName, StartProxy>> = {
@@ -11,5 +12,5 @@ export const starters: Readonly<Record<ProxyName, StartProxy>> = {
   "dualmesh-rules": () => Promise.resolve({ unavailable: "the product has no rules yet" }),
   haproxy: startHaproxy,
   envoy: startEnvoy,
-  nginx: () => Promise.resolve({ unavailable: "it is measured for http only, which is not carried yet" }),
+  nginx: startNginx,
 };

@@ -3,10 +3,10 @@
  * at a byte a second), in turns. What is told is how much the others' p99 suffers.
  */
 import { Scope } from "@dualmesh/base/scope";
-import { type DataplaneOptions, type Load, loadText, type ProxyName, type Work } from "../options.ts";
+import { type DataplaneOptions, type Load, loadsOf, loadText, type ProxyName, type Work } from "../options.ts";
 import { type Measured, runLoad, runStuck, type StuckReport, startEcho } from "./load.ts";
 import { say } from "./process.ts";
-import { isUnavailable } from "./proxy.ts";
+import { isUnavailable, placeOf } from "./proxy.ts";
 import { starters } from "./starters.ts";
 import { median, rounded } from "./statistics.ts";
 
@@ -35,7 +35,7 @@ export async function measureStuck(
   let errors = 0;
   for (const work of options.works) {
     for (const proxy of options.proxies) {
-      for (const load of options.loads) {
+      for (const load of loadsOf(options, work)) {
         const row = await measureOne(work, proxy, load, options, signal);
         errors += row.errors ?? 0;
         if (row.ratio !== null) {
@@ -63,9 +63,8 @@ async function measureOne(
 ): Promise<StuckRow> {
   await using scope = new Scope();
   const at = { work, load: loadText(load), proxy: name };
-  const echo = work === "http" ? undefined : await startEcho(scope, work);
-  const proxy =
-    echo === undefined ? { unavailable: "http is not carried yet" } : await starters[name](scope, work, echo.port);
+  const echo = await startEcho(scope, work);
+  const proxy = await starters[name](scope, work, echo.port);
   if (isUnavailable(proxy)) {
     say(`${name}: ${proxy.unavailable}`);
     return { ...at, p99Micros: null, p99MicrosBeside: null, ratio: null, errors: null, deafCuts: null, dripCuts: null };
@@ -74,11 +73,11 @@ async function measureOne(
   const beside: Measured[] = [];
   const reports: StuckReport[] = [];
   const measure = (): Promise<Measured> =>
-    runLoad({ work, port: proxy.port, load, seconds: options.seconds, warmUpSeconds, watch: [], signal });
+    runLoad({ work, load, ...placeOf(proxy), seconds: options.seconds, warmUpSeconds, watch: [], signal });
   for (let round = 0; round < options.rounds; round++) {
     alone.push(await measure());
     // The stuck clients are there from before the window opens until after it has closed.
-    const stuck = runStuck(work, proxy.port, options.seconds + 2 * warmUpSeconds, signal);
+    const stuck = runStuck(work, placeOf(proxy), options.seconds + 2 * warmUpSeconds, signal);
     const [measured, report] = await Promise.all([measure(), stuck]);
     beside.push(measured);
     reports.push(report);

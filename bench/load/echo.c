@@ -77,7 +77,7 @@ static int serve(struct connection *connection, uint32_t events) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 3 || (protocol = find_protocol(arguments[1])) == NULL) fail("usage", "echo bolt|dubbo IPv4:PORT");
+  if (count != 3 || (protocol = find_protocol(arguments[1])) == NULL) fail("usage", "echo bolt|dubbo|http IPv4:PORT");
   int listener = net_listen(arguments[2]);
   epoll = epoll_create1(EPOLL_CLOEXEC);
   watch_add(epoll, listener, LISTENER);

@@ -259,7 +259,7 @@ static void read_options(int count, char **arguments) {
       default: exit(2);
     }
   }
-  if (count - optind != 2 || (protocol = find_protocol(arguments[optind])) == NULL) fail("usage", "load bolt|dubbo IPv4:PORT [options]");
+  if (count - optind != 2 || (protocol = find_protocol(arguments[optind])) == NULL) fail("usage", "load bolt|dubbo|http IPv4:PORT [options]");
   options.address = arguments[optind + 1];
   if (options.connections < 1 || options.in_flight < 1 || options.in_flight > SLOTS_MAX) fail("connections and in-flight must be", "1 or more");
   if (options.body < 1024 || options.body > 65535) fail("--body must be", "1024 to 65535");

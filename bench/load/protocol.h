@@ -1,6 +1,6 @@
 /*
  * What the load generator, the echo server and the stuck clients know of a protocol: how to make its frames, how to cut a
- * stream into them, and where the request id stands. One file per protocol implements it (bolt.c, dubbo.c); a new protocol is a
+ * stream into them, and where the request id stands. One file per protocol implements it (bolt.c, dubbo.c, http.c); a new protocol is a
  * file and a line in `find_protocol`.
  */
 #ifndef DUALMESH_BENCH_PROTOCOL_H
@@ -41,6 +41,7 @@ struct protocol {
 
 extern const struct protocol bolt_protocol;
 extern const struct protocol dubbo_protocol;
+extern const struct protocol http_protocol;
 
 /* The protocol of this name, or NULL. */
 const struct protocol *find_protocol(const char *name);

@@ -1,9 +1,9 @@
-/* The table of protocols. HTTP/1.1 takes a line here once the product carries it. */
+/* The table of protocols. */
 #include <string.h>
 
 #include "protocol.h"
 
-static const struct protocol *const table[] = {&bolt_protocol, &dubbo_protocol};
+static const struct protocol *const table[] = {&bolt_protocol, &dubbo_protocol, &http_protocol};
 
 const struct protocol *find_protocol(const char *name) {
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)

@@ -103,7 +103,7 @@ static struct client make_client(const struct protocol *protocol, size_t body) {
 int main(int count, char **arguments) {
   const struct protocol *protocol = count >= 3 ? find_protocol(arguments[1]) : NULL;
   double seconds = count == 5 && strcmp(arguments[3], "--seconds") == 0 ? atof(arguments[4]) : 10;
-  if (protocol == NULL || seconds <= 0) fail("usage", "stuck bolt|dubbo IPv4:PORT [--seconds S]");
+  if (protocol == NULL || seconds <= 0) fail("usage", "stuck bolt|dubbo|http IPv4:PORT [--seconds S]");
   address = arguments[2];
   struct client deaf = make_client(protocol, DEAF_BODY), drip = make_client(protocol, DRIP_BODY);
   uint64_t end = now_nanos() + (uint64_t)(seconds * 1e9);
