@@ -34,6 +34,9 @@ interface Histogram {
 export class Series {
   readonly labels: Labels;
   readonly #histograms: (Histogram | undefined)[] = new Array(results.length).fill(undefined);
+  /** Of connections of bytes, as they pass: what callers sent, and what they were sent. */
+  receivedBytes = 0;
+  sentBytes = 0;
 
   constructor(labels: Labels) {
     this.labels = labels;
@@ -138,6 +141,17 @@ export class DataMetrics {
       "dualmesh_request_duration_seconds",
       "Exchanges by how they ended and how long they took.",
       series.flatMap((one) => [...one.samples()]),
+    );
+    const ofBytes = series.filter(({ receivedBytes, sentBytes }) => receivedBytes + sentBytes > 0);
+    page.counter(
+      "dualmesh_tcp_received_bytes_total",
+      "Bytes that callers of tcp services sent.",
+      ofBytes.map(({ labels, receivedBytes }) => [labels, receivedBytes] as const),
+    );
+    page.counter(
+      "dualmesh_tcp_sent_bytes_total",
+      "Bytes that callers of tcp services were sent.",
+      ofBytes.map(({ labels, sentBytes }) => [labels, sentBytes] as const),
     );
     page.counter(
       "dualmesh_sidecar_events_total",

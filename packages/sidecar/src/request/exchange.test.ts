@@ -127,6 +127,7 @@ test("a TLS connection has the same face: what it wraps stays behind the transpo
     flush() {},
     pause() {},
     resume() {},
+    endWriting() {},
     end() {},
     destroy: (reason) => events?.onClose(reason),
     reset: (reason) => events?.onClose(reason),

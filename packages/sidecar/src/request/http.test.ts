@@ -135,6 +135,25 @@ test("a WebSocket passes through, and CONNECT and other upgrades do not", async 
   assert.match(await tunneler.take("\r\n\r\n"), /^HTTP\/1\.1 4\d\d/);
 });
 
+test("a WebSocket outlives the deadline of a response, and is under way until it ends", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port], timeoutMs: 100 });
+  const caller = await world.caller();
+  caller.send(get("/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n"));
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  await caller.take("\r\n\r\n");
+  assert.equal(world.plane.inFlight, 1);
+  await new Promise((resolve) => setTimeout(resolve, 250));
+  app.send("still here");
+  await caller.take("still here");
+  app.socket.end();
+  await caller.until(() => caller.ended, "the end");
+  assert.equal(world.plane.inFlight, 0);
+  assert.equal(world.count("timeout"), 0);
+});
+
 test("an endpoint that cannot be reached is passed over once; with none left the answer says who gave it and why", async () => {
   await using server = await RawServer.open();
   const gone = await RawServer.open();

@@ -315,10 +315,11 @@ export class Requests implements ExchangeOwner, StreamOwner {
   }
 
   joined(exchange: Exchange): void {
-    if (exchange.flowing || exchange.ended) return;
+    if (exchange.ended) return;
+    this.#deadlines.remove(exchange);
+    if (exchange.flowing) return;
     exchange.flowing = true;
     this.#flowing++;
-    this.#deadlines.remove(exchange);
   }
 
   finished(exchange: HttpExchange): void {

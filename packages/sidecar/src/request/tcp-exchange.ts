@@ -11,6 +11,8 @@ import type { TcpWay } from "./tcp-way.ts";
 
 /** Bytes that one side may leave unread before the other is not read any more. */
 const congestedBytes = 256 * 1024;
+/** How long a sidecar that did not reach its application is passed over; the registry will have said so by then. */
+const unreachedMs = 1_000;
 const nothing = Buffer.alloc(0);
 
 export class TcpExchange extends Exchange implements TcpCarried {
@@ -153,6 +155,7 @@ export class TcpExchange extends Exchange implements TcpCarried {
   /** A sidecar that breaks off before a byte has passed did not reach its application: another endpoint may. */
   #unspoken(pool: EndpointPool, reason: string): void {
     this.held = nothing;
+    pool.avoidFor(unreachedMs);
     this.caller.pause();
     this.#owner.notSent(this, pool, reason);
   }

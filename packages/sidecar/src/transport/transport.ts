@@ -39,6 +39,8 @@ export interface Transport {
   /** Stops reading, synchronously. */
   pause(): void;
   resume(): void;
+  /** Flushes, then says that nothing more is written; what the peer still sends is read. The connection closes once both sides have said so. */
+  endWriting(): void;
   /** Flushes, then closes. */
   end(): void;
   /** Closes at once; what is staged is lost. `onClose` follows with `reason`. */

@@ -1,12 +1,13 @@
-/** Every pool of the process, each of the shape of its protocol: whole frames, or HTTP/1.1 messages. */
+/** Every pool of the process, each of the shape of its protocol: whole frames, HTTP/1.1 messages, or bytes. */
 import type { Direction } from "../metrics.ts";
 import type { Endpoint } from "../snapshot.ts";
 import type { EndpointPool } from "./endpoint-pool.ts";
 import { HttpPool, type HttpUpstreamLimits } from "./http-pool.ts";
 import { FramePool, type UpstreamContext } from "./pool.ts";
+import { TcpPool, type TcpUpstreamLimits } from "./tcp-pool.ts";
 
 export interface PoolsContext extends Omit<UpstreamContext, "localEnds"> {
-  readonly limits: UpstreamContext["limits"] & HttpUpstreamLimits;
+  readonly limits: UpstreamContext["limits"] & HttpUpstreamLimits & TcpUpstreamLimits;
 }
 
 export class Pools {
@@ -35,14 +36,17 @@ export class Pools {
     const key = `${direction}|${sourceIdentity}|${protocol}|${endpoint.address}|${endpoint.port}|${endpoint.security}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
-      pool =
-        protocol === "http"
-          ? new HttpPool(key, endpoint, direction, this.#context)
-          : new FramePool(key, endpoint, protocol, direction, this.#context);
+      pool = this.#made(key, protocol, endpoint, direction);
       this.#pools.set(key, pool);
     }
     pool.users++;
     return pool;
+  }
+
+  #made(key: string, protocol: string, endpoint: Endpoint, direction: Direction): EndpointPool {
+    if (protocol === "http") return new HttpPool(key, endpoint, direction, this.#context);
+    if (protocol === "tcp") return new TcpPool(key, endpoint, direction, this.#context);
+    return new FramePool(key, endpoint, protocol, direction, this.#context);
   }
 
   release(pool: EndpointPool): void {
