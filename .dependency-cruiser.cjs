@@ -26,7 +26,7 @@ module.exports = {
       severity: "error",
       from: {
         path: "^packages/sidecar/src/",
-        pathNot: "^packages/sidecar/src/(transport/|.*(\\.test|/testing)\\.ts$)",
+        pathNot: "^packages/sidecar/src/(transport/|.*(\\.test|[/-]testing)\\.ts$)",
       },
       to: { path: "^(node:)?(net|tls|dgram)$", dependencyTypes: ["core"] },
     },
