@@ -78,7 +78,10 @@ drain: { idleMs: 0, lingerMs: 0 }
 test("a supervisor keeps to the configuration that it was started with", async () => {
   await using home = await openHome();
   const file = join(home.path, "registry.yaml");
-  await writeFile(file, "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: false, http: false }\ngraceMs: 12345\n");
+  await writeFile(
+    file,
+    "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: false, http: false }\ngraceMs: 12345\n",
+  );
   const supervisor = home.start("registry", "run", "--supervised", "--config", file);
   await supervisor.saw('"msg":"running"');
   await writeFile(file, "graceMs: broken\n");

@@ -33,6 +33,24 @@ test("a second provider of one service gets a published port of its own, for all
   assert.equal(table.assign(offer(greeter, 20_891)), 20_901);
 });
 
+test("every port whose requests name no service has a published port of its own, and keeps it", () => {
+  const { clock, journal } = world();
+  const isAddressed = (service: string): boolean => service.startsWith("http/");
+  const range = { from: 20_900, to: 20_902 };
+  const open = () => new PortTable({ journal, clock, log: silentLog, inboundPort: 20_881, range, isAddressed });
+  const before = open();
+  assert.equal(before.assign(offer("http/orders::", 8_080)), 20_900);
+  assert.equal(before.assign(offer(greeter, 20_880)), 20_881);
+  assert.equal(before.assign(offer("http/users::", 8_081)), 20_901);
+  assert.equal(
+    before.assign(offer("http/orders-v2::", 8_080)),
+    20_900,
+    "services of one port are told apart by the application",
+  );
+  const after = open();
+  assert.equal(after.assign(offer("http/users::", 8_081)), 20_901);
+});
+
 test("ports stay the same over a restart, whatever the order in which the applications come back", () => {
   const { table } = world();
   const before = table();

@@ -15,7 +15,7 @@ import type { Transport } from "../transport/transport.ts";
 import type { HttpUpstream } from "../upstream/http-connection.ts";
 import type { Downstream } from "./downstream.ts";
 import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
-import { answers, HttpExchange, proxyName } from "./http-exchange.ts";
+import { answers, HttpExchange, proxyName, proxyStatusPassed } from "./http-exchange.ts";
 import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
 import type { RouteTable } from "./routes.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
@@ -50,6 +50,7 @@ const noBytes = Buffer.alloc(0);
 /** A connection at rest for so long holds no memory of its last request. */
 const forgetMs = 2_000;
 const noEdits: readonly FieldEdit[] = [];
+const statusPassed: readonly FieldEdit[] = [proxyStatusPassed];
 /** Every head is written here before it is copied to its connection's stage. */
 let scratch = Buffer.allocUnsafeSlow(16 * 1024);
 
@@ -88,6 +89,8 @@ export class HttpWay implements Way, AddressedCaller {
   #peerEnded = false;
   #counted = 0;
   #activeMs: number;
+  /** When the head that is not whole yet began; 0 while there is none. */
+  #headSinceMs = 0;
   #drainedMs: number;
 
   constructor(downstream: Downstream, context: HttpWayContext) {
@@ -137,6 +140,8 @@ export class HttpWay implements Way, AddressedCaller {
     } finally {
       this.#reading = false;
     }
+    if (this.exchange !== undefined || this.#reader.idle) this.#headSinceMs = 0;
+    else if (this.#headSinceMs === 0) this.#headSinceMs = this.#activeMs;
     this.#account();
   }
 
@@ -273,10 +278,16 @@ export class HttpWay implements Way, AddressedCaller {
     this.#closeAfter ||=
       !request.keepAlive || !exchange.requestDone || this.#leaving || this.#peerEnded || framed === framing.untilClose;
     const location = this.direction === "outbound" ? head.fields.find(field.location) : -1;
-    const edits = location < 0 ? noEdits : this.#locationEdits(exchange, head.fields.value(location));
+    const edits = location < 0 ? this.#statusEdits(head) : this.#locationEdits(exchange, head.fields.value(location));
     this.#drainedMs = this.#context.now();
     this.#writeHead(head, framed, edits, false);
     return framed;
+  }
+
+  /** Only a sidecar's own answer says that its application never saw the request. */
+  #statusEdits(head: Http1Head): readonly FieldEdit[] {
+    const claims = this.direction === "inbound" && head.status === 503 && head.fields.findName("proxy-status") >= 0;
+    return claims ? statusPassed : noEdits;
   }
 
   #locationEdits(exchange: HttpExchange, value: string): readonly FieldEdit[] {
@@ -302,6 +313,8 @@ export class HttpWay implements Way, AddressedCaller {
   }
 
   reject(reason: Rejection, text: string): void {
+    // What follows a CONNECT may have been meant for the tunnel, and is no request then (RFC 9931 section 5).
+    this.#closeAfter ||= this.head.method === method.CONNECT;
     const [status, error] = answers[reason];
     this.answer(status, error, text);
   }
@@ -391,10 +404,12 @@ export class HttpWay implements Way, AddressedCaller {
     this.#rest = undefined;
   }
 
-  /** No further request is taken on this connection. */
+  /**
+   * The next response says that it is the last. A connection at rest is left alone: a request may be on its way on it, and would be lost
+   * with it.
+   */
   farewell(): void {
     this.#leaving = true;
-    if (this.exchange === undefined && this.#reader.idle) this.#end();
   }
 
   /** Closes what is stuck. The caller's own times: a head, a body, a pause between two requests, a response that is not taken. */
@@ -406,7 +421,7 @@ export class HttpWay implements Way, AddressedCaller {
       if (this.#reader.idle) {
         if (quietMs > httpKeepAliveMs) this.#end();
         else if (quietMs > forgetMs) this.#reader.forget();
-      } else if (quietMs > httpHeadMs) this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
+      } else if (nowMs - this.#headSinceMs > httpHeadMs) this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
       return;
     }
     const unread = this.transport.queuedBytes > 0;
