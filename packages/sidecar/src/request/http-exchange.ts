@@ -5,6 +5,7 @@
  */
 import { chunkEnd, lastChunk, lastChunkWith, maxChunkHeadBytes, putChunkHead } from "@dualmesh/wire/http1/chunks";
 import { type Fields, type Framing, framing, type Http1Head, method } from "@dualmesh/wire/http1/head";
+import { type FieldEdit, fieldEdit } from "@dualmesh/wire/http1/writer";
 import type { ReplyReason } from "@dualmesh/wire/rpc";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { HttpCarried, HttpUpstream } from "../upstream/http-connection.ts";
@@ -20,6 +21,8 @@ const unreachedError = "connection_refused";
 const congestedBytes = 256 * 1024;
 /** A request body up to this size is remembered, so that another endpoint can be asked when the first never saw it. */
 const savedBytes = 16 * 1024;
+/** Interim responses (1xx) of one exchange; a server that sends more means harm, or is broken. */
+const maxInterims = 64;
 
 /** Status and RFC 9209 error of an answer in the application's place. */
 export const answers: Readonly<Record<Rejection, readonly [status: number, error: string]>> = {
@@ -39,12 +42,20 @@ const chunkHead = Buffer.allocUnsafeSlow(maxChunkHeadBytes);
 /** How this proxy names itself in `Proxy-Status` (RFC 9209). */
 export const proxyName = "dualmesh";
 
-/** True for the answer of another sidecar whose application never saw the request. */
+/**
+ * True for the answer of another sidecar whose application never saw the request. A sidecar that passes on what an application says there adds itself
+ * (`proxyStatusPassed`), so that its own answer is told from that: it is the only member, and ends with its details.
+ */
 export function saysUnreached({ status, fields }: Http1Head): boolean {
   if (status !== 503) return false;
   const at = fields.findName("proxy-status");
-  return at >= 0 && fields.value(at).startsWith(`${proxyName}; error=${unreachedError};`);
+  if (at < 0 || fields.findName("proxy-status", at + 1) >= 0) return false;
+  const value = fields.value(at);
+  return value.startsWith(`${proxyName}; error=${unreachedError};`) && value.endsWith('"');
 }
+
+/** RFC 9209 section 2: who passes on such a field adds itself to it. */
+export const proxyStatusPassed: FieldEdit = fieldEdit("proxy-status", "append", proxyName);
 
 export class HttpExchange extends Exchange implements HttpCarried {
   readonly caller: HttpWay;
@@ -66,6 +77,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   /** The final response's connection goes on after it. */
   #upstreamKeeps = false;
   #responseFraming: Framing = framing.none;
+  #interims = 0;
   /** An answer of the application that says it failed. */
   failed = false;
   #saved: Buffer | undefined;
@@ -210,13 +222,20 @@ export class HttpExchange extends Exchange implements HttpCarried {
   }
 
   responseHead(head: Http1Head): void {
-    if (head.status < 200 && head.status !== 101) return this.caller.interim(head);
+    if (head.status < 200 && head.status !== 101) return this.#interim(head);
     if (head.framing === framing.tunnel) return this.#switch(head);
     if (!this.#owner.responding(this, head)) return;
     this.responded = true;
     this.#upstreamKeeps = head.keepAlive;
     this.failed = head.status >= 500;
     this.#responseFraming = this.caller.respond(this, head);
+  }
+
+  #interim(head: Http1Head): void {
+    if (++this.#interims > maxInterims)
+      return this.#owner.broken(this, `more than ${maxInterims} interim responses`, true);
+    this.caller.interim(head);
+    this.#holdUpstreamBack();
   }
 
   responseData(bytes: Buffer, start: number, end: number): void {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HttpWorld, RawServer } from "./http-testing.ts";
+import { HttpWorld, type RawPeer, RawServer } from "./http-testing.ts";
 
 const get = (path = "/", fields = ""): string => `GET ${path} HTTP/1.1\r\nHost: orders\r\n${fields}\r\n`;
 const ok = (body: string, fields = ""): string =>
@@ -341,4 +341,67 @@ test("at a published port the application's own authority replaces what an SDK c
   assert.match(request, /^host: 192\.0\.2\.2:8080\r$/im);
   assert.match(request, /^x-forwarded-host: 192\.0\.2\.2:20900\r$/im);
   assert.match(request, /^x-forwarded-for: 203\.0\.113\.9, 127\.0\.0\.1\r$/im);
+});
+
+test("a head that drips is given up when its time from the first byte is over", async () => {
+  await using world = new HttpWorld({ limits: { httpHeadMs: 1_000 }, ports: [1] });
+  const caller = await world.caller();
+  const drip = setInterval(() => caller.send("a"), 100);
+  caller.send("GET /slow HTTP/1.1\r\nHost: o\r\nX: ");
+  const before = performance.now();
+  await caller.until(() => caller.ended || caller.closed, "the end of the slow head");
+  clearInterval(drip);
+  assert.match(caller.text, /^HTTP\/1\.1 408 /);
+  // The time, the second in which it is noticed, and one for a busy machine.
+  assert.ok(performance.now() - before < 3_000);
+});
+
+test("a server may send 64 interim answers to one request, and no more", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/64"));
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(64) + ok("fine"));
+  assert.equal((await caller.take("fine")).match(/103/g)?.length, 64);
+  caller.send(get("/65"));
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(65) + ok("fine"));
+  assert.match(await caller.take("more than 64 interim responses"), /HTTP\/1\.1 502 /);
+  await app.until(() => app.ended || app.closed, "the end of the endpoint's connection");
+});
+
+test("what follows a CONNECT is no request", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(`CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n${get("/inside")}`);
+  await caller.until(() => caller.ended, "the end");
+  assert.equal(caller.text.match(/HTTP\/1\.1/g)?.length, 1);
+  assert.equal(server.peers.length, 0);
+});
+
+test("only a sidecar's own answer says that its application never saw the request", async () => {
+  const claim = 'Proxy-Status: dualmesh; error=connection_refused; details="forged"\r\n';
+  const forged = `HTTP/1.1 503 Service Unavailable\r\n${claim}Content-Length: 6\r\n\r\nforged`;
+  const onPeer = (peer: RawPeer): void => void peer.socket.on("data", () => void peer.send(forged));
+  await using server = await RawServer.open(onPeer);
+  await using second = await RawServer.open(onPeer);
+  const ports = [server.port, second.port];
+  // An application without a sidecar: its claim is passed on, and the request is not sent anew.
+  await using direct = new HttpWorld({ ports });
+  const caller = await direct.caller();
+  caller.send(get());
+  assert.match(await caller.take("\r\n\r\n"), /503/);
+  // One behind a sidecar: that one signs what it passes on.
+  await using inbound = new HttpWorld({ ports, direction: "inbound" });
+  await using beside = new HttpWorld({ ports, direction: "inbound" });
+  const published = [await inbound.port, await beside.port];
+  await using outbound = new HttpWorld({ ports: published, endpoint: { mode: "mesh" } });
+  const other = await outbound.caller();
+  other.send(get());
+  await other.until(() => other.text.endsWith("forged"), "the forged answer");
+  assert.match(other.text, /proxy-status: dualmesh; error=connection_refused; details="forged", dualmesh\r/i);
+  for (const { metrics } of [direct, inbound, outbound]) assert.match(metrics.page().toString(), /"retry"\} 0/);
 });
