@@ -66,6 +66,48 @@ test("bytes arrive whole and in order, whatever the sizes of the writes and turn
   await listener.close();
 });
 
+test("a long body in large pieces to a reader that is slower than its writer takes the stages of one moment", async () => {
+  const pieces = 512;
+  const piece = Buffer.alloc(256 * 1024);
+  let written = 0;
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    maxConnections: 1,
+    accept: (transport) => {
+      const go = (): void => {
+        while (written < pieces && transport.queuedBytes <= piece.length) {
+          transport.write(piece, 0, piece.length);
+          written++;
+        }
+        if (written === pieces) transport.end();
+      };
+      transport.open({ ...quiet, onDrain: go });
+      go();
+    },
+    dropped: () => {},
+  });
+  const before = process.memoryUsage().arrayBuffers;
+  let most = 0;
+  let received = 0;
+  await new Promise<void>((resolve, reject) => {
+    const onread = {
+      buffer: Buffer.alloc(16 * 1024),
+      callback: (size: number): boolean => {
+        received += size;
+        most = Math.max(most, process.memoryUsage().arrayBuffers);
+        return true;
+      },
+    };
+    const socket = net.connect({ port: listener.port, host: "127.0.0.1", onread });
+    socket.on("error", reject);
+    socket.on("close", () => resolve());
+  });
+  await listener.close();
+  assert.equal(received, pieces * piece.length);
+  assert.ok(most - before < 4 * 1024 * 1024, `${most - before} bytes more`);
+});
+
 function receiveAll(port: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];

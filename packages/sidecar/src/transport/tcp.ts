@@ -27,6 +27,8 @@ export class TcpTransport implements Transport, Flushable {
   #events: TransportEvents | undefined;
   #stage: Buffer | undefined;
   #staged = 0;
+  /** Stages that the socket has not written yet; free again when it has drained. */
+  readonly #lent: Buffer[] = [];
   /** What was staged at the last flush: the size that the next stage should have. */
   #usual = 0;
   #enrolled = false;
@@ -52,7 +54,10 @@ export class TcpTransport implements Transport, Flushable {
     socket.on("end", () => {
       if (this.#events?.onPeerEnd() !== true) this.end();
     });
-    socket.on("drain", () => this.#events?.onDrain());
+    socket.on("drain", () => {
+      for (const stage of this.#lent.splice(0)) returnStage(stage);
+      this.#events?.onDrain();
+    });
   }
 
   open(events: TransportEvents): void {
@@ -76,10 +81,7 @@ export class TcpTransport implements Transport, Flushable {
     const size = end - start;
     if (this.#staged + size > stageBytes) {
       this.flush();
-      if (size > stageBytes) {
-        this.#socket.write(Buffer.from(bytes.subarray(start, end)));
-        return;
-      }
+      if (size > stageBytes) return this.#writeLarge(bytes, start, end);
     }
     const stage = this.#room(size);
     this.#stage = stage;
@@ -89,6 +91,23 @@ export class TcpTransport implements Transport, Flushable {
       this.#enrolled = true;
       enroll(this);
     }
+  }
+
+  /** What fits no stage goes out in several: a copy of its own for each read of a long body is more than the collector keeps up with. */
+  #writeLarge(bytes: Buffer, start: number, end: number): void {
+    for (let at = start; at < end; at += stageBytes) {
+      const stage = takeStage(stageBytes);
+      this.#hand(stage, bytes.copy(stage, 0, at, Math.min(end, at + stageBytes)));
+    }
+  }
+
+  /** Gives a stage to the socket. Taken whole by the kernel it is free again, else when the socket says that it has drained. */
+  #hand(stage: Buffer, size: number): void {
+    const socket = this.#socket;
+    const drains = !socket.write(size === stage.length ? stage : stage.subarray(0, size));
+    if (socket.writableLength === 0) returnStage(stage);
+    else if (drains) this.#lent.push(stage);
+    // A little that waits is told of by nobody: its stage is left to the collector.
   }
 
   /** The stage, with room for `size` bytes more. */
@@ -112,9 +131,7 @@ export class TcpTransport implements Transport, Flushable {
       return;
     }
     this.#stage = undefined;
-    socket.write(size === stage.length ? stage : stage.subarray(0, size));
-    // Taken whole by the kernel: the stage is free again. Otherwise it stays with the socket until it has been written.
-    if (socket.writableLength === 0) returnStage(stage);
+    this.#hand(stage, size);
   }
 
   pause(): void {
