@@ -2,8 +2,9 @@
  * The sidecar's configuration: its keys, their defaults and their bounds. An empty file is a whole configuration. Where the state is kept
  * and how much is logged belongs to every part and is added by the command line.
  */
+import { resolve } from "node:path";
 import { z } from "zod";
-import { usualPorts } from "./settings.ts";
+import { type OwnProtocol, usualPorts } from "./settings.ts";
 
 const port = z.int().min(0).max(65_535);
 const realPort = z.int().min(1).max(65_535);
@@ -116,6 +117,51 @@ const app = z.strictObject({
   name: name.describe("the application, as it names itself"),
   boltPort: realPort.default(12_200).describe("where it listens for Bolt; the mesh:// registry does not say it"),
 });
+
+const tcpService = z.strictObject({
+  service: z
+    .string()
+    .regex(/^[^\s/:*%]{1,200}$/, "expected a name without blanks, slashes, colons, stars and percent signs")
+    .describe("the name; consumers call tcp/NAME"),
+  port: realPort.describe("where the application listens on this host"),
+  application: name.optional().describe("the application; default: the name of the service"),
+  host: host
+    .optional()
+    .describe("the application's host as others know it; default: the advertised address, else this machine's"),
+});
+
+const tcpServices = z
+  .array(tcpService)
+  .max(1_000)
+  .superRefine((services, context) => {
+    const seen = new Set<string>();
+    for (const [index, { service }] of services.entries()) {
+      if (seen.has(service))
+        context.addIssue({
+          code: "custom",
+          path: [index, "service"],
+          message: `${service} is given twice; remove one`,
+        });
+      seen.add(service);
+    }
+  })
+  .default([])
+  .describe(
+    "services that pass bytes, of applications that register nowhere; each is published while its port accepts",
+  );
+
+const protocols = z
+  .array(
+    z.strictObject({
+      module: z
+        .string()
+        .regex(/\.[mc]?[jt]s$/, "expected the file of a module: .ts, .js or .mjs")
+        .describe("the file, absolute or relative to this one"),
+    }),
+  )
+  .max(16)
+  .default([])
+  .describe("protocols of one's own: modules that export a codec; they run inside the sidecar");
 
 const timeouts = z
   .strictObject({
@@ -239,6 +285,8 @@ export const sidecarConfig = z
       .refine((apps) => new Set(apps.map((one) => one.name)).size === apps.length, "an application is named twice")
       .default([])
       .describe("what must be said of applications because they do not say it"),
+    tcp: tcpServices,
+    protocols,
     timeouts,
     limits,
     drain,
@@ -254,7 +302,25 @@ export const sidecarConfig = z
     path: ["outbound", "host"],
   });
 
-export type SidecarConfig = z.output<typeof sidecarConfig>;
+export type SidecarConfig = Omit<z.output<typeof sidecarConfig>, "protocols"> & {
+  readonly protocols: readonly OwnProtocol[];
+};
+
+/** Makes the files of modules absolute, and keeps where each is named for what may be wrong with it. */
+export function placeModules<Config extends SidecarConfig>(config: Config, { folder, whereOf }: ConfigPlaces): Config {
+  const protocols = config.protocols.map(({ module }, index) => ({
+    module: resolve(folder, module),
+    where: whereOf(["protocols", index, "module"]),
+  }));
+  return { ...config, protocols };
+}
+
+export interface ConfigPlaces {
+  /** The folder of the configuration file. */
+  readonly folder: string;
+  /** `file:line:column` of a key. */
+  readonly whereOf: (path: readonly (string | number)[]) => string;
+}
 
 function isLoopback(host: string): boolean {
   return /^127(?:\.\d{1,3}){3}$/.test(host);

@@ -17,6 +17,14 @@ export function boltPortOf({ apps }: SidecarConfig, application: string): number
   return apps.find((app) => app.name === application)?.boltPort ?? defaultBoltPort;
 }
 
+/** A protocol that the configuration adds. */
+export interface OwnProtocol {
+  /** The file that exports its codec. */
+  readonly module: string;
+  /** Where the configuration names it, as `file:line:column`. */
+  readonly where?: string;
+}
+
 const defaultBoltPort = 12_200;
 
 /** What nobody configures is here, or at the next port that is free. */

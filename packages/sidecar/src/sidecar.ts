@@ -5,19 +5,22 @@
 import type { AdminRoute } from "@dualmesh/base/admin/server";
 import { jsonReply, textReply } from "@dualmesh/base/admin/server";
 import { type Clock, sleep } from "@dualmesh/base/clock";
-import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { metricsContentType } from "@dualmesh/base/metrics";
 import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { rpcCodecs } from "@dualmesh/wire/protocols";
+import type { RpcCodec } from "@dualmesh/wire/rpc";
 import { Apps } from "./apps/apps.ts";
 import type { SidecarConfig } from "./config.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type FreePort, type OpenDoor, openDoors } from "./doors.ts";
-import { isAddressed } from "./face/carriage.ts";
+import { CarriedProtocols, isAddressed } from "./face/carriage.ts";
+import { publishDeclared } from "./face/declared.ts";
 import { type Face, openFace } from "./face/face.ts";
 import { StandIns } from "./face/stand-ins.ts";
 import { DataMetrics } from "./metrics.ts";
@@ -31,6 +34,7 @@ import { serviceOf } from "./request/heads.ts";
 import { DataPlane } from "./request/plane.ts";
 import { loopbackRangeOf, meshDoorOf, usualPorts } from "./settings.ts";
 import { isLoopback, type Listener, listen } from "./transport/listener.ts";
+import { machineAddress } from "./transport/machine.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
 import { ServicePorts } from "./transport/service-ports.ts";
 import { probe } from "./transport/tcp.ts";
@@ -99,7 +103,8 @@ class Assembly {
     const directory = await openDirectory(config, { state, clock, random, log });
     scope.defer(() => directory.close({ orderly: false }));
 
-    const plane = this.#dataPlane();
+    const ownCodecs = await this.#ownCodecs();
+    const plane = this.#dataPlane(ownCodecs);
     scope.defer(() => plane.close());
     const published = new PublishedPorts({
       maxConnections: config.limits.connections,
@@ -125,6 +130,7 @@ class Assembly {
         range: config.publishedPorts,
         isAddressed,
       }),
+      protocols: new CarriedProtocols(ownCodecs.map(({ protocol }) => protocol)),
       standIns,
       loopback: { host: config.outbound.host, port: pair.outbound },
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
@@ -148,6 +154,8 @@ class Assembly {
     const free = this.#freePort(ports, pair);
     const dropped = (): void => this.#metrics.event("downstream_dropped");
     this.#doors = await openDoors({ ...this.#options, face, apps, free, meshOutbound, scope, dropped });
+    const host = config.advertise ?? machineAddress();
+    publishDeclared(config.tcp, { face, apps, clock, log, host, signal: scope.signal });
     const doors = Object.fromEntries(this.#doors.map(({ door, port }) => [door.dialect, port]));
     this.#ready.listening();
     this.#ready.follow(directory);
@@ -159,12 +167,27 @@ class Assembly {
       openAdmin: (open) => free("admin.port", config.admin.port, usualPorts.admin, open),
       warnings: this.#warnings,
       routes: this.#routes(face, directory),
-      status: () => this.#status(face, directory, pair, published),
+      status: () => this.#status(face, directory, pair, published, standIns),
       close: () => this.#close(face, directory, plane, outbound),
     };
   }
 
-  #dataPlane(): DataPlane {
+  /** The protocols that the configuration adds. A fault in one costs the connection that met it, and is told. */
+  async #ownCodecs(): Promise<readonly RpcCodec[]> {
+    const { config, clock, log } = this.#options;
+    if (config.protocols.length === 0) return [];
+    const { loadCodecs } = await import("./protocols/load.ts");
+    const told = new ThrottledLog({ clock, log });
+    return loadCodecs(config.protocols, (protocol, method, error) =>
+      told.error(
+        `${protocol} ${method}`,
+        { protocol, method, error: messageOf(error) },
+        "the module of a protocol failed",
+      ),
+    );
+  }
+
+  #dataPlane(ownCodecs: readonly RpcCodec[]): DataPlane {
     const { config, clock, random } = this.#options;
     return new DataPlane({
       clock,
@@ -172,6 +195,7 @@ class Assembly {
       metrics: this.#metrics,
       limits: { ...config.limits, ...config.timeouts, maxTimeoutMs: config.timeouts.maxMs },
       codecs: rpcCodecs,
+      ownCodecs,
       unknownService: (protocol, head, group) => {
         const service = serviceOf(protocol, head, group);
         if (service !== undefined) this.#face?.ensure(service);
@@ -348,7 +372,13 @@ class Assembly {
     ]);
   }
 
-  #status(face: Face, directory: SidecarDirectory, pair: PortPair, published: PublishedPorts): unknown {
+  #status(
+    face: Face,
+    directory: SidecarDirectory,
+    pair: PortPair,
+    published: PublishedPorts,
+    standIns: StandIns,
+  ): unknown {
     return {
       ready: this.#ready.state,
       outbound: pair.outbound,
@@ -356,6 +386,7 @@ class Assembly {
       listening: published.addresses,
       directory: directory.status(),
       face: face.status(),
+      ownAddresses: standIns.status(),
       doors: this.#doors.map(({ port, door }) => ({ dialect: door.dialect, port, sessions: door.sessions() })),
       requests: [...this.#metrics.all()].map((series) => ({ ...series.labels, ...series.totals() })),
     };

@@ -36,6 +36,22 @@ export function parseConfig<Schema extends z.ZodType>(
   fileName: string,
   overrides: readonly Override[] = [],
 ): z.output<Schema> {
+  return parsePlacedConfig(schema, text, fileName, overrides).config;
+}
+
+export interface PlacedConfig<Config> {
+  readonly config: Config;
+  /** `file:line:column` of the key at `path`, or the flag: for what turns out to be wrong with it later. */
+  readonly whereOf: (path: Path) => string;
+}
+
+/** The same, with where each key stands. */
+export function parsePlacedConfig<Schema extends z.ZodType>(
+  schema: Schema,
+  text: string,
+  fileName: string,
+  overrides: readonly Override[] = [],
+): PlacedConfig<z.output<Schema>> {
   const document = readYaml(text, (place, problem) => {
     throw invalid(fileName, [{ where: placeText(fileName, place), key: "", text: problem }]);
   });
@@ -50,7 +66,7 @@ export function parseConfig<Schema extends z.ZodType>(
     text: unknownKeyText(String(path[path.length - 1]), known),
   }));
   const result = schema.safeParse(value);
-  if (result.success && problems.length === 0) return result.data;
+  if (result.success && problems.length === 0) return { config: result.data, whereOf };
   for (const issue of result.error?.issues ?? []) {
     for (const { path, text } of explain(schema, value, issue)) {
       problems.push({ where: whereOf(path), key: pathText(path), text });

@@ -1,12 +1,13 @@
 /** From the words and the file to the configuration of a part, and then to the part. */
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
-import { parseConfig } from "@dualmesh/base/config/config";
+import { dirname, resolve } from "node:path";
+import { type PlacedConfig, parsePlacedConfig } from "@dualmesh/base/config/config";
 import type { Path } from "@dualmesh/base/config/document";
 import { printConfig, withoutSecrets } from "@dualmesh/base/config/print";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Flag, FlagValues } from "../command.ts";
 import { defaultStatePath } from "../state-path.ts";
+import type { EveryPartConfig } from "./every-part.ts";
 import type { PartSchema } from "./part.ts";
 import type { RunOptions } from "./run-part.ts";
 
@@ -16,8 +17,8 @@ export async function printedConfig<Config>(
   flags: readonly Flag[],
   values: FlagValues,
 ): Promise<string> {
-  const { config, state } = await readConfigured(part, flags, values);
-  return printConfig(part.schema, { ...config, state });
+  const { config } = await parsed(part, flags, values);
+  return printConfig(part.schema, { ...config, state: stateOf(part, config) });
 }
 
 /** The configuration that the words and the file say; throws `config.…`. */
@@ -26,16 +27,29 @@ export async function readConfigured<Config>(
   flags: readonly Flag[],
   values: FlagValues,
 ): Promise<RunOptions<Config>> {
+  const { config, file, whereOf } = await parsed(part, flags, values);
+  const state = stateOf(part, config);
+  const folder = typeof file === "string" ? dirname(resolve(file)) : process.cwd();
+  const placed = part.placed?.(config, { folder, whereOf }) ?? config;
+  return { config: placed, state, log: config.log, shown: withoutSecrets(part.schema, { ...config, state }) };
+}
+
+async function parsed<Config>(
+  part: PartSchema<Config>,
+  flags: readonly Flag[],
+  values: FlagValues,
+): Promise<PlacedConfig<Config & EveryPartConfig> & { readonly file: string | undefined }> {
   const file = values.get("config");
   const overrides = flags.flatMap(({ name, key }) =>
     key !== undefined && values.has(name) ? [{ path: key, value: values.get(name), from: `--${name}` }] : [],
   );
-  const config =
-    typeof file === "string"
-      ? parseConfig(part.schema, await readConfig(file), file, overrides)
-      : parseConfig(part.schema, "", "the command line", overrides);
-  const state = resolve(config.state ?? defaultStatePath(part.name));
-  return { config, state, log: config.log, shown: withoutSecrets(part.schema, { ...config, state }) };
+  return typeof file === "string"
+    ? { ...parsePlacedConfig(part.schema, await readConfig(file), file, overrides), file }
+    : { ...parsePlacedConfig(part.schema, "", "the command line", overrides), file: undefined };
+}
+
+function stateOf<Config>({ name }: PartSchema<Config>, { state }: EveryPartConfig): string {
+  return resolve(state ?? defaultStatePath(name));
 }
 
 /** The default at a key of the part; undefined where there is none, or where the whole needs keys that have none. */

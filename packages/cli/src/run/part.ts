@@ -1,6 +1,7 @@
 /** What the command line needs to know of a part in order to read its configuration and to run it. */
 import type { AdminRoute } from "@dualmesh/base/admin/server";
 import type { Clock } from "@dualmesh/base/clock";
+import type { Path } from "@dualmesh/base/config/document";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import type { StateDirectory } from "@dualmesh/base/state/state";
@@ -49,8 +50,17 @@ export interface RunnablePart<Config> {
   }>;
 }
 
+export interface ConfigPlaces {
+  /** The folder of the configuration file; the present one without a file. */
+  readonly folder: string;
+  /** `file:line:column` of a key. */
+  readonly whereOf: (path: Path) => string;
+}
+
 /** A part as its configuration is read. */
 export interface PartSchema<Config> {
   readonly name: string;
   readonly schema: z.ZodType<Config & EveryPartConfig>;
+  /** What the configuration says of files, by the place where it says it. */
+  placed?(config: Config & EveryPartConfig, places: ConfigPlaces): Config & EveryPartConfig;
 }

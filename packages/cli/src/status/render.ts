@@ -22,6 +22,7 @@ const glossary: ReadonlyMap<string, string> = new Map([
   ["held", "held back"],
   ["appPort", "application's port"],
   ["shown", "shown to consumers"],
+  ["ownAddresses", "services with an address of their own"],
   ["dialect", "door"],
   ["pending", "not acknowledged"],
   ["settled", "restart window over"],

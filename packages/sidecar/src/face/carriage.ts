@@ -7,15 +7,12 @@ import type { Instance } from "@dualmesh/model/instance";
 
 /** Protocols whose requests name no service: each service has an address of its own, and each application port a published one. */
 export const addressedProtocols = ["http", "tcp"] as const;
-const carriedProtocols = new Set(["bolt", "dubbo", ...addressedProtocols]);
+/** What every sidecar carries. */
+export const builtInProtocols = ["bolt", "dubbo", ...addressedProtocols] as const;
 /** Dubbo keeps the service inside the serialised body: these are the serialisations that the codec can skip through. */
 const readable = new Set(["hessian2", "fastjson2"]);
 /** What every Dubbo consumer can speak: of a list of preferences nothing behind it is ever chosen. */
 const spokenByAll = "hessian2";
-
-export function isCarriedProtocol(service: string): boolean {
-  return carriedProtocols.has(protocolOf(service));
-}
 
 export function isAddressed(service: string): boolean {
   return (addressedProtocols as readonly string[]).includes(protocolOf(service));
@@ -32,25 +29,42 @@ export function authorityOf({ host, appPort, registration }: Instance): string {
   return `${shown.includes(":") && !shown.startsWith("[") ? `[${shown}]` : shown}:${appPort}`;
 }
 
-/** Sets arrive whole, and most of their instances are those of the set before. */
-const judged = new WeakMap<Instance, string>();
+/** The protocols that a sidecar carries, and what follows for an instance. */
+export class CarriedProtocols {
+  readonly #names: ReadonlySet<string>;
+  /** Sets arrive whole, and most of their instances are those of the set before. */
+  readonly #judged = new WeakMap<Instance, string>();
 
-/** Why an instance cannot be carried, or undefined when it can. */
-export function whyBypassed(instance: Instance): string | undefined {
-  if (instance.mode === "mesh") return undefined;
-  if (instance.bypassed !== "") return instance.bypassed;
-  let reason = judged.get(instance);
-  if (reason === undefined) {
-    reason = judge(instance) ?? "";
-    judged.set(instance, reason);
+  /** `own`: those that the configuration adds. */
+  constructor(own: readonly string[] = []) {
+    this.#names = new Set([...builtInProtocols, ...own]);
   }
-  return reason === "" ? undefined : reason;
+
+  /** Whether a service's protocol is carried. */
+  has(service: string): boolean {
+    return this.#names.has(protocolOf(service));
+  }
+
+  /** Why an instance cannot be carried, or undefined when it can. */
+  whyBypassed(instance: Instance): string | undefined {
+    if (instance.mode === "mesh") return undefined;
+    if (instance.bypassed !== "") return instance.bypassed;
+    let reason = this.#judged.get(instance);
+    if (reason === undefined) {
+      reason = this.#judge(instance) ?? "";
+      this.#judged.set(instance, reason);
+    }
+    return reason === "" ? undefined : reason;
+  }
+
+  #judge(instance: Instance): string | undefined {
+    const protocol = protocolOf(instance.service);
+    if (this.#names.has(protocol)) return whyUnreadable(instance);
+    return protocol === "https" ? "TLS is not carried" : `protocol ${protocol} is not carried`;
+  }
 }
 
-function judge(instance: Instance): string | undefined {
-  const protocol = protocolOf(instance.service);
-  if (protocol === "https") return "TLS is not carried";
-  if (!carriedProtocols.has(protocol)) return `protocol ${protocol} is not carried`;
+function whyUnreadable(instance: Instance): string | undefined {
   if (instance.registration.dialect !== "dubbo") return undefined;
   const parameters = parametersOf(instance);
   if (parameters.get("ssl-enabled") === "true") return "TLS is not carried";

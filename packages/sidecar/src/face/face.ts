@@ -9,6 +9,7 @@ import type { StandIn } from "@dualmesh/dialects/door";
 import type { Directory, Watch } from "@dualmesh/model/directory";
 import type { AppHealth, Apps } from "../apps/apps.ts";
 import type { PortEntry, PortTable } from "../ports/port-table.ts";
+import { CarriedProtocols } from "./carriage.ts";
 import type { InboundListener, InboundPort } from "./inbound.ts";
 import type { LoopbackAddress } from "./loopback.ts";
 import { Provided, type ProvidedStatus } from "./provided.ts";
@@ -23,6 +24,8 @@ export interface FaceOptions {
   /** Closed with the face. */
   readonly apps: Apps;
   readonly ports: PortTable;
+  /** Those that the data plane speaks; those of every sidecar when left out. */
+  readonly protocols?: CarriedProtocols;
   /** The outbound port as this host's applications call it. */
   readonly loopback: LoopbackAddress;
   /** The addresses of services that have one of their own. */
@@ -81,11 +84,13 @@ const defaultLingerMs = 30_000;
 export function openFace(options: FaceOptions): Face {
   const { directory, apps, ports, zone = "", lingerMs = defaultLingerMs } = options;
   const isOwnPort = (port: number): boolean => options.isOwnPort(port) || ports.isOwn(port);
-  const { standIns } = options;
+  const { standIns, protocols = new CarriedProtocols() } = options;
   const wanted = new Wanted(
-    standIns === undefined ? options : { ...options, addressOf: (service) => standIns.addressOf(service) },
+    standIns === undefined
+      ? { ...options, protocols }
+      : { ...options, protocols, addressOf: (service) => standIns.addressOf(service) },
   );
-  const provided = new Provided({ ...options, zone, lingerMs, isOwnPort });
+  const provided = new Provided({ ...options, protocols, zone, lingerMs, isOwnPort });
   return {
     publish: (instance, publishing) => provided.publish(instance, publishing),
     watch: (service, listener) => wanted.watch(service, listener),

@@ -5,6 +5,7 @@ import { isMeshError } from "@dualmesh/base/errors";
 import type { Publication } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import fc from "fast-check";
+import { CarriedProtocols } from "./carriage.ts";
 import { Shown } from "./shown.ts";
 import { dubbo, greeter, openWorld } from "./testing.ts";
 
@@ -69,7 +70,7 @@ test("law: a subscriber always has an address, and keeps one that still answers 
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
-      const shown = new Shown(greeter, loopback);
+      const shown = new Shown(greeter, loopback, new CarriedProtocols());
       let now = 0;
       let before: ReadonlySet<string> | undefined;
       for (const { present, pauseMs } of steps) {

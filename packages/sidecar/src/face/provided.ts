@@ -11,7 +11,7 @@ import type { Directory, Publication, PublishOptions } from "@dualmesh/model/dir
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import type { AppHealth, Apps } from "../apps/apps.ts";
 import type { PortTable } from "../ports/port-table.ts";
-import { authorityOf, statedTimeoutMs, whyBypassed } from "./carriage.ts";
+import { authorityOf, type CarriedProtocols, statedTimeoutMs } from "./carriage.ts";
 import { InboundTable } from "./inbound.ts";
 import { type Carriage, Offer } from "./offer.ts";
 
@@ -21,6 +21,7 @@ export interface ProvidedOptions {
   readonly log: Log;
   readonly apps: Apps;
   readonly ports: PortTable;
+  readonly protocols: CarriedProtocols;
   /** The host of every instance; without it, each application's own registered address. */
   readonly advertise?: string;
   /** Where published ports listen; without it, at the instance's host. */
@@ -182,7 +183,7 @@ export class Provided {
 
   /** Decides how an instance is published, and has its published port listening before it is. */
   async #carry(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
-    const reason = whyBypassed(instance);
+    const reason = this.#options.protocols.whyBypassed(instance);
     if (reason === undefined) return this.#listen(key, instance, health);
     await this.inbound.leave(key);
     return { kind: "bypassed", reason };

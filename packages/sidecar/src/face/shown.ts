@@ -7,7 +7,7 @@
 import { overlapMs } from "@dualmesh/dialects/overlap";
 import type { InstanceSet } from "@dualmesh/model/directory";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
-import { whyBypassed } from "./carriage.ts";
+import type { CarriedProtocols } from "./carriage.ts";
 import { Loopback, type LoopbackAddress } from "./loopback.ts";
 
 /** A stand-in that was replaced so soon had not been seen by a client that waits for an answer from the directory. */
@@ -27,6 +27,7 @@ export interface ShownView {
 
 export class Shown {
   readonly #loopback: Loopback;
+  readonly #protocols: CarriedProtocols;
   #reals = new Map<string, Real>();
   #carried: readonly Instance[] = [];
   #bypassed: readonly Instance[] = [];
@@ -36,7 +37,8 @@ export class Shown {
   #loopbackSince: number | undefined;
   #standIn = true;
 
-  constructor(service: string, address: LoopbackAddress) {
+  constructor(service: string, address: LoopbackAddress, protocols: CarriedProtocols) {
+    this.#protocols = protocols;
     this.#loopback = new Loopback(service, address);
   }
 
@@ -55,11 +57,10 @@ export class Shown {
 
   update(set: InstanceSet): void {
     this.#answered = true;
-    this.#carried = set.instances.filter((instance) => whyBypassed(instance) === undefined);
+    const isCarried = (instance: Instance): boolean => this.#protocols.whyBypassed(instance) === undefined;
+    this.#carried = set.instances.filter(isCarried);
     this.#bypassed =
-      this.#carried.length === set.instances.length
-        ? []
-        : set.instances.filter((instance) => whyBypassed(instance) !== undefined);
+      this.#carried.length === set.instances.length ? [] : set.instances.filter((instance) => !isCarried(instance));
     this.#known = new Set(this.#bypassed.length + this.#reals.size === 0 ? [] : set.instances.map(instanceKeyText));
     this.#loopback.follow(this.#carried);
   }

@@ -26,6 +26,11 @@ export interface StandInsOptions {
   readonly maxServices?: number;
 }
 
+/** Where a service is called on this host. */
+export interface StandInStatus extends StandIn {
+  readonly service: string;
+}
+
 const defaultMaxServices = 4_096;
 const unusedMs = 3_600_000;
 const sweepMs = 600_000;
@@ -81,6 +86,11 @@ export class StandIns {
   addressOf(service: string): string | undefined {
     void this.get(service);
     return this.#options.addresses.addressOf(service);
+  }
+
+  status(): readonly StandInStatus[] {
+    const { addresses, port } = this.#options;
+    return addresses.active().map(([service, address]) => ({ service, address, port }));
   }
 
   close(): void {

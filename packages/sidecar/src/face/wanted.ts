@@ -8,7 +8,7 @@ import type { Log } from "@dualmesh/base/log";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Directory, InstanceSet, Watch } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
-import { isCarriedProtocol, statedTimeoutMs, whyBypassed } from "./carriage.ts";
+import { type CarriedProtocols, statedTimeoutMs } from "./carriage.ts";
 import type { LoopbackAddress } from "./loopback.ts";
 import { Shown } from "./shown.ts";
 
@@ -34,6 +34,7 @@ export interface WantedOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly loopback: LoopbackAddress;
+  readonly protocols: CarriedProtocols;
   /** The address of its own of a service that has one, asked for when it is first followed. */
   readonly addressOf?: (service: string) => string | undefined;
   /** Clock time of the last call to a service, by the data plane's count; a service that is called is not idle. */
@@ -110,7 +111,7 @@ export class Wanted {
    * throws, since it stands in the way of a request, which is answered as one to a service that nobody knows.
    */
   ensure(service: string): void {
-    if (this.#closed || !isCarriedProtocol(service)) return;
+    if (this.#closed || !this.#options.protocols.has(service)) return;
     try {
       const followed = this.#follow(service);
       if (followed.subscribers.size === 0) this.#touch(followed);
@@ -158,7 +159,7 @@ export class Wanted {
       carried: followed.shown.carried.length,
       bypassed: followed.shown.bypassed.map((instance) => ({
         address: `${instance.address}:${instance.port}`,
-        reason: whyBypassed(instance) ?? "",
+        reason: this.#options.protocols.whyBypassed(instance) ?? "",
       })),
       shown: this.#instancesOf(followed, now).map((instance) => `${instance.address}:${instance.port}`),
     }));
@@ -174,11 +175,11 @@ export class Wanted {
   #follow(service: string): Followed {
     const known = this.#followed.get(service);
     if (known !== undefined) return known;
-    const { directory, clock, loopback } = this.#options;
+    const { directory, clock, loopback, protocols } = this.#options;
     const followed: Followed = {
       service,
-      shown: new Shown(service, { ...loopback, host: this.#options.addressOf?.(service) ?? loopback.host }),
-      carries: isCarriedProtocol(service),
+      shown: new Shown(service, { ...loopback, host: this.#options.addressOf?.(service) ?? loopback.host }, protocols),
+      carries: protocols.has(service),
       subscribers: new Set(),
       upstream: undefined,
       set: undefined,

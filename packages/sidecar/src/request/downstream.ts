@@ -2,6 +2,7 @@
  * A caller's connection. Its first bytes say which protocol it speaks, or where it came to does; from then on it is that protocol's `Way` that reads it. What is the same
  * for all protocols is here: how long a connection may be silent, or in the middle of something, and how it is cut.
  */
+import { FrameError } from "@dualmesh/wire/codec";
 import type { DataMetrics, Direction, EventName } from "../metrics.ts";
 import type { Detached, Transport, TransportEvents } from "../transport/transport.ts";
 import type { RouteTable } from "./routes.ts";
@@ -71,6 +72,15 @@ export class Downstream implements TransportEvents {
   #sniff(bytes: Buffer, size: number): void {
     const head =
       this.#first.length === 0 ? bytes.subarray(0, size) : Buffer.concat([this.#first, bytes.subarray(0, size)]);
+    try {
+      this.#choose(head);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.cut("malformed", error.message);
+    }
+  }
+
+  #choose(head: Buffer): void {
     const protocol = recognise(this.#context.protocols, head);
     if (protocol === "more" && head.length < maxSniffBytes) {
       this.#first = Buffer.from(head);

@@ -4,7 +4,7 @@
  * end or cancel (http-exchange.ts; docs/adr/0003 walks an HTTP/2 stream through these types).
  */
 import type { WheelEntry } from "@dualmesh/base/timer-wheel";
-import type { MessageEvents } from "@dualmesh/wire/codec";
+import { FrameError, type MessageEvents } from "@dualmesh/wire/codec";
 import type { Http1Head } from "@dualmesh/wire/http1/head";
 import { frameKind, type PendingHead, type ReplyReason, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { Result, Series } from "../metrics.ts";
@@ -23,6 +23,8 @@ export interface Caller {
   readonly closed: boolean;
   /** Passes an answer on; copies it. */
   reply(bytes: Buffer, start: number, end: number): void;
+  /** The codec could not do its part for this caller: its connection is closed. */
+  fault(error: FrameError): void;
 }
 
 export abstract class Exchange implements WheelEntry {
@@ -105,14 +107,25 @@ export class FrameExchange extends Exchange implements InFlight, PendingHead, Re
   sendTo(pool: EndpointPool, bytes: Buffer, start: number, size: number, replay?: ReplayRing): boolean {
     replay?.keep(this, bytes, start, size);
     // The pools of a protocol of whole frames are such pools.
-    const connection = (pool as FramePool).connectionFor(size, this.caller.writer);
-    return connection.send(this, bytes, start, size) === undefined;
+    try {
+      const connection = (pool as FramePool).connectionFor(size, this.caller.writer);
+      return connection.send(this, bytes, start, size) === undefined;
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.caller.fault(error);
+      return true;
+    }
   }
 
   answer(reason: ReplyReason, text: string): void {
     if (this.oneway || this.caller.closed) return;
-    const reply = this.codec.errorReplyTo(this, reason, text);
-    this.caller.reply(reply, 0, reply.length);
+    try {
+      const reply = this.codec.errorReplyTo(this, reason, text);
+      this.caller.reply(reply, 0, reply.length);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.caller.fault(error);
+    }
   }
 }
 

@@ -3,6 +3,7 @@
  * `Requests.take`, heartbeats are answered here. A caller that does not take its replies is cut: it never holds back the upstream
  * connection that it shares with others.
  */
+import { FrameError } from "@dualmesh/wire/codec";
 import { type FrameKind, frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { DataMetrics, Direction } from "../metrics.ts";
 import { FrameReader, type PartialFrames } from "../transport/frame-reader.ts";
@@ -96,6 +97,10 @@ export class FrameWay implements Way, Caller {
     transport.write(bytes, start, end);
   }
 
+  fault(error: FrameError): void {
+    this.#downstream.cut("malformed", error.message);
+  }
+
   onDrain(): void {
     this.#unreadReplies = 0;
   }
@@ -110,8 +115,13 @@ export class FrameWay implements Way, Caller {
   }
 
   farewell(): void {
-    const bytes = this.codec.farewell();
-    if (bytes !== undefined) this.reply(bytes, 0, bytes.length);
+    try {
+      const bytes = this.codec.farewell();
+      if (bytes !== undefined) this.reply(bytes, 0, bytes.length);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.fault(error);
+    }
   }
 
   detach(): Buffer {

@@ -15,7 +15,7 @@ test("a service is found again from the head that its requests carry", () => {
       group: fc.oneof(fc.constant(""), part),
     }),
     fc.record({
-      protocol: fc.constant("dubbo"),
+      protocol: fc.constantFrom("dubbo", "line"),
       name: part,
       version: fc.oneof(fc.constant(""), part),
       group: fc.oneof(fc.constant(""), part),

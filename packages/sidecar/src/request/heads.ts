@@ -2,9 +2,9 @@
 import { parseServiceText, type ServiceName, serviceText } from "@dualmesh/model/service";
 
 export interface ServiceHead {
-  /** Bolt `interface:version[:uniqueId]`, Dubbo `path:version`. */
+  /** Bolt `interface:version[:uniqueId]`, Dubbo `path:version`, any other protocol `name:version`. */
   readonly head: string;
-  /** What tells services with one head apart: Dubbo's group; empty for Bolt. */
+  /** What tells services with one head apart: the group of Dubbo and of any other protocol; empty for Bolt. */
   readonly group: string;
 }
 

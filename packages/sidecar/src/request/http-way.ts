@@ -421,7 +421,8 @@ export class HttpWay implements Way, AddressedCaller {
       if (this.#reader.idle) {
         if (quietMs > httpKeepAliveMs) this.#end();
         else if (quietMs > forgetMs) this.#reader.forget();
-      } else if (nowMs - this.#headSinceMs > httpHeadMs) this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
+      } else if (nowMs - this.#headSinceMs > httpHeadMs)
+        this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
       return;
     }
     const unread = this.transport.queuedBytes > 0;

@@ -40,6 +40,8 @@ export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" 
   readonly metrics: DataMetrics;
   readonly limits: DataLimits;
   readonly codecs: readonly RpcCodec[];
+  /** Those that the configuration adds: first bytes are shown to them when nothing that is built in knows them. */
+  readonly ownCodecs?: readonly RpcCodec[];
   /** An endpoint refused a connection or broke one: if it is an application of this host, it may be gone. */
   readonly suspect?: (host: string, port: number) => void;
 }
@@ -61,7 +63,8 @@ export class DataPlane implements EndpointEvents {
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
-    const { clock, random, metrics, limits, codecs } = options;
+    const { clock, random, metrics, limits, codecs: builtIn, ownCodecs = [] } = options;
+    const codecs = [...builtIn, ...ownCodecs];
     const partialFrames = new PartialFrames(limits.partialFramesBytes);
     const held = new PartialFrames(limits.heldBytes);
     this.#partialFrames = partialFrames;
@@ -78,11 +81,12 @@ export class DataPlane implements EndpointEvents {
     this.#routing = requests.routing;
     const now = (): number => clock.now();
     const ways = { metrics, limits, partialFrames, now };
+    const framed = (codec: RpcCodec): CarriedProtocol =>
+      frameProtocol(codec, { ...ways, take: (caller, frame) => requests.take(caller, frame) });
     const protocols = [
-      ...codecs.map((codec) =>
-        frameProtocol(codec, { ...ways, take: (caller, frame) => requests.take(caller, frame) }),
-      ),
+      ...builtIn.map(framed),
       httpProtocol({ ...ways, take: (caller) => requests.takeAddressed(caller) }),
+      ...ownCodecs.map(framed),
     ];
     this.#tcp = tcpProtocol({ ...ways, take: (caller) => requests.takeAddressed(caller) });
     this.#downstreamContext = {

@@ -2,6 +2,7 @@
  * One multiplexed connection to an endpoint, shared by all callers. A request enters only when whole, under an id of this connection; its
  * reply is found by that id. Nothing a caller does can pause it.
  */
+import { FrameError } from "@dualmesh/wire/codec";
 import { frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { FrameExchange } from "../request/exchange.ts";
 import { FrameReader } from "../transport/frame-reader.ts";
@@ -92,8 +93,18 @@ export class UpstreamConnection implements TransportEvents {
       transport.destroy(`no answer to a heartbeat within ${deadMs} ms`);
     } else if (nowMs - this.#heardMs > heartbeatMs && nowMs - this.#sentMs > heartbeatMs / 3) {
       this.#sentMs = nowMs;
+      this.#ask(transport);
+    }
+  }
+
+  #ask(transport: Transport): void {
+    try {
       const heartbeat = this.#codec.heartbeat(this.#pending.skip());
       transport.write(heartbeat, 0, heartbeat.length);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.#context.metrics.event("malformed");
+      transport.destroy(error.message);
     }
   }
 
@@ -135,7 +146,7 @@ export class UpstreamConnection implements TransportEvents {
       case frameKind.response: {
         const exchange = frame.idHigh === 0 ? this.#pending.take(frame.id) : undefined;
         if (exchange === undefined) this.#context.metrics.event("late_reply");
-        else this.#context.owner.answered(exchange, frame);
+        else this.#answered(exchange, frame);
         if (this.draining) this.#closeIfDrained();
         break;
       }
@@ -152,6 +163,16 @@ export class UpstreamConnection implements TransportEvents {
         this.#context.metrics.event("ignored_frame");
     }
     return !this.#closed;
+  }
+
+  /** A reply that the codec cannot pass on is lost to its caller, and so is whatever came behind it. */
+  #answered(exchange: FrameExchange, frame: RpcFrame): void {
+    try {
+      this.#context.owner.answered(exchange, frame);
+    } catch (error) {
+      if (error instanceof FrameError) this.#context.owner.lost(exchange, error.message);
+      throw error;
+    }
   }
 
   /** A server that asks and asks and does not read its answers gets no more of them. */
@@ -187,9 +208,18 @@ export class UpstreamConnection implements TransportEvents {
       exchange.held = undefined;
       exchange.place = undefined;
       this.#context.held.give(held.length);
-      if (this.send(exchange, held, 0, held.length) !== undefined) this.#context.owner.refused(exchange, "overload");
+      this.#sendHeld(exchange, held);
     }
     this.#closeIfDrained();
+  }
+
+  #sendHeld(exchange: FrameExchange, held: Buffer): void {
+    try {
+      if (this.send(exchange, held, 0, held.length) !== undefined) this.#context.owner.refused(exchange, "overload");
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      exchange.caller.fault(error);
+    }
   }
 
   /** The connection was never made (what waits may try elsewhere) or is lost (what was sent may have been carried out). */
