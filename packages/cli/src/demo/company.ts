@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Random } from "@dualmesh/base/random";
-import { cast, consumers, providers, roleOf } from "./cast.ts";
+import { cast, consumers, type Language, programOf, providers, roleOf } from "./cast.ts";
+import { commands } from "./languages.ts";
 import type { Ledger, Place } from "./ledger.ts";
 import type * as product from "./parts.ts";
 import { freePorts } from "./ports.ts";
@@ -20,6 +21,8 @@ export type Parts = Pick<typeof product, "startRegistry" | "startSidecar" | "cal
 
 export interface CompanyOptions {
   readonly parts: Parts;
+  /** Those that this machine runs. */
+  readonly languages: ReadonlySet<Language>;
   readonly clock: Clock;
   readonly random: Random;
   /** Aborted when the demo ends: what is being started is given up. */
@@ -27,7 +30,7 @@ export interface CompanyOptions {
   readonly onUnexpectedEnd: (error: MeshError) => void;
 }
 
-const services = fileURLToPath(new URL("../../../../examples/services/", import.meta.url));
+const examples = fileURLToPath(new URL("../../../../examples/", import.meta.url));
 const callsPerSecond = 40;
 const workMs = 3;
 const readyWithinMs = 15_000;
@@ -59,7 +62,7 @@ export class Company implements Stage {
 
   /** Finds the ports; starts nothing. */
   static async plan(options: CompanyOptions): Promise<Company> {
-    const ports = await freePorts(3 + providers.length + cast.length * 4, options.random);
+    const ports = await freePorts(4 + providers.length + cast.length * 6, options.random);
     return new Company(options, ports);
   }
 
@@ -67,22 +70,35 @@ export class Company implements Stage {
     this.#options = options;
     const free = ports.values();
     const next = (): number => free.next().value ?? 0;
-    this.#registryPorts = { stream: next(), zookeeper: next(), admin: next() };
+    this.#registryPorts = { stream: next(), zookeeper: next(), http: next(), admin: next() };
     for (const owner of providers) {
       const port = next();
       this.#appPorts.set(owner, port);
       this.#places.set(`127.0.0.1:${port}`, { kind: "app", owner });
     }
     for (const { name: owner } of cast) {
-      const sidecar = { inbound: next(), outbound: next(), zookeeper: next(), admin: next() };
+      const sidecar = {
+        inbound: next(),
+        published: next(),
+        outbound: next(),
+        zookeeper: next(),
+        http: next(),
+        admin: next(),
+      };
       this.#sidecarPorts.set(owner, sidecar);
       this.#places.set(`127.0.0.1:${sidecar.inbound}`, { kind: "inbound", owner });
+      this.#places.set(`127.0.0.1:${sidecar.published}`, { kind: "inbound", owner });
       this.#places.set(`127.0.0.1:${sidecar.outbound}`, { kind: "outbound", owner });
     }
   }
 
   placeOf(address: string): Place | undefined {
-    return this.#places.get(address);
+    // The sidecar gives each HTTP service an address of its own on loopback, at its one outbound port.
+    return this.#places.get(address.replace(/^127\.[\d.]+:/, "127.0.0.1:"));
+  }
+
+  languageOf(name: string): Language {
+    return programOf(name, this.#options.languages).language;
   }
 
   /** Starts the registry, whose state and that of the sidecars lives in `folder`, then every service in SDK mode, providers first. */
@@ -90,9 +106,8 @@ export class Company implements Stage {
     this.#ledger = ledger;
     this.#folder = folder;
     this.#registry = await this.#options.parts.startRegistry(this.#registryPorts, this.#partOptions());
-    const registry = this.#registryPorts.zookeeper;
-    await Promise.all(providers.map((name) => this.#startService(name, registry)));
-    await Promise.all(consumers.map((name) => this.#startService(name, registry)));
+    await Promise.all(providers.map((name) => this.#startService(name)));
+    await Promise.all(consumers.map((name) => this.#startService(name)));
     this.#counting = this.#options.clock.every(countEveryMs, () => void this.#countInbound());
   }
 
@@ -104,12 +119,12 @@ export class Company implements Stage {
       await this.#options.parts.startSidecar(name, ports, this.#registryPorts, this.#partOptions()),
     );
     await this.#stopService(name, graceMs.service);
-    await this.#startService(name, ports.zookeeper);
+    await this.#startService(name, ports);
   }
 
   async moveOut(name: string): Promise<void> {
     await this.#stopService(name, graceMs.service);
-    await this.#startService(name, this.#registryPorts.zookeeper);
+    await this.#startService(name);
     const sidecar = this.#sidecars.get(name);
     this.#sidecars.delete(name);
     if (sidecar === undefined) return;
@@ -132,15 +147,17 @@ export class Company implements Stage {
     await this.#registry?.end(graceMs.atTheEnd);
   }
 
-  async #startService(name: string, registryPort: number): Promise<void> {
+  /** Behind the sidecar with these ports, else in SDK mode. */
+  async #startService(name: string, sidecar?: product.SidecarPorts): Promise<void> {
     const { promise: ready, resolve: isReady } = Promise.withResolvers<void>();
-    const role = roleOf(name);
+    const { file, language } = programOf(name, this.#options.languages);
     const child = startChild({
       name,
-      arguments: [join(services, role.program)],
+      command: commands[language],
+      arguments: [join(examples, file)],
       environment: {
         NAME: name,
-        REGISTRY: `127.0.0.1:${registryPort}`,
+        REGISTRY: this.#registryFor(name, sidecar),
         PORT: String(this.#appPorts.get(name) ?? ""),
         WORK_MS: String(workMs),
         RATE: String(callsPerSecond),
@@ -157,6 +174,21 @@ export class Company implements Stage {
     });
     this.#running.set(name, { child, owesAccount: false });
     await this.#inTime(ready, `${name} was not ready`);
+  }
+
+  /** The one address that the service is told, as its program understands it. */
+  #registryFor(name: string, sidecar: product.SidecarPorts | undefined): string {
+    const { zookeeper, http } = sidecar ?? this.#registryPorts;
+    switch (programOf(name, this.#options.languages).finds) {
+      case "zookeeper":
+        return `127.0.0.1:${zookeeper}`;
+      case "http":
+        return `http://127.0.0.1:${http}`;
+      case "sdk":
+        return sidecar === undefined
+          ? `registry:127.0.0.1:${this.#registryPorts.stream}`
+          : `http://127.0.0.1:${sidecar.http}`;
+    }
   }
 
   #hear(name: string, report: Report): void {

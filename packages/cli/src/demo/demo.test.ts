@@ -6,12 +6,20 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const main = fileURLToPath(new URL("../main.ts", import.meta.url));
 const storyLimitMs = 60_000;
 /** A step and the couple of seconds around it; the story's own limit is asserted, this only keeps a test from hanging. */
 const testLimitMs = 90_000;
+/** A service without its parent takes 10 s at most; a sidecar drains. */
+const orphansLimitMs = 25_000;
+
+interface Wishes {
+  readonly interruptWhen?: (errors: string) => boolean;
+  readonly signal?: "SIGINT" | "SIGKILL";
+}
 
 interface Ran {
   readonly code: number | null;
@@ -23,7 +31,8 @@ interface Ran {
 }
 
 /** Runs the demo with a folder for temporary files of its own, which also marks every process that it starts. */
-async function run(words: readonly string[], interruptWhen?: (errors: string) => boolean): Promise<Ran> {
+async function run(words: readonly string[], wishes: Wishes = {}): Promise<Ran> {
+  const { interruptWhen, signal = "SIGINT" } = wishes;
   const folder = await mkdtemp(join(tmpdir(), "dualmesh-demo-test-"));
   const begin = performance.now();
   const child = spawn(process.execPath, [main, "demo", ...words], {
@@ -41,15 +50,24 @@ async function run(words: readonly string[], interruptWhen?: (errors: string) =>
       errors += text;
       if (interrupted || interruptWhen?.(errors) !== true) return;
       interrupted = true;
-      child.kill("SIGINT");
+      child.kill(signal);
     });
     const [code] = (await once(child, "close")) as [number | null];
     const ms = performance.now() - begin;
-    return { code, output, errors, ms, left: [...(await readdir(folder)), ...(await processesOf(folder))] };
+    // What nobody could end any more ends by itself, in its own order.
+    if (signal === "SIGKILL") await untilNone(() => processesOf(folder));
+    const files = signal === "SIGKILL" ? [] : await readdir(folder);
+    return { code, output, errors, ms, left: [...files, ...(await processesOf(folder))] };
   } finally {
     child.kill("SIGKILL");
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Until nothing is left, or for so long that the caller sees what is. */
+async function untilNone(left: () => Promise<readonly string[]>): Promise<void> {
+  const end = performance.now() + orphansLimitMs;
+  while ((await left()).length > 0 && performance.now() < end) await wait(100);
 }
 
 /** The processes whose temporary folder is `folder`; none where there is no /proc to ask. */
@@ -68,8 +86,10 @@ async function processesOf(folder: string): Promise<string[]> {
   return found;
 }
 
-describe("dualmesh demo", { timeout: testLimitMs }, () => {
-  it("tells its story within a minute, loses no call, and leaves nothing behind", async () => {
+describe("dualmesh demo", { timeout: 4 * testLimitMs }, () => {
+  it("tells its story within a minute, loses no call, and leaves nothing behind", {
+    timeout: testLimitMs,
+  }, async () => {
     const { code, output, errors, ms, left } = await run(["--script", "--json"]);
     assert.equal(code, 0, errors);
     const result = JSON.parse(output.trimEnd().split("\n").at(-1) ?? "");
@@ -88,9 +108,16 @@ describe("dualmesh demo", { timeout: testLimitMs }, () => {
     assert.deepEqual(left, []);
   });
 
-  it("leaves nothing behind when it is interrupted in the middle of a move", async () => {
-    const { code, errors, left } = await run(["--script", "--json"], (text) => text.includes("Step 3 of 4"));
+  it("leaves nothing behind when it is interrupted in the middle of a move", { timeout: testLimitMs }, async () => {
+    const interruptWhen = (text: string): boolean => text.includes("Step 3 of 4");
+    const { code, errors, left } = await run(["--script", "--json"], { interruptWhen });
     assert.equal(code, 130, errors);
+    assert.deepEqual(left, []);
+  });
+
+  it("leaves no process behind when it is killed, of whatever language", { timeout: testLimitMs }, async () => {
+    const interruptWhen = (text: string): boolean => text.includes("Step 3 of 4");
+    const { left } = await run(["--script", "--json"], { interruptWhen, signal: "SIGKILL" });
     assert.deepEqual(left, []);
   });
 

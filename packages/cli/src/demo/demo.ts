@@ -1,6 +1,6 @@
 /**
- * `dualmesh demo`: what a newcomer sees. It starts a registry and six small services, moves them into the mesh and one back out while
- * they call each other, and shows the calls live.
+ * `dualmesh demo`: what a newcomer sees. It starts a registry and nine small services, moves them into the mesh and one of each kind
+ * back out while they call each other, and shows the calls live.
  */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { systemRandom } from "@dualmesh/base/random";
-import { roleOf } from "./cast.ts";
+import { cast, type Language, roleOf } from "./cast.ts";
 import { Company, type Parts } from "./company.ts";
+import { languagesHere } from "./languages.ts";
 import { Ledger } from "./ledger.ts";
 import { callsTakenIn, startRegistry, startSidecar } from "./parts.ts";
 import { openScreen, type Screen, sizeOf } from "./screen.ts";
@@ -20,8 +21,9 @@ const product: Parts = { startRegistry, startSidecar, callsTakenIn };
 
 export const demoHelp = `Usage: dualmesh demo [--script] [--json]
 
-Starts a registry and six small services on Bolt and Dubbo, moves them into the mesh while they call each other, moves one back out, and
-shows the calls as a table. It needs no Java and nothing outside this machine, and leaves nothing behind.
+Starts a registry and nine small services on Bolt, Dubbo and HTTP, moves them into the mesh while they call each other, moves one of each kind
+back out, and shows the calls as a table. The HTTP providers are written in Python where python3 is found, else for Node. It needs no Java and
+nothing outside this machine, and leaves nothing behind.
 
   --script   tell the story once (under a minute) and end; otherwise it goes on running until Ctrl-C
   --json     write the result to standard output as one line of JSON, and everything else to standard error; implies --script
@@ -60,13 +62,14 @@ async function perform(wishes: Wishes, parts: Parts): Promise<number> {
   let problem: string | undefined;
   const company = await Company.plan({
     parts,
+    languages: await languagesHere(),
     clock,
     random: systemRandom,
     signal: abort.signal,
     onUnexpectedEnd: (error) => abort.abort(error),
   });
   const ledger = new Ledger((address) => company.placeOf(address));
-  const view = new View(wishes, ledger, clock);
+  const view = new View(wishes, ledger, clock, (name) => company.languageOf(name));
   const stopListening = listenForEnd(wishes, () => abort.abort(interrupted));
   const folder = await mkdtemp(join(tmpdir(), "dualmesh-demo-"));
   let told = false;
@@ -111,13 +114,15 @@ class View {
   readonly #ledger: Ledger;
   readonly #clock: Clock;
   readonly #begin: number;
+  readonly #languageOf: (name: string) => Language;
   readonly #drawing: { cancel(): void };
   readonly #notes: string[] = [];
   #current = -1;
   #title = "services move into the mesh";
   #help = "Ctrl-C ends the demo and everything that it started.";
 
-  constructor(wishes: Wishes, ledger: Ledger, clock: Clock) {
+  constructor(wishes: Wishes, ledger: Ledger, clock: Clock, languageOf: (name: string) => Language) {
+    this.#languageOf = languageOf;
     this.#output = wishes.json ? process.stderr : process.stdout;
     this.#screen = openScreen(this.#output);
     this.#ledger = ledger;
@@ -171,6 +176,8 @@ class View {
       current: this.#current,
       rows: this.#ledger.rows(this.#clock.wall()),
       protocolOf: (caller) => roleOf(caller).protocol,
+      // Calls that reach nobody have no language.
+      languageOf: (called) => (cast.some(({ name }) => name === called) ? this.#languageOf(called) : ""),
       totals: this.#ledger.totals(),
       notes: this.#screen.live ? this.#notes : [],
       help: this.#screen.live ? this.#help : "",

@@ -22,13 +22,17 @@ export interface PartOptions {
 export interface RegistryPorts {
   readonly stream: number;
   readonly zookeeper: number;
+  readonly http: number;
   readonly admin: number;
 }
 
 export interface SidecarPorts {
   readonly inbound: number;
+  /** Where an HTTP application is published: its requests name no service, so that it shares no port with others. */
+  readonly published: number;
   readonly outbound: number;
   readonly zookeeper: number;
+  readonly http: number;
   readonly admin: number;
 }
 
@@ -44,7 +48,7 @@ export function startRegistry(ports: RegistryPorts, options: PartOptions): Promi
     listen: host,
     stream: { port: ports.stream },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, http: false },
+    doors: { zookeeper: { port: ports.zookeeper }, http: { port: ports.http } },
     state: join(options.folder, "registry", "state"),
   };
   return startPart({ name: "registry", command: "registry", configuration, admin: ports.admin }, options);
@@ -62,7 +66,8 @@ export function startSidecar(
     inbound: { host, port: ports.inbound },
     outbound: { host, port: ports.outbound },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, mesh: false, http: false },
+    doors: { zookeeper: { port: ports.zookeeper }, mesh: false, http: { port: ports.http } },
+    publishedPorts: { from: ports.published, to: ports.published },
     advertise: host,
     // When it ends, everyone who called through it has been told already.
     drain: { idleMs: 1000, maxMs: 4000 },

@@ -10,7 +10,8 @@ import { MeshError } from "@dualmesh/base/errors";
 
 export interface ChildOptions {
   readonly name: string;
-  /** What Node runs, with its arguments. */
+  /** Node unless it says otherwise. */
+  readonly command?: string;
   readonly arguments: readonly string[];
   readonly environment: Readonly<Record<string, string>>;
   /** Give the process a channel to the demo, which the kernel closes when the demo is gone, however it went. */
@@ -36,7 +37,7 @@ const killedMs = 2000;
 export function startChild(options: ChildOptions): Child {
   const { name, clock } = options;
   const tail: string[] = [];
-  const child: ChildProcess = spawn(process.execPath, options.arguments, {
+  const child: ChildProcess = spawn(options.command ?? process.execPath, options.arguments, {
     detached: true,
     // A service sees its standard input end when the demo is gone, however it went.
     stdio: options.channel === true ? ["pipe", "pipe", "pipe", "ipc"] : ["pipe", "pipe", "pipe"],

@@ -79,13 +79,13 @@ class PaperWorld implements Stage {
 }
 
 describe("the story of the demo", () => {
-  it("moves consumers first, then providers one instance at a time, then one back out", async () => {
+  it("moves consumers first, then providers one instance at a time, then one of each back out", async () => {
     const world = new PaperWorld();
     assert.equal(await world.tell(), undefined);
-    assert.deepEqual(world.moves.slice(0, 2).sort(), consumers.map((name) => `in ${name}`).sort());
-    assert.deepEqual(world.moves.slice(2, 4).sort(), ["in price-1", "in stock-1"]);
-    assert.deepEqual(world.moves.slice(4, 6).sort(), ["in price-2", "in stock-2"]);
-    assert.deepEqual(world.moves.slice(6), ["out price-1"]);
+    assert.deepEqual(world.moves.slice(0, 3).sort(), consumers.map((name) => `in ${name}`).sort());
+    assert.deepEqual(world.moves.slice(3, 6).sort(), ["in price-1", "in rating-1", "in stock-1"]);
+    assert.deepEqual(world.moves.slice(6, 9).sort(), ["in price-2", "in rating-2", "in stock-2"]);
+    assert.deepEqual(world.moves.slice(9).sort(), ["out price-1", "out rating-1", "out stock-1"]);
     assert.deepEqual(world.chapters, [0, 1, 2, 3]);
     const totals = world.ledger.totals();
     assert.deepEqual(

@@ -1,6 +1,6 @@
 /**
  * The story that the demo tells: everything calls everything by SDK; consumers move behind their sidecars, then providers, one instance
- * at a time; then one is rolled back. Each move is over only when the calls themselves show the new way.
+ * at a time; then one instance of each is rolled back. Each move is over only when the calls themselves show the new way.
  */
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
@@ -29,7 +29,7 @@ export const chapters: readonly { readonly title: string; readonly step: string 
   { title: "everything by SDK", step: undefined },
   { title: "consumers in", step: "consumer-in" },
   { title: "providers in", step: "provider-in" },
-  { title: "one back out", step: "provider-out" },
+  { title: "one of each out", step: "provider-out" },
 ];
 
 /** How many calls by the new way show that a move is done. */
@@ -59,7 +59,7 @@ export async function tellStory(telling: Telling): Promise<void> {
 
   chapter(0);
   await Promise.all(consumers.map((name) => shown(telling, name, ways)));
-  note("the apps have found each other through the registry's ZooKeeper door");
+  note("the apps have found each other in the registry: by ZooKeeper's protocol, by HTTP and by the SDK");
   await pause(telling);
 
   chapter(1);
@@ -73,7 +73,7 @@ export async function tellStory(telling: Telling): Promise<void> {
   await pause(telling);
 
   chapter(3);
-  await move("price-1", "SDK");
+  await Promise.all(providers.filter((name) => name.endsWith("1")).map((name) => move(name, "SDK")));
   await pause(telling);
 }
 

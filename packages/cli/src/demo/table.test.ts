@@ -22,6 +22,7 @@ const picture: Picture = {
   current: 1,
   rows: [row, { ...row, called: "price-2", callerWay: "SDK", failed: 3, p50Ms: undefined, p99Ms: undefined }],
   protocolOf: () => "Bolt",
+  languageOf: () => "Python",
   totals: { calls: 12_345, failed: 3, steps: [] },
   notes: ["shop runs behind its sidecar: 1.2 s, 0 calls lost"],
   help: "Ctrl-C ends the demo.",
@@ -36,9 +37,9 @@ describe("the picture of the demo", () => {
     assert.deepEqual(
       lines.filter((line) => line.startsWith("shop") || line.startsWith("CALLER")),
       [
-        "CALLER  SPEAKS  WAY                 CALLED      CALLS/S  FAILED  P50 MS  P99 MS",
-        "shop    Bolt    mesh ======> SDK    price-1          20       0     4.1     9.9",
-        "shop    Bolt    SDK  ------> SDK    price-2          20       3       -       -",
+        "CALLER SPEAKS WAY                CALLED   LANGUAGE CALLS/S FAILED P50 MS P99 MS",
+        "shop   Bolt   mesh ======> SDK   price-1  Python        20      0    4.1    9.9",
+        "shop   Bolt   SDK  ------> SDK   price-2  Python        20      3      -      -",
       ],
     );
     assert.match(lines[0] ?? "", /^dualmesh demo: services move into the mesh +1:05$/);

@@ -13,6 +13,8 @@ export interface Picture {
   readonly rows: readonly Row[];
   /** What a caller speaks, by its name. */
   readonly protocolOf: (caller: string) => string;
+  /** What the called one is written in, by its name. */
+  readonly languageOf: (called: string) => string;
   readonly totals: Totals;
   /** What happened last, newest at the end. */
   readonly notes: readonly string[];
@@ -42,7 +44,7 @@ export function renderPicture(picture: Picture, look: Look): string[] {
     stepLine(picture.steps, picture.current),
     [],
     [span(head, "dim")],
-    ...picture.rows.map((row) => rowLine(row, picture.protocolOf(row.caller))),
+    ...picture.rows.map((row) => rowLine(row, picture)),
     [],
     [span(`${number(picture.totals.calls)} calls, `), span(`${number(failed)} failed`, failed === 0 ? "green" : "red")],
     [],
@@ -54,24 +56,37 @@ export function renderPicture(picture: Picture, look: Look): string[] {
   return lines.map((line) => paint(line, look));
 }
 
-const columns = { caller: 8, protocol: 8, way: 20, called: 11, rate: 8, failed: 8, p50: 8, p99: 8 } as const;
+/** 79 in all: in the last column of a terminal of 80 some forget a character when the line's end is cleared. */
+const columns = {
+  caller: 7,
+  protocol: 7,
+  way: 19,
+  called: 9,
+  language: 8,
+  rate: 8,
+  failed: 7,
+  p50: 7,
+  p99: 7,
+} as const;
 
 const head =
   "CALLER".padEnd(columns.caller) +
   "SPEAKS".padEnd(columns.protocol) +
   "WAY".padEnd(columns.way) +
   "CALLED".padEnd(columns.called) +
+  "LANGUAGE".padEnd(columns.language) +
   "CALLS/S".padStart(columns.rate) +
   "FAILED".padStart(columns.failed) +
   "P50 MS".padStart(columns.p50) +
   "P99 MS".padStart(columns.p99);
 
-function rowLine(row: Row, protocol: string): Span[] {
+function rowLine(row: Row, { protocolOf, languageOf }: Pick<Picture, "protocolOf" | "languageOf">): Span[] {
   return [
     span(row.caller.padEnd(columns.caller)),
-    span(protocol.padEnd(columns.protocol)),
+    span(protocolOf(row.caller).padEnd(columns.protocol)),
     ...way(row.callerWay, row.calledWay),
     span(row.called.padEnd(columns.called)),
+    span(languageOf(row.called).padEnd(columns.language)),
     span(row.callsPerSecond.toFixed(0).padStart(columns.rate), row.callsPerSecond === 0 ? "dim" : "plain"),
     span(number(row.failed).padStart(columns.failed), row.failed === 0 ? "green" : "red"),
     span(milliseconds(row.p50Ms).padStart(columns.p50)),
