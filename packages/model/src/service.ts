@@ -6,7 +6,7 @@
  * |---|---|---|---|---|
  * | Dubbo | `dubbo`, `tri`, … (URL scheme) | interface | `version`, empty for `0.0.0` | `group` |
  * | SOFA-RPC | `bolt`, … (URL scheme) | interface | `1.0` | `uniqueId` |
- * | Eureka (later) | `http` | vip address in lower case | | |
+ * | Eureka | `http`, or `https` where that alone is enabled | each vip address, in lower case | | |
  */
 export interface ServiceName {
   readonly protocol: string;

@@ -35,7 +35,7 @@ interface OwnLease extends Lease, Claimant {
   remote: string;
   timer: Timer | undefined;
   /** By key. */
-  published: Map<string, Instance>;
+  readonly published: Map<string, Instance>;
 }
 
 type State = Pick<OwnLease, "registration" | "override" | "incarnation" | "registeredAt" | "remote">;
@@ -225,6 +225,7 @@ export class Leases {
     this.#rearm(lease);
     try {
       const taken = this.#apply(lease, "new");
+      taken.catch(() => {}); // heard of below, unless the disk refuses first
       await this.#flushed();
       await this.#atMost(lease, taken);
     } catch (error) {
@@ -241,20 +242,26 @@ export class Leases {
     this.#apply(lease, "kept").catch((error: unknown) => this.#lost(lease, error));
   }
 
-  /** What is new first, then what ends: a service never has nobody in between. */
-  #apply(lease: OwnLease, how: "new" | "kept"): Promise<unknown> {
-    const { registration, incarnation, registeredAt } = lease;
+  /** What ends is withdrawn once the directory has taken on what is new: a service never has nobody in between. */
+  async #apply(lease: OwnLease, how: "new" | "kept"): Promise<void> {
+    const { registration, incarnation, registeredAt, published } = lease;
     const wanted = isUp(lease) ? instancesOf(registration, { incarnation, registeredAt }) : [];
-    const now = new Map(wanted.map((instance) => [instanceKeyText(instance), instance]));
+    const leaving = new Map(published);
     const taken: Promise<void>[] = [];
-    for (const [key, instance] of now) {
-      const former = lease.published.get(key);
-      if (former !== undefined && JSON.stringify(former) === JSON.stringify(instance)) now.set(key, former);
-      else taken.push(this.#publisher.publish(lease, instance, how === "kept"));
+    for (const instance of wanted) {
+      const key = instanceKeyText(instance);
+      const former = published.get(key);
+      leaving.delete(key);
+      if (former !== undefined && JSON.stringify(former) === JSON.stringify(instance)) continue;
+      published.set(key, instance);
+      taken.push(this.#publisher.publish(lease, instance, how === "kept"));
     }
-    for (const [key, instance] of lease.published) if (!now.has(key)) this.#publisher.withdraw(lease, instance);
-    lease.published = now;
-    return Promise.all(taken);
+    if (taken.length > 0) await Promise.all(taken);
+    for (const [key, instance] of leaving) {
+      if (published.get(key) !== instance) continue; // it came back while this waited
+      published.delete(key);
+      this.#publisher.withdraw(lease, instance);
+    }
   }
 
   /** What the directory says later than that does not reach the client: it is to register again, and hears it then. */
@@ -293,8 +300,6 @@ export class Leases {
   }
 
   #end(lease: OwnLease): void {
-    for (const instance of lease.published.values()) this.#publisher.withdraw(lease, instance);
-    lease.published = new Map();
     this.#drop(lease);
   }
 
@@ -306,8 +311,9 @@ export class Leases {
     if (leases.size === 0) this.#apps.delete(lease.app);
     this.#count--;
     this.#options.context.journal.delete(storeKey(lease.app, lease.id));
-    // Superseded in one service, it is over in the others that it named.
+    // Superseded in one of its services, it is over in the others too.
     for (const instance of lease.published.values()) this.#publisher.withdraw(lease, instance);
+    lease.published.clear();
   }
 
   #keep(lease: OwnLease): void {

@@ -58,7 +58,9 @@ export async function eurekaWorld(
       await clock.advance(0);
     },
     list: async (part = "") => {
-      const { applications } = (await world.ask(`/eureka/apps/${part}`)).json as unknown as { applications: Applications };
+      const { applications } = (await world.ask(`/eureka/apps/${part}`)).json as unknown as {
+        applications: Applications;
+      };
       return applications.application.flatMap(({ instance }) =>
         instance.map((one) =>
           [one.app, one.instanceId, `${one.ipAddr}:${one.port.$}`, one.actionType ?? ""].join(" ").trim(),
