@@ -104,3 +104,31 @@ test("no cell holds JSON: what a row holds becomes a table of its own, or a few 
   assert.match(text, /doors \(2\)\n {4}DOOR +PORT\n {4}zookeeper {2}12181\n {4}mesh +13330\n/);
   assert.match(text, /zookeeper sessions \(1\)\n {4}ID +REMOTE +APPLICATION\n {4}1 +r +shop\n/);
 });
+
+test("an HTTP service is shown with its loopback address, and each application's port with the one that is published for it", () => {
+  const service = "http/rating::";
+  const inbound = (port: number) => ({
+    host: "10.0.0.7",
+    port,
+    services: [{ service, application: "rating", host: "10.0.0.7", appPort: port - 12_900 }],
+  });
+  const text = renderReport(
+    {
+      ...part,
+      status: {
+        face: {
+          inbound: [inbound(20_900), inbound(20_901)],
+          ports: [{ service, host: "10.0.0.7", appPort: 8_000, port: 20_900, active: true }],
+        },
+        ownAddresses: [{ service, address: "127.16.0.1", port: 20_882 }],
+      },
+    },
+    wall,
+  );
+  assert.match(
+    text,
+    /published ports \(1\)\n.*APPLICATION'S PORT +PORT.*\n +http\/rating:: +10\.0\.0\.7 +8000 +20900 +yes\n/,
+  );
+  assert.match(text, /address of their own \(1\)\n.*\n +http\/rating:: +127\.16\.0\.1 +20882\n/);
+  for (const port of [20_900, 20_901]) assert.ok(text.includes(`10.0.0.7:${port} services (1)`), "told apart");
+});

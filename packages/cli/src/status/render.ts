@@ -119,15 +119,18 @@ function table(rows: readonly Mapping[], name: readonly string[], wall: number):
     lines.push(`  ${columns.map((cells, at) => (cells[line] ?? "").padEnd(widths[at] ?? 0)).join("  ")}`.trimEnd());
   if (rows.length > maxRows) lines.push(`  … and ${rows.length - maxRows} more; --json shows all`);
   for (const row of shown) {
-    const label = cellText(
-      "",
-      Object.values(row).find((value) => typeof value === "string"),
-      wall,
-    );
+    const label = cellText("", labelOf(row), wall);
     for (const [key, value] of Object.entries(row))
       if (isTable(value)) lines.push(...table(value, [label, wordsOf(key, name)], wall));
   }
   return lines;
+}
+
+/** What tells a row from the others in the title of a table of its own. */
+function labelOf(row: Mapping): unknown {
+  const { host, port } = row;
+  if (typeof host === "string" && typeof port === "number") return `${host}:${port}`;
+  return Object.values(row).find((value) => typeof value === "string");
 }
 
 /** Empty for what has nothing to say. */
