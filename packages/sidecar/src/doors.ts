@@ -7,7 +7,7 @@ import type { Scope } from "@dualmesh/base/scope";
 import type { Door, DoorContext } from "@dualmesh/dialects/door";
 import { openHttpDoor } from "@dualmesh/dialects/http/door";
 import type { HttpDoor } from "@dualmesh/dialects/http-door";
-import { maxMeshBodyBytes, openMeshDoor } from "@dualmesh/dialects/mesh/door";
+import { openMeshDoor } from "@dualmesh/dialects/mesh/door";
 import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
 import type { Apps } from "./apps/apps.ts";
 import { isAddressed } from "./face/carriage.ts";
@@ -15,7 +15,6 @@ import type { Face } from "./face/face.ts";
 import { boltPortOf, meshDoorOf, usualPorts } from "./settings.ts";
 import type { SidecarOptions } from "./sidecar.ts";
 import { hostDoor } from "./transport/door-host.ts";
-import { hostHttp } from "./transport/http-host.ts";
 import type { Listener } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
 
@@ -83,7 +82,7 @@ async function openZooKeeper(options: DoorsOptions): Promise<OpenDoor | undefine
 
 /** `mesh://` says neither host nor port of a provider, and its clients call one port only, whatever they are told. */
 async function openMesh(options: DoorsOptions): Promise<OpenDoor | undefined> {
-  const { config, apps, meshOutbound, scope, free, dropped } = options;
+  const { config, apps, meshOutbound } = options;
   if (meshOutbound === undefined) return undefined;
   const door = await openMeshDoor(await contextOf(options, "mesh"), {
     boltPort: (application) => boltPortOf(config, application),
@@ -91,20 +90,7 @@ async function openMesh(options: DoorsOptions): Promise<OpenDoor | undefined> {
     outboundPort: meshOutbound.port,
     untilAccepting: (host, appPort, signal) => apps.untilAccepting(host, appPort, signal),
   });
-  scope.use(door);
-  const maxConnections = config.limits.doorConnections;
-  const host = await free("doors.mesh.port", meshDoorOf(config)?.port, usualPorts.mesh, (port) =>
-    hostHttp({
-      host: loopback,
-      port,
-      maxConnections,
-      maxBodyBytes: maxMeshBodyBytes,
-      handle: (request) => door.handle(request),
-      dropped,
-    }),
-  );
-  scope.defer(() => host.close());
-  return { port: host.port, door };
+  return openHttpPort(options, door, "doors.mesh.port", meshDoorOf(config)?.port, usualPorts.mesh);
 }
 
 async function openHttp(options: DoorsOptions): Promise<OpenDoor | undefined> {

@@ -5,9 +5,11 @@ import { MeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
 import { seededRandom } from "@dualmesh/base/random";
 import fc from "fast-check";
+import type { HttpDoor } from "../http-door.ts";
+import { ask } from "../testing/http-client.ts";
 import { MemoryDirectory } from "../testing/memory-directory.ts";
 import { MemoryJournal } from "../testing/memory-journal.ts";
-import { type MeshDoor, type MeshDoorOptions, maxMeshBodyBytes, openMeshDoor } from "./door.ts";
+import { type MeshDoorOptions, maxMeshBodyBytes, openMeshDoor } from "./door.ts";
 
 /** As SOFA-RPC 5.13.2 was seen to write them. */
 const published = (service = "fx.Greeter:1.0", appName = "shop") => ({
@@ -33,7 +35,7 @@ interface World {
   readonly clock: FakeClock;
   readonly directory: MemoryDirectory;
   readonly journal: MemoryJournal;
-  open(options?: Partial<MeshDoorOptions>): Promise<MeshDoor>;
+  open(options?: Partial<MeshDoorOptions>): Promise<HttpDoor>;
 }
 
 function world(): World {
@@ -50,15 +52,14 @@ function world(): World {
     log: silentLog,
   } as const;
   const boltPort = (application: string): number => (application === "stock" ? 12_300 : 12_200);
-  const open = (options: Partial<MeshDoorOptions> = {}): Promise<MeshDoor> =>
+  const open = (options: Partial<MeshDoorOptions> = {}): Promise<HttpDoor> =>
     openMeshDoor(context, { boltPort, advertise: "192.0.2.2", outboundPort: 12_220, ...options });
   return { clock, directory, journal, open };
 }
 
-async function post(door: MeshDoor, path: string, value: unknown): Promise<Record<string, unknown>> {
-  const body = Buffer.from(typeof value === "string" ? value : JSON.stringify(value));
-  const reply = await door.handle({ method: "POST", path, body, remote: "127.0.0.1:50000" });
-  return { status: reply.status, ...(JSON.parse(reply.body.toString()) as Record<string, unknown>) };
+async function post(door: HttpDoor, path: string, value: unknown): Promise<Record<string, unknown>> {
+  const { status, json } = await ask(door.handle, path, { method: "POST", body: value });
+  return { status, ...json };
 }
 
 const addresses = (directory: MemoryDirectory): string[] =>
@@ -300,7 +301,7 @@ test("other paths, methods and oversize bodies are answered", async () => {
   const { open } = world();
   const door = await open();
   assert.equal((await post(door, "/", {}))["status"], 404);
-  const get = await door.handle({ method: "GET", path: "/services/publish", body: Buffer.alloc(0), remote: "" });
+  const get = await ask(door.handle, "/services/publish");
   assert.equal(get.status, 405);
   assert.equal((await post(door, "/services/publish", " ".repeat(maxMeshBodyBytes + 1)))["status"], 413);
 });

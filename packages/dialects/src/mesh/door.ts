@@ -9,27 +9,14 @@
  */
 import type { Timer } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { HttpAnswer, HttpRequest } from "@dualmesh/base/http/service";
 import { hostOf, ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Publication, Watch } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import type { DoorContext, DoorSession } from "../door.ts";
+import type { HttpDoor } from "../http-door.ts";
 import { badRequest, instanceOf, type MeshRequest, providerText, readRequest, serviceOf } from "./layout.ts";
 import { MeshStore, type StoredPublication } from "./store.ts";
-
-export interface MeshDoorRequest {
-  readonly method: string;
-  readonly path: string;
-  /** Whole; the host reads no more than `maxMeshBodyBytes` and answers 413 itself beyond. */
-  readonly body: Buffer;
-  /** `address:port` of the client, to show. */
-  readonly remote: string;
-}
-
-export interface MeshDoorReply {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: Buffer;
-}
 
 export interface MeshDoorOptions {
   /** Where an application listens for Bolt. */
@@ -42,14 +29,7 @@ export interface MeshDoorOptions {
   readonly untilAccepting?: (host: string, port: number, signal: AbortSignal) => Promise<void>;
 }
 
-export interface MeshDoor extends AsyncDisposable {
-  readonly dialect: "mesh";
-  /** What goes wrong is in the reply; rejects only on a defect. */
-  handle(request: MeshDoorRequest): Promise<MeshDoorReply>;
-  /** One for each application that was heard of. */
-  sessions(): readonly DoorSession[];
-}
-
+/** Of a request's body. */
 export const maxMeshBodyBytes = 256 * 1024;
 /** Beyond, a request is refused. */
 const maxPublications = 4_096;
@@ -63,7 +43,7 @@ const forgetAfterMs = 3_600_000;
 const retryMs = 10_000;
 
 /** Opens the door on what its journal holds. */
-export async function openMeshDoor(context: DoorContext, options: MeshDoorOptions): Promise<MeshDoor> {
+export async function openMeshDoor(context: DoorContext, options: MeshDoorOptions): Promise<HttpDoor> {
   return new OpenMeshDoor(context, options);
 }
 
@@ -89,7 +69,7 @@ interface Application {
   readonly bypassed: Map<string, string>;
 }
 
-class OpenMeshDoor implements MeshDoor {
+class OpenMeshDoor implements HttpDoor {
   readonly dialect = "mesh";
   readonly #context: DoorContext;
   readonly #options: MeshDoorOptions;
@@ -117,8 +97,8 @@ class OpenMeshDoor implements MeshDoor {
     for (const service of this.#store.subscriptions()) this.#subscribe(service);
   }
 
-  async handle(request: MeshDoorRequest): Promise<MeshDoorReply> {
-    const answer = this.#answers.get(request.path.split("?", 1)[0] ?? "");
+  readonly handle = async (request: HttpRequest): Promise<HttpAnswer> => {
+    const answer = this.#answers.get(request.path);
     if (answer === undefined) return reply(404, { success: false, errorMessage: "no such path" });
     if (request.method !== "POST") return reply(405, { success: false, errorMessage: "only POST" });
     if (request.body.length > maxMeshBodyBytes) {
@@ -135,7 +115,7 @@ class OpenMeshDoor implements MeshDoor {
       );
       return reply(200, { success: false, errorMessage: error.message });
     }
-  }
+  };
 
   sessions(): readonly DoorSession[] {
     const watches = [...this.#subscribed.keys()];
@@ -165,7 +145,7 @@ class OpenMeshDoor implements MeshDoor {
     await this.#store.flushed();
   }
 
-  readonly #answers = new Map<string, (request: MeshRequest, from: MeshDoorRequest) => Promise<object>>([
+  readonly #answers = new Map<string, (request: MeshRequest, from: HttpRequest) => Promise<object>>([
     ["/configs/application", (request, from) => this.#configure(request, from)],
     ["/services/publish", (request, from) => this.#answerPublish(request, from)],
     ["/services/unpublish", (request) => this.#answerUnpublish(request)],
@@ -173,14 +153,14 @@ class OpenMeshDoor implements MeshDoor {
     ["/services/unsubscribe", (request) => this.#answerUnsubscribe(request)],
   ]);
 
-  async #configure({ appName }: MeshRequest, { remote }: MeshDoorRequest): Promise<object> {
+  async #configure({ appName }: MeshRequest, { remote }: HttpRequest): Promise<object> {
     if (appName === "") throw badRequest("appName is missing");
     this.#heard(appName, remote);
     this.#lastApplication = appName;
     return {};
   }
 
-  async #answerPublish(request: MeshRequest, { body, remote }: MeshDoorRequest): Promise<object> {
+  async #answerPublish(request: MeshRequest, { body, remote }: HttpRequest): Promise<object> {
     const service = serviceOf(request);
     const application = request.appName || this.#lastApplication;
     const heard = this.#heard(application, remote);
@@ -225,7 +205,7 @@ class OpenMeshDoor implements MeshDoor {
     return {};
   }
 
-  async #answerSubscribe(request: MeshRequest, { remote }: MeshDoorRequest): Promise<object> {
+  async #answerSubscribe(request: MeshRequest, { remote }: HttpRequest): Promise<object> {
     const service = serviceOf(request);
     if (request.appName !== "") this.#heard(request.appName, remote);
     const known = this.#subscribed.get(service);
@@ -389,6 +369,6 @@ function tooMany(what: string): MeshError {
   return new MeshError("mesh.too-many", `this door has as many ${what} as it takes`);
 }
 
-function reply(status: number, value: object): MeshDoorReply {
-  return { status, contentType: "application/json", body: Buffer.from(JSON.stringify(value)) };
+function reply(status: number, value: object): HttpAnswer {
+  return { status, headers: { "content-type": "application/json" }, body: JSON.stringify(value) };
 }

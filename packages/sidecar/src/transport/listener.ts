@@ -4,7 +4,7 @@
  */
 import net from "node:net";
 import { isReserved } from "@dualmesh/base/descriptors";
-import { MeshError } from "@dualmesh/base/errors";
+import { listenError } from "@dualmesh/base/listen-error";
 import { acceptTransport, plainAddress } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
@@ -65,29 +65,4 @@ function closeServer(server: net.Server): Promise<void> {
     server.close(() => {});
     resolve();
   });
-}
-
-/** What went wrong when a port was opened, and how to mend it. */
-export function listenError(
-  options: { readonly host: string; readonly port: number },
-  error: NodeJS.ErrnoException,
-): MeshError {
-  const where = `${options.host}:${options.port}`;
-  if (error.code === "EADDRINUSE")
-    return new MeshError(
-      "listen.port-taken",
-      `${where} is in use by another process; choose another port or end that process`,
-      { where },
-    );
-  if (error.code === "EACCES")
-    return new MeshError(
-      "listen.denied",
-      `${where} needs a privilege that this process lacks; choose a port above 1023`,
-      { where },
-    );
-  if (error.code === "EADDRNOTAVAIL")
-    return new MeshError("listen.failed", `${options.host} is not an address of this machine; correct the host`, {
-      where,
-    });
-  return new MeshError("listen.failed", `cannot listen on ${where}: ${error.message}`, { where }, { cause: error });
 }
