@@ -49,7 +49,7 @@ const sidecarYaml = (more = ""): string => `registry: { address: "127.0.0.1:1" }
 outbound: { port: 0 }
 inbound: { host: 127.0.0.1, port: 0 }
 admin: { port: 0 }
-doors: { zookeeper: { port: 0 }, mesh: false, http: { port: 0 } }
+doors: { zookeeper: { port: 0 }, mesh: false, eureka: { port: 0 }, http: { port: 0 } }
 drain: { idleMs: 0, lingerMs: 0, maxMs: 500 }
 ${more}`;
 
@@ -116,7 +116,10 @@ test("a port that is taken ends the process with 5, names it, and leaves nothing
         .replace("zookeeper: { port: 0 }", `zookeeper: { port: ${port} }`)
         .replace("outbound: { port: 0 }", `outbound: { port: ${free} }`),
     ],
-    ["registry", `stream: { port: ${port} }\nadmin: { port: 0 }\ndoors: { zookeeper: { port: ${free} }, http: false }`],
+    [
+      "registry",
+      `stream: { port: ${port} }\nadmin: { port: 0 }\ndoors: { zookeeper: { port: ${free} }, eureka: false, http: false }`,
+    ],
   ];
   for (const [part, config] of configs) {
     const { ended, output } = run(part, config);
@@ -188,8 +191,9 @@ test("S16: whichever port uses them up, the last descriptors are left to the adm
   timeout: 120_000,
 }, async () => {
   const registryYaml =
-    "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: { port: 0 }, http: { port: 0 } }\n";
-  const doors = "doors: { zookeeper: { port: 0 }, mesh: { port: 0, outboundPort: 0 }, http: { port: 0 } }";
+    "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: { port: 0 }, eureka: { port: 0 }, http: { port: 0 } }\n";
+  const doors =
+    "doors: { zookeeper: { port: 0 }, mesh: { port: 0, outboundPort: 0 }, eureka: { port: 0 }, http: { port: 0 } }";
   const parts = [
     ["registry", registryYaml],
     ["sidecar", sidecarYaml().replace(/^doors: .*$/m, doors)],

@@ -30,7 +30,7 @@ async function start(
     registry: { address: `127.0.0.1:${registryPort}` },
     inbound: { host: "127.0.0.1", port: 0 },
     outbound: { port: outboundPort },
-    doors: { zookeeper: { port: 0 }, mesh: false, http: false },
+    doors: { zookeeper: { port: 0 }, mesh: false, eureka: false, http: false },
     drain: { idleMs: 0, lingerMs: 0, maxMs: 1_000 },
     // Nothing waits: what is not known when a call comes is not known.
     timeouts: { waitMs: 0 },

@@ -62,7 +62,7 @@ export class World implements AsyncDisposable {
     scope.defer(() => rm(folder, { recursive: true, force: true }));
     const state = await openState({ path: join(folder, "registry"), part: "registry" });
     scope.use(state);
-    const ports = { stream: { port: 0 }, doors: { zookeeper: { port: 0 }, http: { port: 0 } } };
+    const ports = { stream: { port: 0 }, doors: { zookeeper: { port: 0 }, eureka: { port: 0 }, http: { port: 0 } } };
     const registry = await startRegistry({
       ...silent,
       state,
@@ -98,7 +98,7 @@ export class World implements AsyncDisposable {
       inbound: { host: "127.0.0.1", port: 0 },
       outbound: { port: 0 },
       admin: { port: 0 },
-      doors: { zookeeper: { port: 0 }, mesh: { port: 0, outboundPort: 0 }, http: { port: 0 } },
+      doors: { zookeeper: { port: 0 }, mesh: { port: 0, outboundPort: 0 }, eureka: { port: 0 }, http: { port: 0 } },
       drain: { idleMs: 0, lingerMs: 0, maxMs: 1_000 },
       ...config,
     });

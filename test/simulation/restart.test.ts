@@ -25,7 +25,10 @@ async function temporary(): Promise<string> {
 
 async function start(path: string, port: number): Promise<{ registry: RunningRegistry; stop: () => Promise<void> }> {
   const state = await openState({ path, part: "registry" });
-  const config = registryConfigShape.parse({ stream: { port }, doors: { zookeeper: { port: 0 }, http: false } });
+  const config = registryConfigShape.parse({
+    stream: { port },
+    doors: { zookeeper: { port: 0 }, eureka: false, http: false },
+  });
   const common = { clock: systemClock, random: systemRandom, log: silentLog };
   const registry = await startRegistry({ config, state, ...common });
   const stop = async (): Promise<void> => {

@@ -149,7 +149,7 @@ test("a supervised sidecar without a registry comes back after kill -9 and ends 
 outbound: { port: 0 }
 inbound: { port: 0 }
 admin: { port: 0 }
-doors: { zookeeper: { port: 0 }, mesh: false, http: { port: 0 } }
+doors: { zookeeper: { port: 0 }, mesh: false, eureka: { port: 0 }, http: { port: 0 } }
 drain: { idleMs: 0, lingerMs: 0 }
 `,
   );

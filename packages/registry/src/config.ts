@@ -32,6 +32,8 @@ export const registryConfigShape = z.strictObject({
   doors: z
     .strictObject({
       zookeeper: z.union([z.literal(false), z.strictObject({ port: port.default(2_181) })]).prefault({}),
+      /** Eureka, for Spring Cloud. */
+      eureka: z.union([z.literal(false), z.strictObject({ port: port.default(8_761) })]).prefault({}),
       /** HTTP/JSON, for any language. */
       http: z.union([z.literal(false), z.strictObject({ port: port.default(7_712) })]).prefault({}),
     })

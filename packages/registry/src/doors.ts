@@ -5,6 +5,7 @@
 import { openHttpHost } from "@dualmesh/base/http/host";
 import type { Scope } from "@dualmesh/base/scope";
 import type { Door, DoorContext } from "@dualmesh/dialects/door";
+import { openEurekaDoor } from "@dualmesh/dialects/eureka/door";
 import { openHttpDoor } from "@dualmesh/dialects/http/door";
 import type { HttpDoor } from "@dualmesh/dialects/http-door";
 import { openZooKeeperDoor } from "@dualmesh/dialects/zookeeper/door";
@@ -26,7 +27,11 @@ export async function openDoors(
   directory: Directory,
   scope: Scope,
 ): Promise<readonly OpenDoor[]> {
-  const doors = [await openZooKeeper(options, directory, scope), await openHttp(options, directory, scope)];
+  const doors = [
+    await openZooKeeper(options, directory, scope),
+    await openEureka(options, directory, scope),
+    await openHttp(options, directory, scope),
+  ];
   return doors.filter((door) => door !== undefined);
 }
 
@@ -64,6 +69,13 @@ async function openZooKeeper(
   const { listener } = await openDoorHost({ door, host: config.listen, port, maxConnections, clock, log });
   scope.defer(() => listener.close());
   return { door, port: listener.port, connections: () => listener.connections, refused: () => listener.refused };
+}
+
+async function openEureka(options: RegistryOptions, directory: Directory, scope: Scope): Promise<OpenDoor | undefined> {
+  const { eureka } = options.config.doors;
+  if (eureka === false) return undefined;
+  const door = await openEurekaDoor(await contextOf(options, directory, "eureka"));
+  return openHttpPort(options, door, eureka.port, scope);
 }
 
 async function openHttp(options: RegistryOptions, directory: Directory, scope: Scope): Promise<OpenDoor | undefined> {

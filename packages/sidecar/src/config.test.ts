@@ -24,7 +24,7 @@ test("an empty file is a whole configuration", () => {
   assert.deepEqual(config.inbound, {});
   assert.deepEqual(config.outbound, { host: "127.0.0.1" });
   assert.deepEqual(config.publishedPorts, { from: 20_900, to: 20_999 });
-  assert.deepEqual(config.doors, { zookeeper: {} });
+  assert.deepEqual(config.doors, { zookeeper: {}, eureka: {}, http: {} });
   assert.deepEqual(meshDoorOf(config), { port: undefined, outboundPort: 12_220, isAskedFor: false });
   assert.deepEqual(config.admin, { host: "127.0.0.1" });
   assert.equal(config.timeouts.defaultMs, 60_000);
@@ -33,7 +33,7 @@ test("an empty file is a whole configuration", () => {
 
 test("a part of a group leaves the rest of it at its defaults, and a door can be shut", () => {
   const config = read("doors: { mesh: false, zookeeper: { port: 0 } }\ntimeouts: { connectMs: 50 }\n");
-  assert.deepEqual(config.doors, { zookeeper: { port: 0 }, mesh: false });
+  assert.deepEqual(config.doors, { zookeeper: { port: 0 }, mesh: false, eureka: {}, http: {} });
   assert.equal(meshDoorOf(config), undefined);
   assert.equal(meshDoorOf(read("doors: { mesh: {} }"))?.isAskedFor, true);
   assert.equal(config.timeouts.connectMs, 50);

@@ -108,6 +108,11 @@ const meshDoor = z
     "the door for SOFA-RPC's mesh:// registry on 127.0.0.1; false keeps it shut; default: open unless another sidecar has port 12220",
   );
 
+const eurekaDoor = z
+  .union([z.literal(false), z.strictObject({ port: port.optional().describe(usual(usualPorts.eureka)) })])
+  .prefault({})
+  .describe("the Eureka door on 127.0.0.1, for Spring Cloud; false keeps it shut");
+
 const httpDoor = z
   .union([z.literal(false), z.strictObject({ port: port.optional().describe(usual(usualPorts.http)) })])
   .prefault({})
@@ -271,7 +276,9 @@ export const sidecarConfig = z
     inbound,
     outbound,
     publishedPorts,
-    doors: z.strictObject({ zookeeper: zookeeperDoor, mesh: meshDoor, http: httpDoor }).prefault({}),
+    doors: z
+      .strictObject({ zookeeper: zookeeperDoor, mesh: meshDoor, eureka: eurekaDoor, http: httpDoor })
+      .prefault({}),
     admin: z
       .strictObject({
         host: host.default("127.0.0.1").describe("where it listens"),

@@ -5,6 +5,7 @@
 import { openHttpHost } from "@dualmesh/base/http/host";
 import type { Scope } from "@dualmesh/base/scope";
 import type { Door, DoorContext } from "@dualmesh/dialects/door";
+import { openEurekaDoor } from "@dualmesh/dialects/eureka/door";
 import { openHttpDoor } from "@dualmesh/dialects/http/door";
 import type { HttpDoor } from "@dualmesh/dialects/http-door";
 import { openMeshDoor } from "@dualmesh/dialects/mesh/door";
@@ -49,7 +50,12 @@ const maxBodyBytes = 256 * 1024;
 
 /** Opens all that are configured. Rejects with `listen.…`, `state.…`. */
 export async function openDoors(options: DoorsOptions): Promise<readonly OpenDoor[]> {
-  const doors = [await openZooKeeper(options), await openMesh(options), await openHttp(options)];
+  const doors = [
+    await openZooKeeper(options),
+    await openMesh(options),
+    await openEureka(options),
+    await openHttp(options),
+  ];
   return doors.filter((door) => door !== undefined);
 }
 
@@ -91,6 +97,13 @@ async function openMesh(options: DoorsOptions): Promise<OpenDoor | undefined> {
     untilAccepting: (host, appPort, signal) => apps.untilAccepting(host, appPort, signal),
   });
   return openHttpPort(options, door, "doors.mesh.port", meshDoorOf(config)?.port, usualPorts.mesh);
+}
+
+async function openEureka(options: DoorsOptions): Promise<OpenDoor | undefined> {
+  const { eureka } = options.config.doors;
+  if (eureka === false) return undefined;
+  const door = await openEurekaDoor(await contextOf(options, "eureka"));
+  return openHttpPort(options, door, "doors.eureka.port", eureka.port, usualPorts.eureka);
 }
 
 async function openHttp(options: DoorsOptions): Promise<OpenDoor | undefined> {

@@ -350,11 +350,12 @@ class Assembly {
   /** What doors and the admin port have or would like to have, for who chooses before them. */
   #wishedPorts(): readonly number[] {
     const { config } = this.#options;
-    const { zookeeper, http } = config.doors;
+    const { zookeeper, eureka, http } = config.doors;
     const mesh = meshDoorOf(config);
     return [
       config.admin.port ?? usualPorts.admin,
       ...(zookeeper === false ? [] : [zookeeper.port ?? usualPorts.zookeeper]),
+      ...(eureka === false ? [] : [eureka.port ?? usualPorts.eureka]),
       ...(http === false ? [] : [http.port ?? usualPorts.http]),
       ...(mesh === undefined ? [] : [mesh.port ?? usualPorts.mesh, mesh.outboundPort]),
     ];

@@ -74,7 +74,7 @@ test("a second sidecar by the defaults takes the next free ports, keeps them, an
     assert.deepEqual([first.status.inbound, first.status.outbound, first.admin], [20_881, 20_882, "127.0.0.1:20883"]);
     assert.deepEqual(
       first.status.doors.map(({ port }) => port),
-      [12_181, 13_330, 13_380],
+      [12_181, 13_330, 18_761, 13_380],
     );
     assert.deepEqual(first.warnings, []);
     assert.deepEqual(
@@ -83,7 +83,7 @@ test("a second sidecar by the defaults takes the next free ports, keeps them, an
     );
     assert.deepEqual(
       second.status.doors.map(({ port }) => port),
-      [12_182, 13_381],
+      [12_182, 18_762, 13_381],
     );
     assert.match(second.warnings.join(), /mesh:\/\/ is not served here: .*12220.*doors\.mesh: false/);
     assert.match(files.get("second.log") ?? "", /"doors\.zookeeper\.port","usual":12181,"port":12182/);

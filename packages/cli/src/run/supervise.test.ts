@@ -46,7 +46,7 @@ test("a supervised sidecar that is killed accepts again within a second", async 
 inbound: { host: 127.0.0.1, port: ${inbound} }
 outbound: { port: ${outbound} }
 admin: { port: 0 }
-doors: { zookeeper: { port: 0 }, mesh: false, http: { port: 0 } }
+doors: { zookeeper: { port: 0 }, mesh: false, eureka: { port: 0 }, http: { port: 0 } }
 drain: { idleMs: 0, lingerMs: 0 }
 `,
   );
@@ -80,7 +80,7 @@ test("a supervisor keeps to the configuration that it was started with", async (
   const file = join(home.path, "registry.yaml");
   await writeFile(
     file,
-    "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: false, http: false }\ngraceMs: 12345\n",
+    "stream: { port: 0 }\nadmin: { port: 0 }\ndoors: { zookeeper: false, eureka: false, http: false }\ngraceMs: 12345\n",
   );
   const supervisor = home.start("registry", "run", "--supervised", "--config", file);
   await supervisor.saw('"msg":"running"');
@@ -98,7 +98,7 @@ test("a second signal ends a part at once, in the middle of its orderly end", as
   await using home = await openHome();
   const file = join(home.path, "sidecar.yaml");
   const ports = "outbound: { port: 0 }\ninbound: { port: 0 }\nadmin: { port: 0 }\n";
-  const doors = "doors: { zookeeper: { port: 0 }, mesh: false, http: { port: 0 } }\n";
+  const doors = "doors: { zookeeper: { port: 0 }, mesh: false, eureka: { port: 0 }, http: { port: 0 } }\n";
   await writeFile(file, `registry: { address: "127.0.0.1:1" }\n${ports}${doors}drain: { idleMs: 60000 }\n`);
   const sidecar = home.start("sidecar", "run", "--config", file);
   await sidecar.saw('"msg":"running"');

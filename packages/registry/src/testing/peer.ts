@@ -44,7 +44,7 @@ export class VolatileJournal implements Journal {
 }
 
 export function startTestRegistry(config: object = {}): Promise<RunningRegistry> {
-  const ports = { stream: { port: 0 }, doors: { zookeeper: { port: 0 } } };
+  const ports = { stream: { port: 0 }, doors: { zookeeper: { port: 0 }, eureka: { port: 0 }, http: { port: 0 } } };
   return startRegistry({
     config: registryConfigShape.parse({ ...ports, ...config }),
     state: { epoch: 1, journal: () => Promise.resolve(new VolatileJournal()) },
