@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseConfig } from "@dualmesh/base/config/config";
+import { parseConfig, parsePlacedConfig } from "@dualmesh/base/config/config";
 import { isMeshError } from "@dualmesh/base/errors";
-import { sidecarConfig } from "./config.ts";
+import { placeModules, sidecarConfig } from "./config.ts";
 import { boltPortOf, meshDoorOf, registryAddresses } from "./settings.ts";
 
 const read = (text: string) => parseConfig(sidecarConfig, text, "sidecar.yaml");
@@ -89,4 +89,29 @@ test("mistakes are told with their place", () => {
   assert.match(problems("publishedPorts: { from: 30, to: 20 }"), /publishedPorts\.to/);
   assert.match(problems("timeouts: { connectMs: soon }"), /timeouts\.connectMs/);
   assert.match(problems("limits: { connections: -1 }"), /limits\.connections/);
+});
+
+test("tcp services have a name each, which is told where it stands twice", () => {
+  const { tcp, timeouts, limits } = read("tcp: [{ service: redis, port: 6379 }, { service: db, port: 3306, host: h }]");
+  assert.deepEqual(tcp, [
+    { service: "redis", port: 6_379 },
+    { service: "db", port: 3_306, host: "h" },
+  ]);
+  assert.equal(timeouts.tcpIdleMs, 3_600_000);
+  assert.equal(limits.tcpConnections, 4_096);
+  assert.match(
+    problems("tcp:\n  - { service: redis, port: 1 }\n  - { service: redis, port: 2 }\n"),
+    /sidecar\.yaml:3:\d+: tcp\[1\]\.service: redis is given twice; remove one/,
+  );
+  assert.match(problems("tcp: [{ service: 'tcp/redis::', port: 1 }]"), /expected a name without/);
+});
+
+test("modules are found from the folder of the file, and what is wrong with them has a place", () => {
+  const text = "protocols:\n  - module: ./own/codec.ts\n  - module: /opt/codec.mjs\n";
+  const { config, whereOf } = parsePlacedConfig(sidecarConfig, text, "sidecar.yaml");
+  assert.deepEqual(placeModules(config, { folder: "/etc/dualmesh", whereOf }).protocols, [
+    { module: "/etc/dualmesh/own/codec.ts", where: "sidecar.yaml:2:5" },
+    { module: "/opt/codec.mjs", where: "sidecar.yaml:3:5" },
+  ]);
+  assert.match(problems("protocols: [{ module: codec }]"), /expected the file of a module: \.ts, \.js or \.mjs/);
 });

@@ -36,17 +36,13 @@ async function load(path: string): Promise<object | string> {
   try {
     exported = await import(pathToFileURL(path).href);
   } catch (error) {
-    return `cannot be loaded: ${messageOf(error)}${placeIn(error)}`;
+    // Of a module that cannot be read Node shows the place only where nobody catches it.
+    const place = error instanceof SyntaxError ? ` (node ${path} shows where)` : "";
+    return `cannot be loaded: ${messageOf(error)}${place}`;
   }
   const { codec } = exported as { readonly codec?: unknown };
   if (codec === undefined) return "exports no codec: export const codec, an RpcCodec of @dualmesh/wire/rpc";
   return typeof codec === "object" && codec !== null ? codec : `exports a codec that is ${typeof codec}, not an object`;
-}
-
-/** `at FILE:LINE` of a module that cannot be read, which its message leaves out. */
-function placeIn(error: unknown): string {
-  const [, place] = /(file:\/\/\S+:\d+)/.exec(error instanceof Error ? (error.stack ?? "") : "") ?? [];
-  return place === undefined ? "" : ` (at ${place})`;
 }
 
 function wrongWith(candidate: object, others: readonly RpcCodec[]): string[] {

@@ -278,10 +278,10 @@ export class HttpExchange extends Exchange implements HttpCarried {
   }
 
   /** Gives the endpoint's connection back: for the next exchange where nothing speaks against it. */
-  release(): void {
+  release(nowMs: number): void {
     const { upstream } = this;
     this.upstream = undefined;
-    upstream?.release(this.requestDone && this.responded && this.#upstreamKeeps && !this.tunnel);
+    upstream?.release(nowMs, this.requestDone && this.responded && this.#upstreamKeeps && !this.tunnel);
   }
 
   override drop(reason: string): void {

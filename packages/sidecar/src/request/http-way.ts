@@ -350,10 +350,10 @@ export class HttpWay implements Way, AddressedCaller {
   }
 
   /** The exchange has ended: the next one, or the end of the connection. */
-  over(): void {
+  over(nowMs: number = this.#context.now()): void {
     this.exchange = undefined;
     this.#tunnel = false;
-    this.#activeMs = this.#context.now();
+    this.#activeMs = nowMs;
     if (this.closed) return;
     if (this.#closeAfter) this.#end();
     else this.goOn();

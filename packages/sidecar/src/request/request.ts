@@ -323,9 +323,10 @@ export class Requests implements ExchangeOwner, StreamOwner {
   }
 
   finished(exchange: HttpExchange): void {
-    exchange.release();
-    this.#end(exchange, exchange.failed ? "error" : "ok");
-    exchange.caller.over();
+    const nowMs = this.#clock.now();
+    exchange.release(nowMs);
+    this.#end(exchange, exchange.failed ? "error" : "ok", nowMs);
+    exchange.caller.over(nowMs);
   }
 
   broken(exchange: HttpExchange, reason: string, malformed: boolean): void {
@@ -385,13 +386,13 @@ export class Requests implements ExchangeOwner, StreamOwner {
   }
 
   /** Counted once, whatever happened. */
-  #end(exchange: Exchange, result: Result): void {
+  #end(exchange: Exchange, result: Result, nowMs: number = this.#clock.now()): void {
     if (exchange.ended) return;
     exchange.ended = true;
     exchange.place = undefined;
     this.#deadlines.remove(exchange);
     if (exchange.flowing) this.#flowing--;
-    exchange.series.count(result, this.#clock.now() - exchange.startedMs);
+    exchange.series.count(result, nowMs - exchange.startedMs);
   }
 
   /** Answers and counts a request that never became an exchange. */
