@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { type Applications, eurekaWorld, postedInstance } from "./testing.ts";
@@ -161,6 +162,24 @@ test("an instance that is not renewed is withdrawn, and a restart gives its whol
   await clock.advance(15_000);
   assert.deepEqual(directory.instances(), []);
   assert.deepEqual([...journal.entries()], []);
+});
+
+test("a process that stood still itself ends no lease before it has heard its clients", async () => {
+  const fake = new FakeClock();
+  let stoodMs = 0;
+  const stalling = {
+    now: () => fake.now() + stoodMs,
+    wall: () => fake.wall() + stoodMs,
+    after: fake.after.bind(fake),
+    every: fake.every.bind(fake),
+  };
+  const { directory, register } = await eurekaWorld({ clock: stalling });
+  await register();
+  stoodMs = 60_000;
+  await fake.advance(15_000);
+  assert.equal(directory.instances().length, 1);
+  await fake.advance(15_000);
+  assert.equal(directory.instances().length, 0, "who is silent from then on is withdrawn");
 });
 
 test("who is not up is withdrawn in order, keeps its lease, and comes back when it is up", async () => {

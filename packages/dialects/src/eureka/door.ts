@@ -73,7 +73,7 @@ class EurekaDoor implements HttpDoor {
   };
 
   sessions(): readonly DoorSession[] {
-    return this.#leases.sessions(this.#view.watched);
+    return this.#leases.sessions();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

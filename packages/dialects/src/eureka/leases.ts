@@ -6,6 +6,7 @@ import type { Clock, Timer } from "@dualmesh/base/clock";
 import { messageOf } from "@dualmesh/base/errors";
 import { hostOf, type ThrottledLog } from "@dualmesh/base/throttled-log";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
+import { parseServiceText } from "@dualmesh/model/service";
 import type { DoorContext, DoorSession } from "../door.ts";
 import { type Claimant, Publisher } from "../zookeeper/publisher.ts";
 import { isMembers, memberObject, withMembers } from "./document.ts";
@@ -44,6 +45,8 @@ type State = Pick<OwnLease, "registration" | "override" | "incarnation" | "regis
 const acceptWaitMs = 1_000;
 /** A client whose clock is that far ahead does not say what comes later. */
 const maxAheadMs = 86_400_000;
+/** A lease that ends so much too late was judged by a process that stood still. */
+const stalledMs = 2_000;
 
 export class Leases {
   readonly #options: LeasesOptions;
@@ -130,24 +133,24 @@ export class Leases {
 
   /** The vip of a service as it was registered here. */
   vipOf(service: string): string | undefined {
-    for (const lease of this.#all()) {
-      const at = lease.registration.services.indexOf(service);
-      if (at < 0) continue;
-      const posted: unknown = JSON.parse(lease.registration.text);
+    const name = parseServiceText(service)?.name;
+    for (const { registration } of this.#all()) {
+      if (!registration.services.includes(service)) continue;
+      const posted: unknown = JSON.parse(registration.text);
       const vips = isMembers(posted) && typeof posted["vipAddress"] === "string" ? posted["vipAddress"].split(",") : [];
-      const vip = vips[at]?.trim();
-      if (vip !== undefined && lease.registration.services[at] === service) return vip;
+      const vip = vips.map((one) => one.trim()).find((one) => one.toLowerCase() === name);
+      if (vip !== undefined) return vip;
     }
     return undefined;
   }
 
-  sessions(watches: readonly string[]): readonly DoorSession[] {
+  sessions(): readonly DoorSession[] {
     return [...this.#all()].map((lease) => ({
       id: lease.id,
       remote: lease.remote,
       application: lease.app.toLowerCase(),
       publishes: [...lease.published.values()].map(({ service }) => service),
-      watches,
+      watches: [], // Eureka's clients read everything
       bypassed: lease.registration.services
         .map((service) => ({ registration: service, reason: this.#whyBypassed(lease, service) }))
         .filter(({ reason }) => reason !== ""),
@@ -292,7 +295,11 @@ export class Leases {
 
   #rearm(lease: OwnLease): void {
     lease.timer?.cancel();
-    lease.timer = this.#clock.after(lease.registration.leaseMs, () => {
+    const { leaseMs } = lease.registration;
+    const due = this.#clock.now() + leaseMs;
+    lease.timer = this.#clock.after(leaseMs, () => {
+      // Who was stopped itself has not heard the renewals that wait in its sockets.
+      if (this.#clock.now() > due + stalledMs) return this.#rearm(lease);
       const { app, id, remote } = lease;
       this.#options.told.info(hostOf(remote), { app, id, remote }, "an instance that was not renewed is withdrawn");
       this.#end(lease);

@@ -57,10 +57,6 @@ export class View {
     return this.#awaited?.size === 0;
   }
 
-  get watched(): readonly string[] {
-    return [...this.#sources].filter(([, { watch }]) => watch !== undefined).map(([service]) => service);
-  }
-
   close(): void {
     this.#closed = true;
     this.#catalogue.close();
