@@ -48,7 +48,7 @@ export function startRegistry(ports: RegistryPorts, options: PartOptions): Promi
     listen: host,
     stream: { port: ports.stream },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, http: { port: ports.http } },
+    doors: { zookeeper: { port: ports.zookeeper }, eureka: false, http: { port: ports.http } },
     state: join(options.folder, "registry", "state"),
   };
   return startPart({ name: "registry", command: "registry", configuration, admin: ports.admin }, options);
@@ -66,7 +66,7 @@ export function startSidecar(
     inbound: { host, port: ports.inbound },
     outbound: { host, port: ports.outbound },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, mesh: false, http: { port: ports.http } },
+    doors: { zookeeper: { port: ports.zookeeper }, mesh: false, eureka: false, http: { port: ports.http } },
     publishedPorts: { from: ports.published, to: ports.published },
     advertise: host,
     // When it ends, everyone who called through it has been told already.
