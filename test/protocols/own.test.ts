@@ -2,12 +2,14 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { eventually, metric, World } from "../hostile/world.ts";
 
 const example = join(import.meta.dirname, "../../examples/protocol");
+const main = join(import.meta.dirname, "../../packages/cli/src/main.ts");
 const protocols = [{ module: join(example, "codec.ts") }];
 
 interface Program {
@@ -91,4 +93,29 @@ test("the example's codec is small, and a sidecar that does not know the protoco
     instances.map(({ mode }) => mode),
     ["sdk"],
   );
+});
+
+test("a module that cannot be used keeps the sidecar from starting, and the file and line that name it are told", {
+  timeout: 60_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "own-"));
+  try {
+    writeFileSync(join(folder, "codec.mjs"), 'export const codec = { protocol: "bolt", applicationHeader: "" };\n');
+    writeFileSync(join(folder, "sidecar.yaml"), "zone: here\nprotocols:\n  - module: ./codec.mjs\n");
+    const words = ["sidecar", "run", "--config", join(folder, "sidecar.yaml"), "--state", join(folder, "state")];
+    const child = spawn(process.execPath, [main, ...words], { stdio: ["ignore", "ignore", "pipe"] });
+    let said = "";
+    child.stderr.on("data", (bytes) => {
+      said += String(bytes);
+    });
+    const [code] = await once(child, "close");
+    assert.equal(code, 3);
+    assert.match(
+      said,
+      /sidecar\.yaml:3:5: protocols\[0\]\.module: \S+codec\.mjs exports a codec without the functions sniff,/,
+    );
+    assert.match(said, /for bolt, which is built in/);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });

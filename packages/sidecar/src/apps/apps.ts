@@ -248,7 +248,7 @@ export class Apps {
     this.#told.warn(
       app.key,
       { host: registeredHost, port, waitedMs: unprovenAfterMs },
-      "an application registered and does not accept connections; it is published all the same",
+      "an application does not accept connections; what it registered is published all the same",
     );
     this.#change(app, "unproven", app.health.host);
   }
