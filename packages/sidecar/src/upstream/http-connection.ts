@@ -40,6 +40,7 @@ export class HttpUpstream implements TransportEvents {
   #giveUp: (() => void) | undefined;
   #closed = false;
   #tunnel = false;
+  #paused = false;
   /** A whole response was read, and everything read belonged to it. */
   #clean = true;
   /** How many exchanges it has carried before this one. */
@@ -98,10 +99,12 @@ export class HttpUpstream implements TransportEvents {
   }
 
   pause(): void {
+    this.#paused = true;
     this.#transport?.pause();
   }
 
   resume(): void {
+    this.#paused = false;
     this.#transport?.resume();
   }
 
@@ -111,11 +114,13 @@ export class HttpUpstream implements TransportEvents {
   }
 
   /** The exchange is over. `sound`: the request was sent whole and the response says that the connection goes on. */
-  release(sound: boolean): void {
+  release(nowMs: number, sound: boolean): void {
     this.#carried = undefined;
     if (this.#closed) return;
     if (!sound || !this.#clean || this.#transport === undefined) return this.destroy("not to be used again");
-    this.restingSinceMs = this.pool.context.clock.now();
+    // The response may have ended while the caller was behind: at rest the connection listens, and so for who has it next.
+    if (this.#paused) this.resume();
+    this.restingSinceMs = nowMs;
     this.pool.rest(this);
   }
 
