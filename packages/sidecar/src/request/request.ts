@@ -150,7 +150,7 @@ export class Requests implements ExchangeOwner, StreamOwner {
     // Who calls. No request says it.
     if (caller.source === "") {
       caller.source = direction === "inbound" ? "unknown" : this.#options.localApplication() || "unknown";
-      caller.isLoop = direction === "outbound" && this.pools.isOwnEnd(transport.remoteAddress, transport.remotePort);
+      caller.isLoop = direction === "outbound" && this.pools.isOwn(transport);
     }
     if (caller.isLoop) {
       this.#metrics.event("loop");
@@ -202,7 +202,7 @@ export class Requests implements ExchangeOwner, StreamOwner {
     const named = direction === "inbound" ? "unknown" : codec.header(frame, codec.applicationHeader);
     const source = named === undefined || named === "" ? this.#options.localApplication() : named;
     caller.source = source === "" ? "unknown" : source.slice(0, maxSourceLength);
-    caller.isLoop = direction === "outbound" && this.pools.isOwnEnd(transport.remoteAddress, transport.remotePort);
+    caller.isLoop = direction === "outbound" && this.pools.isOwn(transport);
   }
 
   /** Has a service without a route looked for; undefined when nobody will. What is not provided here is not looked for elsewhere. */

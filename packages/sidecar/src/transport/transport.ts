@@ -53,3 +53,17 @@ export interface Transport {
    */
   detach(): Detached;
 }
+
+type Ends = Pick<Transport, "localAddress" | "localPort" | "remoteAddress" | "remotePort">;
+
+/**
+ * One connection as both of its ends can tell it: from where to where. The caller's end alone names none: the kernel gives one port to
+ * connections to different places.
+ */
+export function dialledName({ localAddress, localPort, remoteAddress, remotePort }: Ends): string {
+  return `${localAddress}:${localPort}>${remoteAddress}:${remotePort}`;
+}
+
+export function acceptedName({ localAddress, localPort, remoteAddress, remotePort }: Ends): string {
+  return `${remoteAddress}:${remotePort}>${localAddress}:${localPort}`;
+}

@@ -7,7 +7,7 @@ import { frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { FrameExchange } from "../request/exchange.ts";
 import { FrameReader } from "../transport/frame-reader.ts";
 import { dialTransport } from "../transport/tcp.ts";
-import type { Transport, TransportEvents } from "../transport/transport.ts";
+import { dialledName, type Transport, type TransportEvents } from "../transport/transport.ts";
 import { PendingTable } from "./pending.ts";
 import type { FramePool, UpstreamContext } from "./pool.ts";
 
@@ -25,7 +25,7 @@ export class UpstreamConnection implements TransportEvents {
   /** Requests that wait for the connection, in order of arrival. */
   #waiting = new Set<FrameExchange>();
   #transport: Transport | undefined;
-  #localEnd = "";
+  #name = "";
   #giveUp: (() => void) | undefined;
   #heardMs: number;
   #sentMs: number;
@@ -196,8 +196,8 @@ export class UpstreamConnection implements TransportEvents {
     if (this.#closed) return transport?.destroy("given up");
     if (transport === undefined) return this.#fail(reason);
     this.#transport = transport;
-    this.#localEnd = `${transport.localAddress}:${transport.localPort}`;
-    this.#context.localEnds.add(this.#localEnd);
+    this.#name = dialledName(transport);
+    this.#context.dialled.add(this.#name);
     this.#heardMs = this.#context.clock.now();
     this.pool.connected();
     transport.open(this);
@@ -229,7 +229,7 @@ export class UpstreamConnection implements TransportEvents {
     this.#giveUp?.();
     this.#reader.close();
     const connected = this.#transport !== undefined;
-    this.#context.localEnds.delete(this.#localEnd);
+    this.#context.dialled.delete(this.#name);
     this.#transport = undefined;
     this.pool.lost(this, connected);
     for (const exchange of this.#pending.drain()) this.#context.owner.lost(exchange, reason);

@@ -7,7 +7,7 @@ import { Http1Error } from "@dualmesh/wire/http1/limits";
 import { field } from "@dualmesh/wire/http1/names";
 import { Http1Reader, readEvent } from "@dualmesh/wire/http1/reader";
 import { dialTransport } from "../transport/tcp.ts";
-import type { Transport, TransportEvents } from "../transport/transport.ts";
+import { dialledName, type Transport, type TransportEvents } from "../transport/transport.ts";
 import type { HttpPool } from "./http-pool.ts";
 
 /** The exchange on a connection. All calls are synchronous, from the event loop. */
@@ -36,7 +36,7 @@ export class HttpUpstream implements TransportEvents {
   readonly #reader = new Http1Reader("server");
   #carried: HttpCarried | undefined;
   #transport: Transport | undefined;
-  #localEnd = "";
+  #name = "";
   #giveUp: (() => void) | undefined;
   #closed = false;
   #tunnel = false;
@@ -230,8 +230,8 @@ export class HttpUpstream implements TransportEvents {
     if (this.#closed) return transport?.destroy("given up");
     if (transport === undefined) return this.#fail(reason);
     this.#transport = transport;
-    this.#localEnd = `${transport.localAddress}:${transport.localPort}`;
-    this.pool.context.localEnds.add(this.#localEnd);
+    this.#name = dialledName(transport);
+    this.pool.context.dialled.add(this.#name);
     this.pool.connected();
     transport.open(this);
     this.#carried?.ready();
@@ -245,7 +245,7 @@ export class HttpUpstream implements TransportEvents {
     const connected = this.#transport !== undefined;
     this.#carried = undefined;
     this.#transport = undefined;
-    this.pool.context.localEnds.delete(this.#localEnd);
+    this.pool.context.dialled.delete(this.#name);
     this.pool.lost(this, connected, carried !== undefined);
     if (carried === undefined) return;
     if (connected) carried.broken(reason, false);

@@ -17,8 +17,8 @@ export interface HttpUpstreamLimits {
 
 export interface HttpPoolContext extends EndpointPoolContext {
   readonly limits: HttpUpstreamLimits;
-  /** `address:port` at this side of every open connection: what comes from there has gone round. */
-  readonly localEnds: Set<string>;
+  /** The names of all open connections (`dialledName`): a caller that comes by one of them has gone round. */
+  readonly dialled: Set<string>;
 }
 
 /** Another sidecar keeps a connection for long and says when it does not. */

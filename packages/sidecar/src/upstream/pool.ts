@@ -47,8 +47,8 @@ export interface UpstreamContext extends EndpointPoolContext {
   readonly codecOf: (protocol: string) => RpcCodec;
   /** The first id of a new connection. */
   readonly firstId: () => number;
-  /** `address:port` at this side of every open connection: what comes from there has gone round. */
-  readonly localEnds: Set<string>;
+  /** The names of all open connections (`dialledName`): a caller that comes by one of them has gone round. */
+  readonly dialled: Set<string>;
 }
 
 const maxWriters = 8;

@@ -1,30 +1,31 @@
 /** Every pool of the process, each of the shape of its protocol: whole frames, HTTP/1.1 messages, or bytes. */
 import type { Direction } from "../metrics.ts";
 import type { Endpoint } from "../snapshot.ts";
+import { acceptedName, type Transport } from "../transport/transport.ts";
 import type { EndpointPool } from "./endpoint-pool.ts";
 import { HttpPool, type HttpUpstreamLimits } from "./http-pool.ts";
 import { FramePool, type UpstreamContext } from "./pool.ts";
 import { TcpPool, type TcpUpstreamLimits } from "./tcp-pool.ts";
 
-export interface PoolsContext extends Omit<UpstreamContext, "localEnds"> {
+export interface PoolsContext extends Omit<UpstreamContext, "dialled"> {
   readonly limits: UpstreamContext["limits"] & HttpUpstreamLimits & TcpUpstreamLimits;
 }
 
 export class Pools {
   readonly #pools = new Map<string, EndpointPool>();
-  /** `address:port` at this side of every open connection. */
-  readonly #localEnds = new Set<string>();
+  /** The names of all open connections. */
+  readonly #dialled = new Set<string>();
   /** Pools that no route refers to any more, until their last connection has ended. */
   readonly #retired = new Set<EndpointPool>();
   readonly #context: PoolsContext & UpstreamContext;
 
   constructor(context: PoolsContext) {
-    this.#context = { ...context, localEnds: this.#localEnds };
+    this.#context = { ...context, dialled: this.#dialled };
   }
 
-  /** Whether a caller that comes from this address is a connection of this process itself. */
-  isOwnEnd(address: string, port: number): boolean {
-    return this.#localEnds.has(`${address}:${port}`);
+  /** Whether a caller's connection was made by this process itself. */
+  isOwn(accepted: Transport): boolean {
+    return this.#dialled.has(acceptedName(accepted));
   }
 
   get connectionCount(): number {

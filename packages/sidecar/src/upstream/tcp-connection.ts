@@ -1,6 +1,6 @@
 /** One connection of bytes to an endpoint, for one caller's. */
 import { dialTransport } from "../transport/tcp.ts";
-import type { Transport, TransportEvents } from "../transport/transport.ts";
+import { dialledName, type Transport, type TransportEvents } from "../transport/transport.ts";
 import type { TcpPool } from "./tcp-pool.ts";
 
 /** The exchange on a connection. All calls are synchronous, from the event loop. */
@@ -23,7 +23,7 @@ export class TcpUpstream implements TransportEvents {
   readonly #pool: TcpPool;
   #carried: TcpCarried | undefined;
   #transport: Transport | undefined;
-  #localEnd = "";
+  #name = "";
   #giveUp: (() => void) | undefined;
   #closed = false;
   /** The endpoint said that it sends nothing more, or this side ended the connection. */
@@ -113,8 +113,8 @@ export class TcpUpstream implements TransportEvents {
     if (this.#closed) return transport?.destroy("given up");
     if (transport === undefined) return this.#fail(reason);
     this.#transport = transport;
-    this.#localEnd = `${transport.localAddress}:${transport.localPort}`;
-    this.#pool.context.localEnds.add(this.#localEnd);
+    this.#name = dialledName(transport);
+    this.#pool.context.dialled.add(this.#name);
     this.#pool.connected();
     transport.open(this);
     this.#carried?.ready();
@@ -128,7 +128,7 @@ export class TcpUpstream implements TransportEvents {
     const connected = this.#transport !== undefined;
     this.#carried = undefined;
     this.#transport = undefined;
-    this.#pool.context.localEnds.delete(this.#localEnd);
+    this.#pool.context.dialled.delete(this.#name);
     this.#pool.gone(this, connected, this.#inOrder);
     if (connected) carried?.endpointGone(reason);
     else carried?.unreached(reason);

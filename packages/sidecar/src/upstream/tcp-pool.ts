@@ -14,8 +14,8 @@ export interface TcpUpstreamLimits {
 
 export interface TcpPoolContext extends EndpointPoolContext {
   readonly limits: TcpUpstreamLimits;
-  /** `address:port` at this side of every open connection: what comes from there has gone round. */
-  readonly localEnds: Set<string>;
+  /** The names of all open connections (`dialledName`): a caller that comes by one of them has gone round. */
+  readonly dialled: Set<string>;
 }
 
 export class TcpPool extends EndpointPool {

@@ -29,6 +29,10 @@ export type TargetForm = (typeof targetForm)[keyof typeof targetForm];
 
 const nothing: Buffer = Buffer.alloc(0);
 
+/** Heads up to this size are retained one in the memory of the other, which is taken in such steps; a larger one has its own. */
+const ownBytes = 2_048;
+const ownStep = 256;
+
 /** Numbers a field has in the table: where its name and its value begin and end, and its id. */
 const stride = 5;
 
@@ -177,6 +181,9 @@ export class Http1Head {
   reasonStart = 0;
   reasonEnd = 0;
 
+  /** Where heads are retained; nothing before the first one and after `forget`. */
+  #own: Buffer = nothing;
+
   methodText(): string {
     return this.bytes.toString("latin1", this.start, this.methodEnd);
   }
@@ -203,9 +210,16 @@ export class Http1Head {
 
   /** Copies the head out of the shared buffer, so that it stays readable until the next head. Offsets change with it. */
   retain(): void {
-    const copy = Buffer.allocUnsafeSlow(this.end - this.start);
+    const size = this.end - this.start;
+    const copy = size > ownBytes ? Buffer.allocUnsafeSlow(size) : this.#ownMemory(size);
     this.bytes.copy(copy, 0, this.start, this.end);
     this.move(copy, this.start);
+  }
+
+  /** The heads of one connection are much alike: the memory of the last one does for the next. */
+  #ownMemory(size: number): Buffer {
+    if (this.#own.length < size) this.#own = Buffer.allocUnsafeSlow(Math.ceil(size / ownStep) * ownStep);
+    return this.#own;
   }
 
   /** Internal to the codec: the bytes have moved to `bytes`, `by` to the left. */
@@ -237,5 +251,6 @@ export class Http1Head {
     this.pathBytes = nothing;
     this.fields.bytes = nothing;
     this.fields.clear();
+    this.#own = nothing;
   }
 }

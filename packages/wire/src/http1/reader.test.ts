@@ -90,6 +90,29 @@ describe("the owner of a connection", () => {
     assert.equal(reader.head.fields.count, 0);
   });
 
+  it("retains one head in the memory of the last, and a long one in its own", () => {
+    const reader = new Http1Reader("client");
+    const retained = (bytes: Buffer): Buffer => {
+      assert.equal(reader.read(bytes, 0, bytes.length), readEvent.head);
+      reader.head.retain();
+      const { start, end, bytes: copy } = reader.head;
+      assert.ok(copy.subarray(start, end).equals(bytes));
+      assert.equal(reader.read(bytes, bytes.length, bytes.length), readEvent.end);
+      return copy;
+    };
+    const withField = (length: number): Buffer =>
+      Buffer.from(`GET / HTTP/1.1\r\nHost: h\r\nA: ${"a".repeat(length)}\r\n\r\n`);
+    const first = retained(withField(100));
+    assert.equal(retained(withField(90)), first);
+    assert.equal(retained(withField(110)), first);
+    const longer = retained(withField(1_000));
+    assert.notEqual(longer, first);
+    assert.notEqual(retained(withField(10_000)), longer);
+    assert.equal(retained(withField(10)), longer);
+    reader.forget();
+    assert.notEqual(retained(withField(10)), longer);
+  });
+
   it("is told the limit and its value", () => {
     const limits = { ...defaultHttp1Limits, headerCount: 1 };
     const { error } = readAll(Buffer.from("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n"), { from: "client", limits });
