@@ -62,7 +62,7 @@ async function startRegistry(scope: Scope, directory: string): Promise<number> {
     listen: host,
     stream: { port: stream },
     admin: { port: admin },
-    doors: { zookeeper: false },
+    doors: { zookeeper: false, eureka: false, http: false },
   };
   const started = startPart(scope, { core: loadCore, part: "registry", name: "registry", directory, configuration });
   await ready("registry", started, admin);
@@ -84,7 +84,7 @@ async function startSidecar(scope: Scope, directory: string, name: string, strea
     inbound: { host, port: inbound },
     outbound: { host, port: outbound },
     admin: { port: admin },
-    doors: { zookeeper: false, mesh: false, http: { port: door } },
+    doors: { zookeeper: false, mesh: false, eureka: false, http: { port: door } },
     advertise: host,
   };
   const started = startPart(scope, { core: proxyCore, part: "sidecar", name, directory, configuration });
