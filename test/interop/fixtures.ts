@@ -7,13 +7,23 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import type { Fixture, Row } from "./plan.ts";
 
 const root = join(import.meta.dirname, "fixtures");
-const modules = ["zookeeper", "dubbo27", "dubbo3", "sofarpc"] as const;
+const modules = ["zookeeper", "dubbo27", "dubbo3", "sofarpc", "spring"] as const;
 export type JavaFixture = (typeof modules)[number];
 
 const stamp = join(root, "target", "sources.sha256");
 const buildLimitMs = 600_000;
+const goProgram = join(root, "go", "target", "app");
+/** What Spring needs for the largest body; what the RPC SDKs are content with. */
+const heaps: Readonly<Record<JavaFixture, string>> = {
+  zookeeper: "-Xmx256m",
+  dubbo27: "-Xmx256m",
+  dubbo3: "-Xmx256m",
+  sofarpc: "-Xmx256m",
+  spring: "-Xmx160m",
+};
 
 /** Builds what must be built. Returns why the fixtures cannot be had, or undefined. */
 export function buildFixtures(): string | undefined {
@@ -44,6 +54,39 @@ export function missingNodeSdk(): string | undefined {
   }
 }
 
+/** Why a row's programs cannot run here, or undefined. Go's are built, once. */
+export function missingLanguage({ consumer, provider }: Pick<Row, "consumer" | "provider">): string | undefined {
+  for (const { fixture } of [consumer, provider]) {
+    const missing = fixture === "python" ? missingPython() : fixture === "go" ? missingGo() : undefined;
+    if (missing !== undefined) return missing;
+  }
+  return undefined;
+}
+
+const missingPython = once(() => (runs("python3", "--version") ? undefined : "no Python on this machine"));
+
+const missingGo = once(() => {
+  if (!runs("go", "version")) return "no Go on this machine";
+  // The compiler keeps its own account of what has changed.
+  const built = spawnSync("go", ["build", "-o", goProgram, "."], {
+    cwd: join(root, "go"),
+    encoding: "utf8",
+    timeout: buildLimitMs,
+    env: { ...process.env, CGO_ENABLED: "0", GOTOOLCHAIN: "local", GOFLAGS: "-mod=mod" },
+  });
+  if (built.status !== 0)
+    throw new Error(`the Go programs do not build: ${built.error?.message ?? ""}\n${built.stderr}`);
+  return undefined;
+});
+
+function once<Value>(find: () => Value): () => Value {
+  let found: { readonly value: Value } | undefined;
+  return () => {
+    found ??= { value: find() };
+    return found.value;
+  };
+}
+
 export interface CommandLine {
   readonly command: string;
   readonly words: readonly string[];
@@ -65,7 +108,7 @@ export function javaCommand(
     command: "java",
     words: [
       ...opened,
-      "-Xmx256m",
+      heaps[fixture],
       "-XX:+UseSerialGC",
       "-XX:TieredStopAtLevel=1",
       "-Xshare:auto",
@@ -81,12 +124,23 @@ export function javaCommand(
   };
 }
 
-export function nodeCommand(program: "provider" | "consumer", words: Readonly<Record<string, string>>): CommandLine {
-  const file = join(root, "sofa-rpc-node", `${program}.ts`);
-  return {
-    command: process.execPath,
-    words: [file, ...Object.entries(words).map(([name, value]) => `--${name}=${value}`)],
-  };
+type Role = "provider" | "consumer";
+
+/** A program of a fixture in another language, told `words` as `--NAME=VALUE`. */
+export function programCommand(
+  fixture: Exclude<Fixture, JavaFixture>,
+  role: Role,
+  words: Readonly<Record<string, string>>,
+): CommandLine {
+  const told = Object.entries(words).map(([name, value]) => `--${name}=${value}`);
+  if (fixture === "go") return { command: goProgram, words: [role, ...told] };
+  if (fixture === "python") return { command: "python3", words: ["-B", join(root, fixture, `${role}.py`), ...told] };
+  return { command: process.execPath, words: [join(root, fixture, `${role}.ts`), ...told] };
+}
+
+/** Whether a fixture is one of Maven's modules. */
+export function isJava(fixture: Fixture): fixture is Fixture & JavaFixture {
+  return (modules as readonly string[]).includes(fixture);
 }
 
 function runs(command: string, word: string): boolean {
@@ -97,7 +151,7 @@ function hashOfSources(): string {
   const hash = createHash("sha256");
   for (const folder of ["contract", "dubbo", ...modules, "."]) {
     const entries = readdirSync(join(root, folder), { recursive: folder !== ".", withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile() && /\.(java|xml)$/.test(entry.name));
+    const files = entries.filter((entry) => entry.isFile() && /\.(java|xml|properties)$/.test(entry.name));
     for (const file of files.map((entry) => join(entry.parentPath, entry.name)).sort()) {
       if (!file.includes(`${join(folder, "target")}`)) hash.update(file.slice(root.length)).update(readFileSync(file));
     }

@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "node:util";
 import { systemClock } from "@dualmesh/base/clock";
-import { buildFixtures, missingNodeSdk } from "./fixtures.ts";
+import { buildFixtures, missingLanguage, missingNodeSdk } from "./fixtures.ts";
 import { playMatrix } from "./matrix.ts";
 import { formatMatrix } from "./print.ts";
 import { takeTurn } from "./turn.ts";
@@ -32,6 +32,7 @@ const start = systemClock.now();
 const pattern = flags.only === undefined ? undefined : new RegExp(flags.only);
 const cells = await playMatrix({
   registry,
+  missing: missingLanguage,
   wanted: (name) => pattern === undefined || name.includes(flags.only ?? "") || pattern.test(name),
   onCell: (cell) => {
     if (cell.result !== "skipped")

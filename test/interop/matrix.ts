@@ -1,19 +1,21 @@
 /**
  * Plays the matrix. One world holds all four ways at once, since each provider offers a service of its own: a consumer in either
- * mode asks for the service of a provider in either mode. The two protocol families go one after the other, to spare memory.
+ * mode asks for the service of a provider in either mode. The protocol families go one after the other, to spare memory.
  */
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { wrongWay } from "./path.ts";
 import {
   type Case,
   type Cell,
-  cases,
+  casesOf,
+  families,
   type Implementation,
   type Mode,
   type Row,
   rows,
   serviceOf,
   skipReason,
+  wordOf,
 } from "./plan.ts";
 import { type Answer, eventually, type Program } from "./program.ts";
 import { freePort, type RegistryKind, World } from "./world.ts";
@@ -22,6 +24,8 @@ export interface MatrixOptions {
   readonly registry?: RegistryKind;
   /** Which cells are played; the others do not appear. */
   readonly wanted?: (cellName: string) => boolean;
+  /** Why a row cannot be played on this machine. */
+  readonly missing?: (row: Row) => string | undefined;
   readonly onCell?: (cell: Cell) => void;
   /** Told what a person needs to find out why a row failed. */
   readonly onTrouble?: (text: string) => void;
@@ -42,10 +46,8 @@ export async function playMatrix(options: MatrixOptions = {}): Promise<readonly 
   const control = options.registry === "real-zookeeper";
   const played: PlayedRow[] = [];
   for (const row of rows()) {
-    const names = cases.filter((name) => wanted(`${row.name}/${name}`));
-    const reason =
-      skipReason(row) ??
-      (control && row.way.name !== "SDK>SDK" ? "skipped: a real ZooKeeper has no sidecars" : undefined);
+    const names = casesOf(row).filter((name) => wanted(`${row.name}/${name}`));
+    const reason = skipReason(row) ?? (control ? beyondZooKeeper(row) : undefined) ?? options.missing?.(row);
     if (reason === undefined && names.length > 0) played.push({ row, names });
     else
       for (const name of names)
@@ -57,12 +59,17 @@ export async function playMatrix(options: MatrixOptions = {}): Promise<readonly 
     registry: options.registry ?? "dualmesh",
     ...(isMeshed ? {} : { sidecars: [] }),
   });
-  for (const family of ["dubbo", "bolt"] as const) {
+  for (const family of families) {
     const ofFamily = played.filter(({ row }) => row.consumer.family === family);
     if (ofFamily.length > 0)
       await playFamily(world, ofFamily, { tell, trouble: options.onTrouble ?? (() => undefined) });
   }
   return cells;
+}
+
+function beyondZooKeeper({ consumer, way }: Row): string | undefined {
+  if (consumer.family === "http") return "skipped: a real ZooKeeper is not asked for HTTP services";
+  return way.name === "SDK>SDK" ? undefined : "skipped: a real ZooKeeper has no sidecars";
 }
 
 interface PlayedRow {
@@ -169,7 +176,7 @@ async function playRow(
       continue;
     }
     const ticket = `${row.name}/${name}/中文`.replaceAll(" ", "-");
-    const answer = await program.ask(`case ${name} ${service} ${ticket}${row.provider.answersMarks ? "" : " silent"}`);
+    const answer = await program.ask(`case ${name} ${service} ${ticket} ${wordOf(row)}`.trim());
     const arrived = answer.ok ? await atProvider(name, ticket, provider.programs) : answer;
     const outcome = arrived.ok ? inSerialization(row.provider.serialization, provider.programs) : arrived;
     failed ||= !outcome.ok;

@@ -3,18 +3,32 @@
  * `CONSUMER>PROVIDER/WAY/CASE`.
  */
 export type Mode = "SDK" | "mesh";
-export type Family = "dubbo" | "bolt";
+export type Family = "dubbo" | "bolt" | "http";
+/** In this order, one after the other. */
+export const families: readonly Family[] = ["dubbo", "bolt", "http"];
 
 export interface Implementation {
-  readonly name: "dubbo27" | "dubbo3" | "dubbo3-fastjson2" | "sofarpc" | "sofarpc-mesh" | "sofa-rpc-node";
+  readonly name:
+    | "dubbo27"
+    | "dubbo3"
+    | "dubbo3-fastjson2"
+    | "sofarpc"
+    | "sofarpc-mesh"
+    | "sofa-rpc-node"
+    | "spring"
+    | "python"
+    | "go"
+    | "node";
   readonly family: Family;
   /** The fixture that runs it. */
-  readonly fixture: "dubbo27" | "dubbo3" | "sofarpc" | "sofa-rpc-node";
+  readonly fixture: Fixture;
   /** The registry protocol that it is told. */
-  readonly registry: "zookeeper" | "mesh";
+  readonly registry: "zookeeper" | "mesh" | "eureka" | "http";
   readonly modes: readonly Mode[];
-  /** A provider on it can let an answer carry an attachment or baggage. */
-  readonly answersMarks: boolean;
+  /** A provider on it can let no answer carry an attachment or baggage. */
+  readonly silent?: boolean;
+  /** Cases that its clients cannot play at all, with or without a mesh: they are in none of its rows. */
+  readonly cannot?: readonly Case[];
   /** What its providers are told beside the registry, as the SDK's own system properties. */
   readonly properties?: Readonly<Record<string, string>>;
   /** The number, in a frame's head, of the serialization in which every request must reach its providers; Dubbo only. */
@@ -22,6 +36,8 @@ export interface Implementation {
   /** For what is a provider only: who calls it. Without this everyone of its family does, and it calls them. */
   readonly calledBy?: readonly string[];
 }
+
+export type Fixture = "dubbo27" | "dubbo3" | "sofarpc" | "sofa-rpc-node" | "spring" | "python" | "go" | "node";
 
 const hessian2 = 2;
 const fastjson2 = 23;
@@ -33,7 +49,6 @@ export const implementations: readonly Implementation[] = [
     fixture: "dubbo27",
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
-    answersMarks: true,
     serialization: hessian2,
   },
   {
@@ -42,7 +57,6 @@ export const implementations: readonly Implementation[] = [
     fixture: "dubbo3",
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
-    answersMarks: true,
     serialization: hessian2,
   },
   {
@@ -51,16 +65,15 @@ export const implementations: readonly Implementation[] = [
     fixture: "sofarpc",
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
-    answersMarks: true,
   },
-  { name: "sofarpc-mesh", family: "bolt", fixture: "sofarpc", registry: "mesh", modes: ["mesh"], answersMarks: true },
+  { name: "sofarpc-mesh", family: "bolt", fixture: "sofarpc", registry: "mesh", modes: ["mesh"] },
   {
     name: "sofa-rpc-node",
     family: "bolt",
     fixture: "sofa-rpc-node",
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
-    answersMarks: false,
+    silent: true,
   },
   {
     name: "dubbo3-fastjson2",
@@ -68,7 +81,6 @@ export const implementations: readonly Implementation[] = [
     fixture: "dubbo3",
     registry: "zookeeper",
     modes: ["SDK", "mesh"],
-    answersMarks: true,
     properties: {
       "dubbo.protocol.serialization": "fastjson2",
       "dubbo.protocol.prefer-serialization": "fastjson2,hessian2",
@@ -76,11 +88,24 @@ export const implementations: readonly Implementation[] = [
     serialization: fastjson2,
     calledBy: ["dubbo3"],
   },
+  {
+    name: "spring",
+    family: "http",
+    fixture: "spring",
+    registry: "eureka",
+    modes: ["SDK", "mesh"],
+    // Neither Feign nor RestTemplate can send trailers or tell those that came. Both stream in chunks, which `upload` plays.
+    cannot: ["trailers"],
+  },
+  { name: "python", family: "http", fixture: "python", registry: "http", modes: ["SDK", "mesh"] },
+  { name: "go", family: "http", fixture: "go", registry: "http", modes: ["SDK", "mesh"] },
+  { name: "node", family: "http", fixture: "node", registry: "http", modes: ["SDK", "mesh"] },
 ];
 
-/** The service that only this provider offers, so that a consumer reaches it and no other; an interface of the Java contract. */
+/** The service that only this provider offers, so that a consumer reaches it and no other; an interface of the Java contract, but over HTTP. */
 export function serviceOf(provider: Implementation, mode: Mode): string {
-  const names = {
+  if (provider.family === "http") return `interop-${provider.name}-${mode.toLowerCase()}`;
+  const names: Readonly<Record<string, string>> = {
     dubbo27: "Dubbo27",
     dubbo3: "Dubbo3",
     "dubbo3-fastjson2": "Dubbo3Fastjson2",
@@ -105,7 +130,7 @@ export const ways: readonly Way[] = [
 ];
 
 /** Attachments are Dubbo's, baggage is SOFA-RPC's; groups are Dubbo's groups and SOFA-RPC's uniqueIds. */
-export const cases = [
+const rpcCases = [
   "values",
   "nested",
   "exceptions",
@@ -116,7 +141,21 @@ export const cases = [
   "groups",
   "twins",
 ] as const;
-export type Case = (typeof cases)[number];
+const httpCases = [
+  "values",
+  "errors",
+  "redirects",
+  "slow",
+  "upload",
+  "download",
+  "trailers",
+  "websocket",
+  "headers",
+  "twins",
+] as const;
+export type Case = (typeof rpcCases)[number] | (typeof httpCases)[number];
+
+export const cases: Readonly<Record<Family, readonly Case[]>> = { dubbo: rpcCases, bolt: rpcCases, http: httpCases };
 
 export interface Row {
   readonly name: string;
@@ -135,6 +174,17 @@ export function rows(): readonly Row[] {
         ways.map((way) => ({ name: `${consumer.name}>${provider.name}/${way.name}`, consumer, provider, way })),
       ),
   );
+}
+
+/** The cases of a row: those of its family, but for what its consumer cannot do. */
+export function casesOf({ consumer }: Row): readonly Case[] {
+  return cases[consumer.family].filter((name) => !(consumer.cannot?.includes(name) ?? false));
+}
+
+/** What a consumer is told of a row beside case, service and ticket. */
+export function wordOf({ provider, way }: Row): string {
+  if (provider.family === "http") return way.name;
+  return provider.silent === true ? "silent" : "";
 }
 
 export interface Cell {

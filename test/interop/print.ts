@@ -1,23 +1,30 @@
 /** The matrix as text: a row for each couple and way, a column for each case, and below it every reason. */
-import { type Cell, cases, rows } from "./plan.ts";
+import { type Case, type Cell, cases, type Row, rows } from "./plan.ts";
 
 export function formatMatrix(cells: readonly Cell[]): string {
   const played = new Set(cells.map((cell) => cell.row));
-  const names = rows()
-    .map(({ name }) => name)
-    .filter((name) => played.has(name));
-  const width = Math.max(...names.map((row) => row.length), 4);
+  const byCases = Map.groupBy(
+    rows().filter(({ name }) => played.has(name)),
+    ({ consumer }) => cases[consumer.family],
+  );
+  const tables = [...byCases].map(([names, ofThese]) => table(names, ofThese, cells).join("\n"));
+  return [tables.join("\n\n"), ...reasons(cells), summary(cells)].join("\n");
+}
+
+/** Rows whose families have the same cases. */
+function table(names: readonly Case[], played: readonly Row[], cells: readonly Cell[]): readonly string[] {
+  const width = Math.max(...played.map(({ name }) => name.length), 4);
   const byName = new Map(cells.map((cell) => [cell.name, cell]));
-  const columns = cases.map((name) => Math.max(name.length, 7));
+  const columns = names.map((name) => Math.max(name.length, 7));
   const line = (head: string, texts: readonly string[]): string =>
     [head.padEnd(width), ...texts.map((text, index) => text.padEnd(columns[index] ?? 0))].join("  ").trimEnd();
-  const table = names.map((row) =>
+  const lines = played.map((row) =>
     line(
-      row,
-      cases.map((name) => byName.get(`${row}/${name}`)?.result ?? ""),
+      row.name,
+      names.map((name) => byName.get(`${row.name}/${name}`)?.result ?? ""),
     ),
   );
-  return [line("", cases), ...table, ...reasons(cells), summary(cells)].join("\n");
+  return [line("", names), ...lines];
 }
 
 /** Failures and skips by their reason; those of one row with one reason together. */

@@ -12,6 +12,8 @@ export interface RegistryPorts {
   readonly stream: number;
   readonly admin: number;
   readonly zookeeper: number;
+  readonly eureka: number;
+  readonly http: number;
 }
 
 export interface SidecarPorts {
@@ -20,6 +22,8 @@ export interface SidecarPorts {
   readonly admin: number;
   readonly zookeeper: number;
   readonly mesh: number;
+  readonly eureka: number;
+  readonly http: number;
   /** Where applications over `mesh://` call: `meshOutboundPort` at the one sidecar of the machine that serves such consumers. */
   readonly meshOutbound: number;
   /** The ports of second providers of one service. */
@@ -46,7 +50,7 @@ export function registryCommand(directory: string, ports: RegistryPorts): Comman
     listen: "127.0.0.1",
     stream: { port: ports.stream },
     admin: { port: ports.admin },
-    doors: { zookeeper: { port: ports.zookeeper }, http: { port: 0 } },
+    doors: { zookeeper: { port: ports.zookeeper }, eureka: { port: ports.eureka }, http: { port: ports.http } },
     state: join(directory, "state"),
   });
 }
@@ -66,7 +70,8 @@ export function sidecarCommand(
     doors: {
       zookeeper: { port: ports.zookeeper },
       mesh: { port: ports.mesh, outboundPort: ports.meshOutbound },
-      http: { port: 0 },
+      eureka: { port: ports.eureka },
+      http: { port: ports.http },
     },
     publishedPorts: ports.published,
     ...(apps.length > 0 ? { apps } : {}),

@@ -10,12 +10,15 @@ import type { World } from "./world.ts";
 export const [dubbo27, dubbo3, sofarpc] = implementations as readonly [Implementation, Implementation, Implementation];
 const callsPerSecond = 50;
 /** One of each protocol, whoever provides it. */
-export const services = { dubbo: serviceOf(dubbo3, "mesh"), bolt: serviceOf(sofarpc, "mesh") };
+export const services = { dubbo: serviceOf(dubbo3, "mesh"), bolt: serviceOf(sofarpc, "mesh"), http: "interop-steady" };
 
 /** A consumer of each SDK behind the consumers' sidecar, calling steadily. */
-export async function startPumps(world: World): Promise<readonly Program[]> {
+export async function startPumps(
+  world: World,
+  callers: readonly Implementation[] = [dubbo27, dubbo3, sofarpc],
+): Promise<readonly Program[]> {
   return Promise.all(
-    [dubbo27, dubbo3, sofarpc].map(async (implementation) => {
+    callers.map(async (implementation) => {
       const consumer = await world.startConsumer(implementation, "mesh");
       const service = services[implementation.family];
       await eventually(

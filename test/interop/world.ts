@@ -6,11 +6,12 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { javaCommand, nodeCommand } from "./fixtures.ts";
+import { isJava, javaCommand, programCommand } from "./fixtures.ts";
 import type { Carriers } from "./path.ts";
 import type { Implementation, Mode } from "./plan.ts";
 import {
   type MeshApplication,
+  machineAddress,
   meshOutboundPort,
   type RegistryPorts,
   registryCommand,
@@ -131,7 +132,13 @@ export class World implements AsyncDisposable {
 
   /** Starts the registry, also after it was killed: at the same ports, with the state that it left. */
   async startRegistry(): Promise<void> {
-    this.#registryPorts ??= { stream: await freePort(), admin: await freePort(), zookeeper: await freePort() };
+    this.#registryPorts ??= {
+      stream: await freePort(),
+      admin: await freePort(),
+      zookeeper: await freePort(),
+      eureka: await freePort(),
+      http: await freePort(),
+    };
     const directory = this.#folder("registry");
     if (this.#kind === "real-zookeeper") {
       const properties = { port: String(this.#registryPorts.zookeeper), data: directory };
@@ -149,7 +156,7 @@ export class World implements AsyncDisposable {
         ? (this.#meshApplications.find((known) => known.boltPort === options.port)?.name ?? "unknown")
         : `interop-${options.name}`;
     const words = {
-      registry: this.#registryAddress(implementation, mode, options.side ?? "providers"),
+      ...this.#registryWords(implementation, mode, options.side ?? "providers"),
       application,
       provider: options.name,
       service: options.service,
@@ -166,9 +173,8 @@ export class World implements AsyncDisposable {
     more: Readonly<Record<string, string>> = {},
   ): Promise<Program> {
     const name = `consumer-${implementation.name}-${mode}`;
-    const registry = this.#registryAddress(implementation, mode, "consumers");
     return this.#application(name, implementation, "Consumer", {
-      registry,
+      ...this.#registryWords(implementation, mode, "consumers"),
       application: `interop-${name}`,
       ...more,
     }).ready();
@@ -205,6 +211,8 @@ export class World implements AsyncDisposable {
         admin: await freePort(),
         zookeeper: await freePort(),
         mesh: await freePort(),
+        eureka: await freePort(),
+        http: await freePort(),
         meshOutbound: side === "consumers" ? meshOutboundPort : await freePort(),
         published: publishedPorts[side],
       };
@@ -220,27 +228,35 @@ export class World implements AsyncDisposable {
     this.#sidecars.set(side, { ports, program: this.#launch(name, line) });
   }
 
-  /** The one thing that an application is told. */
-  #registryAddress(implementation: Implementation, mode: Mode, side: Side): string {
-    if (mode === "SDK") return `zookeeper://127.0.0.1:${this.#registryPorts?.zookeeper}`;
-    const ports = this.#sidecars.get(side)?.ports;
+  /** Where its registry is: the one thing that an application is told. */
+  #registryWords(implementation: Implementation, mode: Mode, side: Side): Readonly<Record<string, string>> {
+    const ports = mode === "SDK" ? this.#registryPorts : this.#sidecars.get(side)?.ports;
     if (ports === undefined) throw new Error("this world has no sidecars");
-    return `${implementation.registry}://127.0.0.1:${ports[implementation.registry]}`;
+    const { fixture, registry } = implementation;
+    if (registry === "eureka") return { registry: `http://127.0.0.1:${ports.eureka}/eureka/` };
+    if (registry === "http") {
+      // The registry's doors are on loopback here, where they do not see under which address others reach who calls them.
+      const host = mode === "SDK" || fixture === "node" ? { host: machineAddress() } : {};
+      const isStream = mode === "SDK" && fixture === "node";
+      return isStream
+        ? { ...host, stream: `127.0.0.1:${this.#registryPorts?.stream}` }
+        : { ...host, door: `http://127.0.0.1:${ports.http}` };
+    }
+    const port = registry === "mesh" && "mesh" in ports ? ports.mesh : ports.zookeeper;
+    return { registry: `${registry}://127.0.0.1:${port}` };
   }
 
   #application(
     name: string,
     implementation: Implementation,
-    main: "Provider" | "Consumer",
+    role: "Provider" | "Consumer",
     words: Readonly<Record<string, string>>,
   ): Program {
-    if (implementation.fixture === "sofa-rpc-node") {
-      return this.#launch(name, nodeCommand(main === "Provider" ? "provider" : "consumer", words));
-    }
-    return this.#launch(
-      name,
-      javaCommand(implementation.fixture, `interop.${main}`, this.#folder(`${name}-home`), words),
-    );
+    const { fixture } = implementation;
+    const line = isJava(fixture)
+      ? javaCommand(fixture, `interop.${role}`, this.#folder(`${name}-home`), words)
+      : programCommand(fixture, role === "Provider" ? "provider" : "consumer", words);
+    return this.#launch(name, line);
   }
 
   #launch(name: string, line: { readonly command: string; readonly words: readonly string[] }): Program {
