@@ -58,6 +58,11 @@ export class Downstream implements TransportEvents {
     this.#activeMs = context.now();
   }
 
+  /** Nothing has come yet, and nothing says which protocol it will be. */
+  get isSilent(): boolean {
+    return this.way === undefined && this.#first.length === 0 && !this.closed;
+  }
+
   /** Opens the way of this protocol before the first byte: nothing that comes says which it is. */
   begin(protocol: CarriedProtocol): void {
     this.way = protocol.open(this);

@@ -154,6 +154,24 @@ test("a WebSocket outlives the deadline of a response, and is under way until it
   assert.equal(world.count("timeout"), 0);
 });
 
+test("a caller that sends nothing more through its WebSocket still hears what the application says", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n"));
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  await caller.take("\r\n\r\n");
+  caller.socket.end("close frame");
+  await app.take("close frame");
+  await app.until(() => app.ended, "the caller's end");
+  app.send("its answer");
+  await caller.take("its answer");
+  app.socket.end();
+  await caller.until(() => caller.ended, "the end");
+});
+
 test("an endpoint that cannot be reached is passed over once; with none left the answer says who gave it and why", async () => {
   await using server = await RawServer.open();
   const gone = await RawServer.open();

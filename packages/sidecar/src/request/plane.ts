@@ -116,9 +116,14 @@ export class DataPlane implements EndpointEvents {
           );
     this.#downstreams.add(downstream);
     transport.open(downstream);
+    this.#beginIfBytes(downstream);
+  }
+
+  /** Where only bytes are expected nothing is waited for: the server may be the one that speaks first. */
+  #beginIfBytes(downstream: Downstream): void {
     const { service, table } = downstream;
-    const isTcp = service === undefined ? table.isOnly(tcpProtocolName) : service.startsWith(`${tcpProtocolName}/`);
-    if (isTcp) downstream.begin(this.#tcp);
+    const isBytes = service === undefined ? table.isOnly(tcpProtocolName) : service.startsWith(`${tcpProtocolName}/`);
+    if (isBytes) downstream.begin(this.#tcp);
   }
 
   /** Puts other routes in force, whole. */
@@ -181,7 +186,11 @@ export class DataPlane implements EndpointEvents {
   #sweepAll(): void {
     const nowMs = this.#options.clock.now();
     this.#pools.sweep(nowMs);
-    for (const downstream of this.#downstreams) downstream.sweep(nowMs);
+    for (const downstream of this.#downstreams) {
+      // It came while its port listened and had no routes yet, as at a start.
+      if (downstream.isSilent) this.#beginIfBytes(downstream);
+      downstream.sweep(nowMs);
+    }
   }
 
   #gauges(): void {

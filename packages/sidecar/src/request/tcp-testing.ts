@@ -18,6 +18,8 @@ export interface TcpWorldOptions {
   readonly endpoint?: Partial<Endpoint>;
   readonly direction?: "outbound" | "inbound";
   readonly known?: boolean;
+  /** No route at all until the first `provide`. */
+  readonly withoutRoutes?: boolean;
 }
 
 export class TcpWorld implements AsyncDisposable {
@@ -29,7 +31,14 @@ export class TcpWorld implements AsyncDisposable {
   #listener: Listener | undefined;
   #revision = 0;
 
-  constructor({ limits, ports = [], endpoint = {}, direction = "outbound", known = true }: TcpWorldOptions = {}) {
+  constructor({
+    limits,
+    ports = [],
+    endpoint = {},
+    direction = "outbound",
+    known = true,
+    withoutRoutes = false,
+  }: TcpWorldOptions = {}) {
     this.#isOutbound = direction === "outbound";
     this.#endpoint = endpoint;
     this.plane = new DataPlane({
@@ -42,7 +51,7 @@ export class TcpWorld implements AsyncDisposable {
       ensure: () => {},
       localApplication: () => "local-app",
     });
-    this.provide(ports, known);
+    if (!withoutRoutes) this.provide(ports, known);
   }
 
   /** Puts these ports in force as the service's endpoints. */

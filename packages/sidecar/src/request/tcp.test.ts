@@ -35,6 +35,15 @@ test("at a published port the application is dialled at once as well", async () 
   await caller.take("hello");
 });
 
+test("a caller that came before its port had routes is served once it has", async () => {
+  await using server = await RawServer.open((peer) => peer.send("hello"));
+  await using world = new TcpWorld({ direction: "inbound", withoutRoutes: true });
+  const caller = await world.caller();
+  await world.until(() => world.plane.callers === 1, "it is there");
+  world.provide([server.port]);
+  await caller.take("hello");
+});
+
 test("an end of one direction is passed on, and the other goes on", async () => {
   await using server = await RawServer.open();
   await using world = new TcpWorld({ ports: [server.port] });

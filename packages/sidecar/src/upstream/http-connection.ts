@@ -132,7 +132,7 @@ export class HttpUpstream implements TransportEvents {
 
   /** Nothing more will be written; what the endpoint still says is passed on. */
   end(): void {
-    this.#transport?.end();
+    this.#transport?.endWriting();
   }
 
   /** Ends a connection at rest. */
