@@ -137,5 +137,4 @@ registration.withdraw()
 traffic.leaving = True
 traffic.quiet()
 report(event="ended", started=0)
-sys.stdout.flush()
 os._exit(0)
