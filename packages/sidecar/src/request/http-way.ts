@@ -426,6 +426,8 @@ export class HttpWay implements Way, AddressedCaller {
       return;
     }
     const unread = this.transport.queuedBytes > 0;
+    // After a long silence the time of what is sent now begins now.
+    if (!unread) this.#drainedMs = nowMs;
     if (unread && nowMs - this.#drainedMs > httpBodyMs)
       this.#downstream.cut("downstream_cut", `takes nothing of its response for ${httpBodyMs} ms`);
     else if (this.#tunnel) {

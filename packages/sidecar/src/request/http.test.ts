@@ -423,3 +423,22 @@ test("only a sidecar's own answer says that its application never saw the reques
   assert.match(other.text, /proxy-status: dualmesh; error=connection_refused; details="forged", dualmesh\r/i);
   for (const { metrics } of [direct, inbound, outbound]) assert.match(metrics.page().toString(), /"retry"\} 0/);
 });
+
+test("a caller that is behind after a long silence of its response has all its time to catch up", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port], limits: { httpBodyMs: 2_000 } });
+  const caller = await world.caller();
+  caller.send(get("/events"));
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  const size = 16 << 20;
+  app.send(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
+  await caller.take("\r\n\r\n");
+  // Silent for longer than a caller may be behind, and then behind for longer than it takes to be noticed.
+  await new Promise((resolve) => setTimeout(resolve, 2_200));
+  caller.socket.pause();
+  app.send(Buffer.alloc(size, "x"));
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  caller.socket.resume();
+  await caller.until(() => caller.text.length === size, "the whole response");
+});
