@@ -6,6 +6,7 @@ import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { DataMetrics } from "../metrics.ts";
 import type { Endpoint, ServiceRoute } from "../snapshot.ts";
 import { type Listener, listen } from "../transport/listener.ts";
+import type { Transport } from "../transport/transport.ts";
 import { type DataLimits, DataPlane } from "./plane.ts";
 import { testLimits } from "./testing.ts";
 
@@ -119,6 +120,8 @@ export class HttpWorld implements AsyncDisposable {
   readonly metrics: DataMetrics = new DataMetrics();
   readonly plane: DataPlane;
   readonly ensured: string[] = [];
+  /** The callers' connections as the sidecar has them. */
+  readonly accepted: Transport[] = [];
   readonly #callers: RawPeer[] = [];
   readonly #direction: "outbound" | "inbound";
   #listener: Listener | undefined;
@@ -188,8 +191,10 @@ export class HttpWorld implements AsyncDisposable {
       host: "127.0.0.1",
       port: 0,
       maxConnections: 1_000,
-      accept: (transport) =>
-        this.plane.accept(transport, this.#direction === "outbound" ? { service: httpService } : { inboundPort: 1 }),
+      accept: (transport) => {
+        this.accepted.push(transport);
+        this.plane.accept(transport, this.#direction === "outbound" ? { service: httpService } : { inboundPort: 1 });
+      },
       dropped: () => {},
     });
     return this.#listener;

@@ -15,7 +15,7 @@ import type { Transport } from "../transport/transport.ts";
 import type { HttpUpstream } from "../upstream/http-connection.ts";
 import type { Downstream } from "./downstream.ts";
 import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
-import { answers, HttpExchange, proxyName, proxyStatusPassed } from "./http-exchange.ts";
+import { answers, congestedBytes, HttpExchange, proxyName, proxyStatusPassed } from "./http-exchange.ts";
 import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
 import type { RouteTable } from "./routes.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
@@ -79,10 +79,15 @@ export class HttpWay implements Way, AddressedCaller {
   exchange: HttpExchange | undefined = undefined;
   /** The present request's last byte was read. */
   #read = true;
+  /** What was read and has to wait, from `#restAt` on. */
   #rest: Buffer | undefined;
+  #restAt = 0;
   #reading = false;
   #paused = false;
+  /** The endpoint does not take what this caller sends. */
   #congested = false;
+  /** The caller does not take its answers: no further request is read. */
+  #behind = false;
   #tunnel = false;
   #closeAfter = false;
   #leaving = false;
@@ -125,7 +130,7 @@ export class HttpWay implements Way, AddressedCaller {
           if (at < size) this.exchange?.tunnelOn(bytes, at, size);
           break;
         }
-        if (this.exchange !== undefined && (this.#read || !this.exchange.sent)) {
+        if (this.#behind || (this.exchange !== undefined && (this.#read || !this.exchange.sent))) {
           if (at < size) this.#hold(bytes, at, size);
           break;
         }
@@ -161,8 +166,12 @@ export class HttpWay implements Way, AddressedCaller {
     }
   }
 
-  /** Keeps what cannot be read yet, and reads nothing more until it can. */
+  /** Keeps what cannot be read yet, and reads nothing more until it can. What waited before, thousands of requests maybe, is not copied again. */
   #hold(bytes: Buffer, start: number, end: number): void {
+    if (bytes === this.#rest) {
+      this.#restAt = start;
+      return;
+    }
     const { partialFrames } = this.#context;
     if (!partialFrames.take(end - start)) return this.#downstream.cut("frame_budget", "too much waits to be read");
     const more = Buffer.from(bytes.subarray(start, end));
@@ -173,12 +182,22 @@ export class HttpWay implements Way, AddressedCaller {
   /** Reads on: what waited, then what comes. */
   goOn(): void {
     if (this.#reading || this.closed) return;
-    const rest = this.#rest ?? noBytes;
+    const rest = this.#rest;
+    if (rest === undefined) this.#consume(noBytes, 0, 0);
+    else this.#readRest(rest);
+    if (this.#rest === undefined && !this.#congested && !this.#behind) this.#startReading();
+    if (this.#peerEnded && this.exchange === undefined && !this.#behind && !this.closed) this.transport.end();
+  }
+
+  #readRest(rest: Buffer): void {
+    const from = this.#restAt;
+    this.#restAt = rest.length;
+    this.#consume(rest, from, rest.length);
+    // Closed meanwhile, or some of it waits still.
+    if (this.#rest !== rest || this.#restAt < rest.length) return;
     this.#rest = undefined;
+    this.#restAt = 0;
     this.#context.partialFrames.give(rest.length);
-    this.#consume(rest, 0, rest.length);
-    if (this.#rest === undefined && !this.#congested) this.#startReading();
-    if (this.#peerEnded && this.exchange === undefined && !this.closed) this.transport.end();
   }
 
   /** The partial head counts among the memory of all that is not whole. */
@@ -220,7 +239,19 @@ export class HttpWay implements Way, AddressedCaller {
 
   onDrain(): void {
     this.#drainedMs = this.#context.now();
-    this.exchange?.callerDrained();
+    if (this.#behind) {
+      this.#behind = false;
+      this.#activeMs = this.#drainedMs;
+      this.goOn();
+    } else this.exchange?.callerDrained();
+  }
+
+  /** True when more waits for the caller than it may leave unread, after the kernel was asked to take it. */
+  get isBehind(): boolean {
+    const { transport } = this;
+    if (transport.queuedBytes <= congestedBytes) return false;
+    transport.flush();
+    return transport.queuedBytes > congestedBytes;
   }
 
   /** Bytes pass from here on, in both directions. */
@@ -279,7 +310,6 @@ export class HttpWay implements Way, AddressedCaller {
       !request.keepAlive || !exchange.requestDone || this.#leaving || this.#peerEnded || framed === framing.untilClose;
     const location = this.direction === "outbound" ? head.fields.find(field.location) : -1;
     const edits = location < 0 ? this.#statusEdits(head) : this.#locationEdits(exchange, head.fields.value(location));
-    this.#drainedMs = this.#context.now();
     this.#writeHead(head, framed, edits, false);
     return framed;
   }
@@ -353,9 +383,12 @@ export class HttpWay implements Way, AddressedCaller {
   over(nowMs: number = this.#context.now()): void {
     this.exchange = undefined;
     this.#tunnel = false;
+    this.#congested = false;
     this.#activeMs = nowMs;
     if (this.closed) return;
-    if (this.#closeAfter) this.#end();
+    if (this.#closeAfter) return this.#end();
+    this.#behind = this.isBehind;
+    if (this.#behind) this.#stopReading();
     else this.goOn();
   }
 
@@ -369,9 +402,11 @@ export class HttpWay implements Way, AddressedCaller {
   #end(): void {
     this.closed = true;
     this.#forget();
-    this.#startReading();
     this.transport.resume();
-    this.transport.end();
+    this.transport.flush();
+    // What the caller has not taken yet has the time that any response has: `sweep` ends it.
+    if (this.transport.queuedBytes > 0) this.transport.endWriting();
+    else this.transport.end();
   }
 
   // ---- the end, and once a second ----
@@ -380,7 +415,7 @@ export class HttpWay implements Way, AddressedCaller {
   onEnd(): boolean {
     this.#peerEnded = true;
     const { exchange } = this;
-    if (exchange === undefined) return false;
+    if (exchange === undefined) return this.closed && this.transport.queuedBytes > 0;
     if (exchange.tunnel) {
       exchange.callerEnded();
       return true;
@@ -402,6 +437,7 @@ export class HttpWay implements Way, AddressedCaller {
     partialFrames.give(this.#counted + (this.#rest?.length ?? 0));
     this.#counted = 0;
     this.#rest = undefined;
+    this.#restAt = 0;
   }
 
   /**
@@ -414,26 +450,32 @@ export class HttpWay implements Way, AddressedCaller {
 
   /** Closes what is stuck. The caller's own times: a head, a body, a pause between two requests, a response that is not taken. */
   sweep(nowMs: number): void {
-    const { httpHeadMs, httpBodyMs, httpKeepAliveMs, idleMs } = this.#context.limits;
-    const quietMs = nowMs - this.#activeMs;
-    const { exchange } = this;
-    if (exchange === undefined) {
-      if (this.#reader.idle) {
-        if (quietMs > httpKeepAliveMs) this.#end();
-        else if (quietMs > forgetMs) this.#reader.forget();
-      } else if (nowMs - this.#headSinceMs > httpHeadMs)
-        this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
-      return;
-    }
-    const unread = this.transport.queuedBytes > 0;
+    if (this.closed) return;
+    const { httpBodyMs, idleMs } = this.#context.limits;
     // After a long silence the time of what is sent now begins now.
-    if (!unread) this.#drainedMs = nowMs;
-    if (unread && nowMs - this.#drainedMs > httpBodyMs)
-      this.#downstream.cut("downstream_cut", `takes nothing of its response for ${httpBodyMs} ms`);
+    if (this.transport.queuedBytes === 0) this.#drainedMs = nowMs;
+    else if (nowMs - this.#drainedMs > httpBodyMs)
+      return this.#downstream.cut("downstream_cut", `takes nothing of its response for ${httpBodyMs} ms`);
+    const { exchange } = this;
+    const quietMs = nowMs - this.#activeMs;
+    if (exchange === undefined) this.#sweepAtRest(nowMs, quietMs);
     else if (this.#tunnel) {
       if (quietMs > idleMs && nowMs - exchange.heardMs > idleMs) this.#downstream.cut("idle_closed", "idle");
     } else if (!this.#read && exchange.sent && !exchange.requestDone && !this.#congested && quietMs > httpBodyMs)
       this.#timeOut("slow_frame", `nothing of the request's body came for ${httpBodyMs} ms`);
+  }
+
+  #sweepAtRest(nowMs: number, quietMs: number): void {
+    const { httpHeadMs, httpKeepAliveMs } = this.#context.limits;
+    if (this.#behind) return;
+    if (!this.#reader.idle) {
+      if (nowMs - this.#headSinceMs > httpHeadMs)
+        this.#timeOut("slow_frame", `a request took longer than ${httpHeadMs} ms`);
+    } else if (quietMs > httpKeepAliveMs) this.#end();
+    else if (quietMs > forgetMs) {
+      this.#reader.forget();
+      this.#account();
+    }
   }
 
   #timeOut(event: "slow_frame", text: string): void {

@@ -442,3 +442,33 @@ test("a caller that is behind after a long silence of its response has all its t
   caller.socket.resume();
   await caller.until(() => caller.text.length === size, "the whole response");
 });
+
+test("the last response of a connection has the time of any other to be taken, and no more", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port], limits: { httpBodyMs: 7_000 } });
+  /** A whole response of which the sidecar has a rest that the kernel does not take; returns its length. */
+  const behind = async (index: number): Promise<[RawPeer, number]> => {
+    const caller = await world.caller();
+    caller.socket.pause();
+    caller.send(get("/last", "Connection: close\r\n"));
+    const app = await server.peer(); // its connection serves both
+    await app.take("\r\n\r\n");
+    app.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let length = 0;
+    for (; world.accepted[index]?.queuedBytes === 0; length += 0x10000) {
+      app.send(`10000\r\n${"x".repeat(0x10000)}\r\n`);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    app.send("0\r\n\r\n");
+    await app.until(() => world.count("ok") === index + 1, "the end of the exchange");
+    return [caller, length];
+  };
+  const [caller, length] = await behind(0);
+  await behind(1);
+  // Longer than a connection has to close once everything is said.
+  await new Promise((resolve) => setTimeout(resolve, 5_500));
+  caller.socket.resume();
+  await caller.until(() => caller.ended, "the end of the response");
+  assert.equal(caller.text.match(/x/g)?.length, length);
+  await caller.until(() => world.metrics.page().toString().includes('"downstream_cut"} 1'), "the cut of the other");
+});
