@@ -5,57 +5,24 @@
  */
 import { chunkEnd, lastChunk, lastChunkWith, maxChunkHeadBytes, putChunkHead } from "@dualmesh/wire/http1/chunks";
 import { type Fields, type Framing, framing, type Http1Head, method } from "@dualmesh/wire/http1/head";
-import { type FieldEdit, fieldEdit } from "@dualmesh/wire/http1/writer";
 import type { ReplyReason } from "@dualmesh/wire/rpc";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { HttpCarried, HttpUpstream } from "../upstream/http-connection.ts";
 import type { HttpPool } from "../upstream/http-pool.ts";
 import { Exchange, type ExchangeOrigin, type StreamOwner } from "./exchange.ts";
+import { answers } from "./http-answers.ts";
 import type { HttpWay } from "./http-way.ts";
 import type { ReplayRing } from "./replay.ts";
-import type { Rejection } from "./way.ts";
 
-/** What a sidecar's `Proxy-Status` says when its application never saw the request: another one may be asked. */
-const unreachedError = "connection_refused";
 /** Bytes that one side may leave unread before the other is not read any more. */
-const congestedBytes = 256 * 1024;
+export const congestedBytes = 256 * 1024;
 /** A request body up to this size is remembered, so that another endpoint can be asked when the first never saw it. */
 const savedBytes = 16 * 1024;
 /** Interim responses (1xx) of one exchange; a server that sends more means harm, or is broken. */
 const maxInterims = 64;
 
-/** Status and RFC 9209 error of an answer in the application's place. */
-export const answers: Readonly<Record<Rejection, readonly [status: number, error: string]>> = {
-  "no-provider": [503, "destination_not_found"],
-  unreadable: [400, "http_request_error"],
-  timeout: [504, "http_response_timeout"],
-  unreached: [503, unreachedError],
-  unavailable: [502, "connection_terminated"],
-  overload: [503, "connection_limit_reached"],
-  denied: [403, "http_request_denied"],
-  misdirected: [421, "destination_not_found"] /* RFC 9110 section 15.5.20 */,
-};
-
 const nothing = Buffer.alloc(0);
 const chunkHead = Buffer.allocUnsafeSlow(maxChunkHeadBytes);
-
-/** How this proxy names itself in `Proxy-Status` (RFC 9209). */
-export const proxyName = "dualmesh";
-
-/**
- * True for the answer of another sidecar whose application never saw the request. A sidecar that passes on what an application says there adds itself
- * (`proxyStatusPassed`), so that its own answer is told from that: it is the only member, and ends with its details.
- */
-export function saysUnreached({ status, fields }: Http1Head): boolean {
-  if (status !== 503) return false;
-  const at = fields.findName("proxy-status");
-  if (at < 0 || fields.findName("proxy-status", at + 1) >= 0) return false;
-  const value = fields.value(at);
-  return value.startsWith(`${proxyName}; error=${unreachedError};`) && value.endsWith('"');
-}
-
-/** RFC 9209 section 2: who passes on such a field adds itself to it. */
-export const proxyStatusPassed: FieldEdit = fieldEdit("proxy-status", "append", proxyName);
 
 export class HttpExchange extends Exchange implements HttpCarried {
   readonly caller: HttpWay;
@@ -288,11 +255,12 @@ export class HttpExchange extends Exchange implements HttpCarried {
     const { upstream } = this;
     this.upstream = undefined;
     this.sent = false;
-    upstream?.leave(reason);
+    upstream?.leave(reason, this.callerGone);
   }
 
   #switch(head: Http1Head): void {
-    if (!this.caller.switches(head)) {
+    // Before the request is whole nobody can tell its bytes from those of the other protocol (RFC 9110 section 7.8).
+    if (!this.requestDone || !this.caller.switches(head)) {
       return this.#owner.broken(this, "switched protocols without being asked", true);
     }
     this.responded = true;
@@ -304,10 +272,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   }
 
   #holdUpstreamBack(): void {
-    const { transport } = this.caller;
-    if (transport.queuedBytes <= congestedBytes) return;
-    transport.flush();
-    if (transport.queuedBytes > congestedBytes) this.upstream?.pause();
+    if (this.caller.fallsBehind()) this.upstream?.pause();
   }
 
   #writeData(bytes: Buffer, start: number, end: number): void {

@@ -15,7 +15,8 @@ import type { Transport } from "../transport/transport.ts";
 import type { HttpUpstream } from "../upstream/http-connection.ts";
 import type { Downstream } from "./downstream.ts";
 import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
-import { answers, congestedBytes, HttpExchange, proxyName, proxyStatusPassed } from "./http-exchange.ts";
+import { answers, proxyStatus, proxyStatusPassed } from "./http-answers.ts";
+import { congestedBytes, HttpExchange } from "./http-exchange.ts";
 import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
 import type { RouteTable } from "./routes.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
@@ -247,7 +248,7 @@ export class HttpWay implements Way, AddressedCaller {
   }
 
   /** True when more waits for the caller than it may leave unread, after the kernel was asked to take it. */
-  get isBehind(): boolean {
+  fallsBehind(): boolean {
     const { transport } = this;
     if (transport.queuedBytes <= congestedBytes) return false;
     transport.flush();
@@ -387,7 +388,7 @@ export class HttpWay implements Way, AddressedCaller {
     this.#activeMs = nowMs;
     if (this.closed) return;
     if (this.#closeAfter) return this.#end();
-    this.#behind = this.isBehind;
+    this.#behind = this.fallsBehind();
     if (this.#behind) this.#stopReading();
     else this.goOn();
   }
@@ -450,12 +451,17 @@ export class HttpWay implements Way, AddressedCaller {
 
   /** Closes what is stuck. The caller's own times: a head, a body, a pause between two requests, a response that is not taken. */
   sweep(nowMs: number): void {
-    if (this.closed) return;
     const { httpBodyMs, idleMs } = this.#context.limits;
     // After a long silence the time of what is sent now begins now.
     if (this.transport.queuedBytes === 0) this.#drainedMs = nowMs;
-    else if (nowMs - this.#drainedMs > httpBodyMs)
-      return this.#downstream.cut("downstream_cut", `takes nothing of its response for ${httpBodyMs} ms`);
+    else if (nowMs - this.#drainedMs > httpBodyMs) {
+      this.#context.metrics.event("downstream_cut");
+      return this.transport.reset(`takes nothing of its response for ${httpBodyMs} ms`);
+    }
+    if (this.closed) {
+      if (this.transport.queuedBytes === 0) this.transport.end();
+      return;
+    }
     const { exchange } = this;
     const quietMs = nowMs - this.#activeMs;
     if (exchange === undefined) this.#sweepAtRest(nowMs, quietMs);
@@ -505,10 +511,4 @@ function writeHead(head: Http1Head, forwarding: Forwarding): number {
   const bound = forwardedBound(head, forwarding);
   if (bound > scratch.length) scratch = Buffer.allocUnsafeSlow(bound);
   return forwardHead(head, forwarding, scratch, 0);
-}
-
-/** `Proxy-Status` (RFC 9209): who answered, and why. */
-function proxyStatus(error: string, details: string): string {
-  const text = details.replace(/[^\x20-\x7e]/g, "?").replace(/["\\]/g, "\\$&");
-  return `${proxyName}; error=${error}; details="${text.slice(0, 500)}"`;
 }

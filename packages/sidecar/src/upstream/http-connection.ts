@@ -41,6 +41,8 @@ export class HttpUpstream implements TransportEvents {
   #closed = false;
   #tunnel = false;
   #paused = false;
+  /** The connection was given up before anybody could say whether it would come to be. */
+  #needless = false;
   /** A whole response was read, and everything read belonged to it. */
   #clean = true;
   /** How many exchanges it has carried before this one. */
@@ -117,16 +119,21 @@ export class HttpUpstream implements TransportEvents {
   release(nowMs: number, sound: boolean): void {
     this.#carried = undefined;
     if (this.#closed) return;
-    if (!sound || !this.#clean || this.#transport === undefined) return this.destroy("not to be used again");
+    // A server that answered before it took the whole request may never take the rest of it, nor what comes after.
+    if (!sound || !this.#clean || this.queuedBytes > 0) return this.destroy("not to be used again");
     // The response may have ended while the caller was behind: at rest the connection listens, and so for who has it next.
     if (this.#paused) this.resume();
     this.restingSinceMs = nowMs;
     this.pool.rest(this);
   }
 
-  /** The exchange has done with this connection, which is in the middle of something. */
-  leave(reason: string): void {
+  /**
+   * The exchange has done with this connection, which is in the middle of something. `callerGone`: nobody waits any more, which says nothing
+   * of an endpoint that was being dialled.
+   */
+  leave(reason: string, callerGone: boolean): void {
     this.#carried = undefined;
+    this.#needless = callerGone;
     this.destroy(reason);
   }
 
@@ -200,7 +207,9 @@ export class HttpUpstream implements TransportEvents {
 
   onPeerEnd(): undefined {
     const carried = this.#carried;
-    if (carried === undefined || this.#tunnel) return;
+    // At once, so that nobody takes it for one at rest while it closes.
+    if (carried === undefined) return void this.destroy("closed at rest");
+    if (this.#tunnel) return;
     try {
       if (this.#reader.finish() === readEvent.end) {
         this.#clean = false;
@@ -246,7 +255,7 @@ export class HttpUpstream implements TransportEvents {
     this.#carried = undefined;
     this.#transport = undefined;
     this.pool.context.dialled.delete(this.#name);
-    this.pool.lost(this, connected, carried !== undefined);
+    this.pool.lost(this, { connected, used: carried !== undefined, needless: this.#needless });
     if (carried === undefined) return;
     if (connected) carried.broken(reason, false);
     else carried.unreached(reason);

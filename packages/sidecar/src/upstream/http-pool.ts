@@ -21,6 +21,12 @@ export interface HttpPoolContext extends EndpointPoolContext {
   readonly dialled: Set<string>;
 }
 
+interface Loss {
+  readonly connected: boolean;
+  readonly used: boolean;
+  readonly needless: boolean;
+}
+
 /** Another sidecar keeps a connection for long and says when it does not. */
 const sidecarIdleMs = 60_000;
 
@@ -66,12 +72,12 @@ export class HttpPool extends EndpointPool {
     else this.#idle.push(connection);
   }
 
-  /** A connection is gone; `connected` says whether it had ever been there, `used` whether an exchange was on it. */
-  lost(connection: HttpUpstream, connected: boolean, used: boolean): void {
+  /** A connection is gone: whether it had ever been there, whether an exchange was on it, and whether it was not wanted any more. */
+  lost(connection: HttpUpstream, { connected, used, needless }: Loss): void {
     this.#all.delete(connection);
     const at = this.#idle.indexOf(connection);
     if (at >= 0) this.#idle.splice(at, 1);
-    if (used || !connected) this.connectionLost(connected);
+    if (!needless && (used || !connected)) this.connectionLost(connected);
   }
 
   retire(): void {
