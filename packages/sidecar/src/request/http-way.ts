@@ -309,7 +309,7 @@ export class HttpWay implements Way, AddressedCaller {
     else if (framed === framing.chunked && request.minor === 0) framed = framing.untilClose;
     this.#closeAfter ||=
       !request.keepAlive || !exchange.requestDone || this.#leaving || this.#peerEnded || framed === framing.untilClose;
-    const location = this.direction === "outbound" ? head.fields.find(field.location) : -1;
+    const location = head.fields.find(field.location);
     const edits = location < 0 ? this.#statusEdits(head) : this.#locationEdits(exchange, head.fields.value(location));
     this.#writeHead(head, framed, edits, false);
     return framed;
