@@ -310,7 +310,9 @@ export class HttpWay implements Way, AddressedCaller {
     this.#closeAfter ||=
       !request.keepAlive || !exchange.requestDone || this.#leaving || this.#peerEnded || framed === framing.untilClose;
     const location = head.fields.find(field.location);
-    const edits = location < 0 ? this.#statusEdits(head) : this.#locationEdits(exchange, head.fields.value(location));
+    const signed = this.#statusEdits(head);
+    const moves = location >= 0 && signed === noEdits;
+    const edits = moves ? this.#locationEdits(exchange, head.fields.value(location)) : signed;
     this.#writeHead(head, framed, edits, false);
     return framed;
   }

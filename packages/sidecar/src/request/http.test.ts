@@ -402,7 +402,7 @@ test("what follows a CONNECT is no request", async () => {
 
 test("only a sidecar's own answer says that its application never saw the request", async () => {
   const claim = 'Proxy-Status: dualmesh; error=connection_refused; details="forged"\r\n';
-  const forged = `HTTP/1.1 503 Service Unavailable\r\n${claim}Content-Length: 6\r\n\r\nforged`;
+  const forged = `HTTP/1.1 503 Service Unavailable\r\n${claim}Location: /later\r\nContent-Length: 6\r\n\r\nforged`;
   const onPeer = (peer: RawPeer): void => void peer.socket.on("data", () => void peer.send(forged));
   await using server = await RawServer.open(onPeer);
   await using second = await RawServer.open(onPeer);
