@@ -1,0 +1,359 @@
+/**
+ * The lists that one session is shown: the providers of an interface, and the instances of an application. Each is made from what the
+ * ensemble has, by the session's state, and kept while it differs from it, so that the client hears of a change when what it is
+ * shown has changed, and only then. A list that is shown as it is costs nothing but its name.
+ */
+import type { ThrottledLog } from "@dualmesh/base/throttled-log";
+import type { Instance } from "@dualmesh/model/instance";
+import {
+  type EventType,
+  encodeEvent,
+  errorCode,
+  eventType,
+  syncConnected,
+  type WatchEvent,
+} from "@dualmesh/wire/jute/reply";
+import { opCode, type Request } from "@dualmesh/wire/jute/request";
+import type { Layout, Layouts, Located } from "../layout.ts";
+import type { Applications } from "./applications.ts";
+import type { BeforeLimits } from "./limits.ts";
+import type { BeforeOwner, RewriteState } from "./owner.ts";
+import type { Passage, Plan } from "./passage.ts";
+import { lastSegment, parentOf } from "./paths.ts";
+import { answer, bodyOf, type Reply } from "./reply.ts";
+import type { ClientWatches } from "./watches.ts";
+
+/** What a list must know of the session's own nodes, which the client sees where it put them. */
+export interface OwnNodes {
+  /** True when one of the session's own nodes in this list is not where the client put it. */
+  rewrites(listPath: string): boolean;
+  /** The path under which the client knows one of its own nodes; undefined when the node is none of those that were rewritten. */
+  clientPath(path: string): string | undefined;
+  /** Names of own nodes in this list that are not at the ensemble. */
+  missing(listPath: string): readonly string[];
+}
+
+export interface ListsHost {
+  readonly layouts: Layouts;
+  readonly owner: BeforeOwner;
+  readonly limits: BeforeLimits;
+  readonly told: ThrottledLog;
+  readonly applications: Applications;
+  readonly watches: ClientWatches;
+  readonly own: OwnNodes;
+  readonly passage: Passage | undefined;
+  readonly id: string;
+}
+
+export interface List {
+  readonly path: string;
+  /** Undefined for the instances of an application. */
+  readonly layout: Layout | undefined;
+  /** Of the interface or of the application. */
+  readonly name: string;
+  /** What the ensemble has, and what the client is shown: an instance with a name that only this door gives. Both while it is followed. */
+  real: Set<string> | undefined;
+  shown: ReadonlyMap<string, Instance | undefined> | undefined;
+  reading: boolean;
+  /** Another reading is wanted after the present one, and those who wait for it. */
+  again: boolean;
+  waiting: (() => void)[];
+}
+
+/** As the ensemble has it, a stand-in of this door's, or nothing although the ensemble has it. */
+export type Look =
+  | { readonly as: "real" }
+  | { readonly as: "hidden" }
+  | { readonly as: "standIn"; readonly instance: Instance };
+
+/** How much the client knows already: what it was shown; as much as the ensemble told it; nothing that this door knows of. */
+type Knows = "shown" | "real" | "unknown";
+
+export class SessionLists {
+  /** What the session, as a consumer, is shown. */
+  state: RewriteState = "direct";
+  readonly #host: ListsHost;
+  readonly #lists = new Map<string, List>();
+  /** True while the lists are being read for the first time, before the state leaves `direct`. */
+  #preparing = false;
+
+  constructor(host: ListsHost) {
+    this.#host = host;
+  }
+
+  get paths(): readonly string[] {
+    return [...this.#lists.keys()];
+  }
+
+  get(path: string): List | undefined {
+    return this.#lists.get(path);
+  }
+
+  /** The list at a path, if the path is one. */
+  open(path: string, located: Located = this.#host.layouts.locate(path)): List | undefined {
+    const known = this.#lists.get(path);
+    if (known !== undefined) return known;
+    const named = listName(path, located);
+    if (named === undefined) return undefined;
+    const { limits, told, id } = this.#host;
+    if (this.#lists.size >= limits.lists) {
+      told.error(id, { session: id, path: path.slice(0, 200) }, "a list is shown as it is: the session has too many");
+      return undefined;
+    }
+    const list = { path, ...named, real: undefined, shown: undefined, reading: false, again: false, waiting: [] };
+    this.#lists.set(path, list);
+    return list;
+  }
+
+  follows(list: List): boolean {
+    return this.#preparing || this.state !== "direct" || this.#host.own.rewrites(list.path);
+  }
+
+  /** Learns what the client has been shown, before something is about to differ from it. */
+  async prepare(lists: readonly List[] = [...this.#lists.values()]): Promise<void> {
+    await Promise.all(lists.filter((list) => list.shown === undefined).map((list) => this.reread(list, "real")));
+  }
+
+  /** Moves the consumer's side of the session one step; resolves when the client has been told. */
+  async move(to: RewriteState): Promise<void> {
+    if (this.state === "direct" && to !== "direct") {
+      this.#preparing = true;
+      try {
+        await this.prepare();
+      } finally {
+        this.#preparing = false;
+      }
+    }
+    this.state = to;
+    this.showAll();
+  }
+
+  showAll(): void {
+    for (const list of this.#lists.values()) {
+      if (list.real !== undefined) this.#show(list, "shown");
+      this.release(list);
+    }
+  }
+
+  /** The ensemble has acknowledged that a node of the session's own is there, or is not; its list may not be watched. */
+  note(path: string, isThere: boolean): void {
+    const list = this.#lists.get(parentOf(path));
+    if (list?.real === undefined) return;
+    if (isThere) list.real.add(lastSegment(path));
+    else list.real.delete(lastSegment(path));
+    this.#show(list, "shown");
+  }
+
+  /** Forgets what need not be known of a list that is shown as it is. */
+  release(list: List): void {
+    if (this.follows(list) || list.reading || list.again) return;
+    list.real = undefined;
+    list.shown = undefined;
+  }
+
+  /** The connection is gone; what the client was shown is kept for when it comes back. */
+  detach(): void {
+    for (const list of this.#lists.values()) {
+      list.reading = false;
+      list.again = false;
+      for (const done of list.waiting.splice(0)) done();
+    }
+  }
+
+  /** Reads the list at the ensemble, and lets its watch stand again if the client waits for one. */
+  reread(list: List, knows: Knows = "shown"): Promise<void> {
+    return new Promise((resolve) => this.#reread(list, knows, resolve));
+  }
+
+  #reread(list: List, knows: Knows, done?: () => void): void {
+    const { passage, watches, told, id } = this.#host;
+    if (passage === undefined) return done?.();
+    if (list.reading) {
+      list.again = true;
+      if (done !== undefined) list.waiting.push(done);
+      return;
+    }
+    list.reading = true;
+    const watch = watches.child.has(list.path);
+    passage.ask({ op: "getChildren", code: opCode.getChildren2, path: list.path, watch }, (reply) => {
+      if (reply === undefined || this.#host.passage !== passage) return done?.();
+      list.reading = false;
+      if (reply.error === errorCode.ok) this.#take(list, bodyOf(reply, "children2").children, knows);
+      else if (reply.error === errorCode.noNode) this.#take(list, [], knows);
+      else told.warn(id, { session: id, path: list.path, error: reply.error }, "a list could not be read again");
+      done?.();
+      if (!list.again) return;
+      list.again = false;
+      const waited = list.waiting.splice(0);
+      this.#reread(list, "shown", () => {
+        for (const next of waited) next();
+      });
+    });
+  }
+
+  #take(list: List, children: readonly string[], knows: Knows): void {
+    list.real = new Set(children);
+    this.#show(list, knows);
+    this.release(list);
+  }
+
+  /** A client's request for the children of a list. */
+  readPlan(list: List, request: Request & { readonly op: "getChildren" }): Plan {
+    const kind = request.code === opCode.getChildren ? "children" : "children2";
+    const reply = (reply: Reply): Buffer => {
+      const { watches } = this.#host;
+      const follows = this.follows(list);
+      if (reply.error !== errorCode.ok) {
+        if (follows && reply.error === errorCode.noNode) this.#take(list, [], "shown");
+        return reply.frame;
+      }
+      const body = bodyOf(reply, kind);
+      if (follows) {
+        list.real = new Set(body.children);
+        this.#show(list, list.shown === undefined ? "real" : "shown"); // an event comes before what shows the change
+      }
+      if (request.watch) watches.set("child", list.path);
+      if (!follows) return reply.frame;
+      const children = [...(list.shown?.keys() ?? [])];
+      if (body.kind === "children") return answer(reply.xid, reply.zxid, { kind: "children", children });
+      const stat = { ...body.stat, numChildren: children.length };
+      return answer(reply.xid, reply.zxid, { kind: "children2", children, stat });
+    };
+    return { kind: "pass", reply };
+  }
+
+  /** What the client sees of a name. */
+  look(list: List, name: string): Look {
+    const shown = list.shown;
+    if (shown === undefined) return { as: "real" };
+    const isReal = list.real?.has(name) === true;
+    if (!shown.has(name)) return { as: isReal ? "hidden" : "real" };
+    const instance = shown.get(name);
+    return instance === undefined || isReal ? { as: "real" } : { as: "standIn", instance };
+  }
+
+  /** True when the client is to see the event as it came. */
+  event(event: WatchEvent): boolean {
+    const { watches, own } = this.#host;
+    const type = event.type as EventType;
+    const list = this.#lists.get(event.path);
+    if (list !== undefined) return this.#listEvent(list, type);
+    const parent = parentOf(event.path);
+    const located = this.#host.layouts.locate(parent);
+    const matters = watches.recurses(parent) || own.rewrites(parent);
+    const around = this.#lists.get(parent) ?? (matters ? this.open(parent, located) : undefined);
+    if (around === undefined || !this.follows(around)) {
+      watches.fire(type, event.path);
+      return true;
+    }
+    const name = lastSegment(event.path);
+    if (type === eventType.dataChanged) {
+      const path = own.clientPath(event.path);
+      if (path !== undefined) this.tell(type, path);
+      else if (around.shown === undefined || around.shown.has(name)) return watches.fire(type, event.path);
+      return false;
+    }
+    if (around.shown === undefined || around.real === undefined) {
+      if (this.state === "direct") {
+        watches.fire(type, event.path);
+        return true;
+      }
+      this.#reread(around, "unknown");
+      return false;
+    }
+    if (type === eventType.deleted) around.real.delete(name);
+    else around.real.add(name);
+    this.#show(around, "shown");
+    return false;
+  }
+
+  #listEvent(list: List, type: EventType): boolean {
+    const { watches } = this.#host;
+    if (!this.follows(list) || (list.shown === undefined && this.state === "direct")) {
+      watches.fire(type, list.path);
+      return true;
+    }
+    if (type === eventType.childrenChanged) {
+      if (watches.followsChildren(list.path)) this.#reread(list, list.shown === undefined ? "unknown" : "shown");
+      return false;
+    }
+    if (type === eventType.deleted && list.real !== undefined) {
+      const told = watches.fire(type, list.path);
+      list.real = new Set();
+      this.#show(list, "shown");
+      return told;
+    }
+    return watches.fire(type, list.path);
+  }
+
+  #show(list: List, knows: Knows): void {
+    const before = list.shown;
+    const real = list.real ?? new Set();
+    const now = list.layout === undefined ? this.#instances(list, real) : this.#providers(list, list.layout, real);
+    list.shown = now;
+    if (before === undefined && knows !== "unknown") return;
+    const removed = [...(before?.keys() ?? [])].filter((name) => !now.has(name));
+    const added = [...now.keys()].filter((name) => before?.has(name) !== true);
+    if (before !== undefined && removed.length === 0 && added.length === 0) return;
+    for (const name of removed) this.tell(eventType.deleted, `${list.path}/${name}`);
+    for (const name of added) this.tell(eventType.created, `${list.path}/${name}`);
+    this.tell(eventType.childrenChanged, list.path);
+  }
+
+  /** Tells the client of an event if it waits for it. */
+  tell(type: EventType, path: string): void {
+    if (!this.#host.watches.fire(type, path)) return;
+    this.#host.passage?.tell(encodeEvent({ type, state: syncConnected, path }));
+  }
+
+  /** The names as the client put them or as others did, without what stands for its own in the mesh. */
+  #asPut(list: List, real: ReadonlySet<string>): Set<string> {
+    const names = new Set<string>();
+    for (const name of real) {
+      const own = this.#host.own.clientPath(`${list.path}/${name}`);
+      names.add(own === undefined ? name : lastSegment(own));
+    }
+    for (const name of this.#host.own.missing(list.path)) names.add(name);
+    return names;
+  }
+
+  #providers(list: List, layout: Layout, real: ReadonlySet<string>): Map<string, Instance | undefined> {
+    const names = this.#asPut(list, real);
+    const shown = new Map<string, Instance | undefined>();
+    if (this.state === "direct") {
+      for (const name of names) shown.set(name, undefined);
+      return shown;
+    }
+    const instances: Instance[] = [];
+    for (const name of names) {
+      const instance = layout.readProvider(list.name, name, () => 0);
+      if (instance !== undefined) {
+        instances.push(instance);
+        this.#host.applications.add(instance.application);
+      }
+      if (instance === undefined || this.state === "both") shown.set(name, undefined);
+    }
+    const { dialect } = layout;
+    for (const instance of this.#host.owner.shown({ dialect, interfaceName: list.name, instances })) {
+      const name = layout.nameOf(instance);
+      if (!shown.has(name)) shown.set(name, names.has(name) ? undefined : instance);
+    }
+    return shown;
+  }
+
+  /**
+   * A consumer in the mesh finds the providers of an interface; those of them that are listed by application too would be called
+   * past the sidecar, so that way is not shown. Applications that are only listed there stay.
+   */
+  #instances(list: List, real: ReadonlySet<string>): Map<string, Instance | undefined> {
+    const hides = this.state === "mesh" && this.#host.applications.has(list.name);
+    const names = this.#asPut(list, hides ? new Set() : real);
+    return new Map([...names].map((name) => [name, undefined]));
+  }
+}
+
+function listName(path: string, { layout, place }: Located): { layout: Layout | undefined; name: string } | undefined {
+  if (layout !== undefined && place.kind === "providers") return { layout, name: place.interfaceName };
+  const match = /^\/services\/([^/]+)$/.exec(path);
+  return match === null ? undefined : { layout: undefined, name: match[1] as string };
+}

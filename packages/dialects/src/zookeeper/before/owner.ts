@@ -1,0 +1,76 @@
+/**
+ * What a door that stands before a real ensemble asks of its host: a connection to the ensemble for each client's connection, and
+ * the translation between what applications say and what others see. The door touches no socket and decides no policy.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import type { Log } from "@dualmesh/base/log";
+import type { Journal } from "@dualmesh/base/state/journal";
+import type { Instance } from "@dualmesh/model/instance";
+import type { BeforeLimits } from "./limits.ts";
+
+/** The door's side of its connection to the ensemble, which the host opens for one connection of a client. */
+export interface Upstream {
+  /** Takes the bytes over; what is sent before the connection stands is kept, in order, until it does. */
+  send(bytes: Buffer): void;
+  /** Bytes that the ensemble has not taken yet; the door closes both sides when they are too many. */
+  readonly queuedBytes: number;
+  /** Closes once what was sent has left. `closed` may follow. */
+  close(): void;
+}
+
+export interface UpstreamEvents {
+  /** `bytes` is valid during the call only. */
+  received(bytes: Buffer): void;
+  /** The connection is gone or could not be made: the door closes the client's, which then reconnects by itself. */
+  closed(): void;
+}
+
+/** Direct: as it really is. Both: the real one and the one of the mesh. Mesh: that of the mesh alone. */
+export type RewriteState = "direct" | "both" | "mesh";
+
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The providers of an interface as the ensemble has them, this session's own under the application's own address. */
+export interface RealList {
+  /** `dubbo` or `sofa`. */
+  readonly dialect: string;
+  readonly interfaceName: string;
+  readonly instances: readonly Instance[];
+}
+
+/** How a session begins that this door does not know yet; only `direct` and `mesh` can be begun with. */
+export interface SessionModes {
+  readonly provides: "direct" | "mesh";
+  readonly consumes: "direct" | "mesh";
+}
+
+export interface BeforeOwner {
+  /** Opens a connection to the ensemble. Nothing may be called back before this returns. */
+  open(remote: string, events: UpstreamEvents): Upstream;
+  /** A session that has just been made or resumed and that the door has not seen before. */
+  modes(session: { readonly id: string; readonly remote: string }): SessionModes;
+  /** Where others reach an instance of this application in the mesh; undefined when it is not carried. */
+  published(instance: Instance): Endpoint | undefined;
+  /** The reverse, for an instance that stands at a published address: where the application itself listens. */
+  original(instance: Instance): Endpoint | undefined;
+  /** What a consumer in the mesh is shown: stand-ins, and real addresses of what cannot be carried. */
+  shown(list: RealList): readonly Instance[];
+}
+
+export interface BeforeContext {
+  readonly owner: BeforeOwner;
+  /** Keeps what was taken back at the ensemble for as long as it may have to be put there again. */
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface BeforeDoorOptions {
+  readonly limits?: Partial<BeforeLimits>;
+  /** The root nodes that Dubbo (`group` of its registry) and SOFA-RPC use; `dubbo` and `sofa-rpc` when not given. */
+  readonly dubboRoots?: readonly string[];
+  readonly sofaRoots?: readonly string[];
+}
