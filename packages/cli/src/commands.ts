@@ -32,6 +32,13 @@ export const commands: readonly (Command | RawCommand)[] = [
         summary: "the stream port of the registry, HOST:PORT",
         key: ["registry", "address"],
       },
+      { name: "directory", value: "KIND", summary: "where instances are: registry or zookeeper", key: ["directory"] },
+      {
+        name: "zookeeper",
+        value: "ADDRESSES",
+        summary: "the servers of the ZooKeeper that is already there, HOST:PORT,…",
+        key: ["zookeeper", "addresses"],
+      },
       {
         name: "advertise",
         value: "ADDRESS",

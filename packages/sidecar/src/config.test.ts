@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseConfig, parsePlacedConfig } from "@dualmesh/base/config/config";
+import { printConfig } from "@dualmesh/base/config/print";
 import { isMeshError } from "@dualmesh/base/errors";
 import { placeModules, sidecarConfig } from "./config.ts";
-import { boltPortOf, meshDoorOf, registryAddresses } from "./settings.ts";
+import { boltPortOf, meshDoorOf, registryAddresses, zooKeeperAddresses } from "./settings.ts";
 
 const read = (text: string) => parseConfig(sidecarConfig, text, "sidecar.yaml");
 
@@ -70,9 +71,30 @@ test("a default deadline that is longer than the longest is refused, with both k
 });
 
 test("directories that come later are named as such", () => {
-  assert.match(problems("directory: zookeeper"), /later version/);
   assert.match(problems("directory: xds"), /later version/);
   assert.match(problems("directory: etcd"), /directory/);
+});
+
+test("an existing ZooKeeper is named by its servers, and its credentials are shown to nobody", () => {
+  const text = "directory: zookeeper\nzookeeper: { addresses: 'a:2181,b:2181', auth: { credentials: 'me:secret' } }";
+  const config = read(text);
+  assert.deepEqual(zooKeeperAddresses(config), ["a:2181", "b:2181"]);
+  assert.deepEqual(zooKeeperAddresses(read("zookeeper: { addresses: ['a:1', 'b:2'] }")), ["a:1", "b:2"]);
+  assert.deepEqual([config.zookeeper.dubboRoot, config.zookeeper.sofaRoot], ["/dubbo", "/sofa-rpc"]);
+  const printed = printConfig(sidecarConfig, config);
+  assert.match(printed, /credentials: "?\[redacted\]/);
+  assert.doesNotMatch(printed, /secret/);
+  assert.match(problems("directory: zookeeper"), /zookeeper\.addresses: directory: zookeeper needs/);
+  assert.match(
+    problems("zookeeper: { addresses: 'a:1,b' }"),
+    /zookeeper\.addresses: expected HOST:PORT of a ZooKeeper/,
+  );
+  assert.match(problems("zookeeper: { chroot: a/b }"), /zookeeper\.chroot: expected the path/);
+  assert.match(problems("zookeeper: { auth: { credentials: nocolon } }"), /USER:PASSWORD/);
+  assert.match(
+    problems("directory: zookeeper\nzookeeper: { addresses: 'a:1' }\ntcp: [{ service: db, port: 1 }]"),
+    /3:1: tcp: services that pass bytes/,
+  );
 });
 
 test("an application's Bolt port is said where its registry does not say it", () => {

@@ -3,6 +3,7 @@
  * and how much is logged belongs to every part and is added by the command line.
  */
 import { resolve } from "node:path";
+import { secretText } from "@dualmesh/base/config/schema";
 import { z } from "zod";
 import { type OwnProtocol, usualPorts } from "./settings.ts";
 
@@ -22,7 +23,6 @@ const hour = 3_600_000;
 
 const directories = ["registry", "zookeeper", "xds"] as const;
 const laterDirectories: Readonly<Record<string, string>> = {
-  zookeeper: "an existing ZooKeeper as directory comes in a later version; use registry",
   xds: "a control plane as directory comes in a later version; use registry",
 };
 
@@ -31,17 +31,60 @@ const directory = z.enum(directories).superRefine((value, context) => {
   if (later !== undefined) context.addIssue({ code: "custom", message: later });
 });
 
-/** `host:port`, `[v6]:port`. */
+/** What is wrong with a text that should be `host:port` or `[v6]:port`; undefined when nothing is. */
+function wrongAddress(text: string, of: string, example: string): string | undefined {
+  const [, portText = ""] = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/,]{1,253}):(\d{1,5})$/.exec(text) ?? [];
+  if (portText === "") return `expected HOST:PORT of ${of}, as in ${example}`;
+  if (Number(portText) >= 1 && Number(portText) <= 65_535) return undefined;
+  return `expected a port from 1 to 65535 after the colon, as in ${example}`;
+}
+
 const address = z.string().superRefine((text, context) => {
-  const [, portText = ""] = /^(?:\[[0-9a-fA-F:.%]+\]|[^\s:[\]/]{1,253}):(\d{1,5})$/.exec(text) ?? [];
-  const wrong =
-    portText === ""
-      ? "expected HOST:PORT of the registry's stream, as in 10.0.0.5:7710"
-      : Number(portText) < 1 || Number(portText) > 65_535
-        ? "expected a port from 1 to 65535 after the colon, as in 10.0.0.5:7710"
-        : undefined;
+  const wrong = wrongAddress(text, "the registry's stream", "10.0.0.5:7710");
   if (wrong !== undefined) context.addIssue({ code: "custom", message: wrong });
 });
+
+const servers = z
+  .string()
+  .max(4_096)
+  .superRefine((text, context) => {
+    const wrong = text.split(",").map((one) => wrongAddress(one, "a ZooKeeper server", "10.0.0.5:2181"));
+    const [first] = wrong.filter((one) => one !== undefined);
+    if (first !== undefined) context.addIssue({ code: "custom", message: first });
+  });
+
+const nodePath = z
+  .string()
+  .max(1_000)
+  .regex(/^(?:\/[^/\s]+)+$/, "expected the path of a node, as in /dubbo");
+
+const zookeeper = z
+  .strictObject({
+    addresses: z
+      .union([servers, z.array(servers).min(1).max(16)])
+      .optional()
+      .describe("host:port of a server, or a list of those of the ensemble"),
+    chroot: nodePath.optional().describe("the node below which everything is, as in /production"),
+    auth: z
+      .strictObject({
+        scheme: z.literal("digest").default("digest").describe("the only one there is"),
+        credentials: secretText()
+          .regex(/^[^:]+:.+$/, "expected USER:PASSWORD")
+          .describe(
+            "USER:PASSWORD, as the applications on this ensemble have it; what is written then belongs to them",
+          ),
+      })
+      .optional()
+      .describe("what is said to each server"),
+    sessionTimeoutMs: milliseconds(1_000, hour)
+      .default(40_000)
+      .describe(
+        "what is published stays so long after the sidecar was last heard; the servers may bring it to their bounds",
+      ),
+    dubboRoot: nodePath.default("/dubbo").describe("the root node of Dubbo (`group` of its registry)"),
+    sofaRoot: nodePath.default("/sofa-rpc").describe("the root node of SOFA-RPC"),
+  })
+  .prefault({});
 
 const registry = z
   .strictObject({
@@ -265,8 +308,11 @@ const drain = z
 
 export const sidecarConfig = z
   .strictObject({
-    directory: directory.default("registry").describe("where instances come from"),
+    directory: directory
+      .default("registry")
+      .describe("where instances come from and go to: the dualmesh registry, or a zookeeper that is already there"),
     registry: registry.describe("the dualmesh registry"),
+    zookeeper: zookeeper.describe("the existing ensemble, for directory: zookeeper; Dubbo and SOFA-RPC only"),
     nodeId: name
       .optional()
       .describe("names this sidecar to the registry for good; default: made once and kept on disk"),
@@ -307,6 +353,22 @@ export const sidecarConfig = z
   .refine(({ outbound: { host } }) => isLoopback(host), {
     message: "applications are told this address as their own machine's: an address of 127.0.0.0/8",
     path: ["outbound", "host"],
+  })
+  .superRefine(({ directory, zookeeper: { addresses }, tcp }, context) => {
+    if (directory !== "zookeeper") return;
+    if (addresses === undefined)
+      context.addIssue({
+        code: "custom",
+        path: ["zookeeper", "addresses"],
+        message: "directory: zookeeper needs the addresses of its servers, as in 10.0.0.5:2181",
+      });
+    if (tcp.length > 0)
+      context.addIssue({
+        code: "custom",
+        path: ["tcp"],
+        message:
+          "services that pass bytes cannot be in ZooKeeper, whose layouts are of Dubbo and SOFA-RPC; use directory: registry for them",
+      });
   });
 
 export type SidecarConfig = Omit<z.output<typeof sidecarConfig>, "protocols"> & {

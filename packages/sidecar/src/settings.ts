@@ -7,6 +7,11 @@ export function registryAddresses({ registry: { address } }: SidecarConfig): rea
   return typeof address === "string" ? [address] : address;
 }
 
+/** The servers of an existing ZooKeeper, as a list. */
+export function zooKeeperAddresses({ zookeeper: { addresses } }: SidecarConfig): readonly string[] {
+  return [addresses ?? []].flat().flatMap((text) => text.split(","));
+}
+
 /** The range of addresses of services that have one of their own: the configured one, else by the outbound port. */
 export function loopbackRangeOf({ outbound: { addresses } }: SidecarConfig, outboundPort: number): LoopbackRange {
   return addresses === undefined ? rangeOf(outboundPort) : { second: Number(addresses.split(".")[1]) };

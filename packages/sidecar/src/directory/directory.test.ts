@@ -29,3 +29,24 @@ test("the registry is the directory, and the sidecar keeps its name", async () =
     await rm(folder, { recursive: true, force: true });
   }
 });
+
+test("an existing ZooKeeper is the directory where it is asked for, reachable or not", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "dualmesh-directory-"));
+  const config = sidecarConfig.parse({ directory: "zookeeper", zookeeper: { addresses: ["127.0.0.1:1"] } });
+  try {
+    await using state = await openState({ path: folder, part: "sidecar" });
+    const directory = await openDirectory(config, {
+      state,
+      clock: systemClock,
+      random: systemRandom,
+      log: silentLog,
+    });
+    assert.equal(directory.kind, "zookeeper");
+    assert.equal(directory.readiness, "no");
+    assert.equal(directory.status().registry, "127.0.0.1:1");
+    assert.throws(() => directory.watch("http/shop::", () => {}), /use directory: registry/);
+    await directory.close({ orderly: false });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});

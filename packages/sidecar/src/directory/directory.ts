@@ -7,9 +7,10 @@ import type { Random } from "@dualmesh/base/random";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import { openRegistryDirectory, type Readiness, type RegistryDirectoryStatus } from "@dualmesh/client/directory";
+import { dialTcp } from "@dualmesh/client/tcp";
 import type { Directory } from "@dualmesh/model/directory";
 import type { SidecarConfig } from "../config.ts";
-import { registryAddresses } from "../settings.ts";
+import { registryAddresses, zooKeeperAddresses } from "../settings.ts";
 
 /** A directory as the sidecar runs it, whichever kind it is. */
 export interface SidecarDirectory extends Directory {
@@ -39,6 +40,7 @@ const documentName = "node";
 
 export async function openDirectory(config: SidecarConfig, options: OpenDirectoryOptions): Promise<SidecarDirectory> {
   const { state, clock, random, log, agent } = options;
+  if (config.directory === "zookeeper") return openZooKeeper(config, options);
   if (config.directory !== "registry") {
     throw new MeshError("config.invalid", `directory: ${config.directory} comes in a later version; use registry`);
   }
@@ -54,6 +56,31 @@ export async function openDirectory(config: SidecarConfig, options: OpenDirector
     log,
     staleAfterMs: config.staleAfterMs,
     ...(agent === undefined ? {} : { agent }),
+  });
+  return Object.assign(directory, { kind: config.directory });
+}
+
+/** What is kept of one kind of directory says nothing to the other. */
+const zooKeeperJournalName = "zookeeper-directory";
+
+async function openZooKeeper(config: SidecarConfig, options: OpenDirectoryOptions): Promise<SidecarDirectory> {
+  const { state, clock, random, log } = options;
+  const { chroot, auth, sessionTimeoutMs, dubboRoot, sofaRoot } = config.zookeeper;
+  // Loaded by those only who use it.
+  const { openZooKeeperDirectory } = await import("@dualmesh/dialects/zookeeper/client/directory");
+  const directory = openZooKeeperDirectory({
+    addresses: zooKeeperAddresses(config),
+    dial: dialTcp,
+    journal: await state.journal(zooKeeperJournalName),
+    clock,
+    random,
+    log,
+    sessionTimeoutMs,
+    dubboRoot,
+    sofaRoot,
+    staleAfterMs: config.staleAfterMs,
+    ...(chroot === undefined ? {} : { chroot }),
+    ...(auth === undefined ? {} : { credentials: [auth] }),
   });
   return Object.assign(directory, { kind: config.directory });
 }
