@@ -14,7 +14,8 @@ const readBuffer = Buffer.allocUnsafeSlow(256 * 1024);
 /** The part of Node's internal socket that is used here; pinned by the Node version in package.json. */
 interface SocketHandle {
   readonly fd: number;
-  /** Bytes that wait in libuv; unlike `writableLength` it shrinks while a write is under way. */
+  /** Bytes given to libuv, and those of them that the kernel has not taken: unlike `writableLength` they move while a write is under way. */
+  readonly bytesWritten: number;
   readonly writeQueueSize: number;
   readStop(): void;
 }
@@ -156,23 +157,22 @@ export class TcpTransport implements Transport, Flushable {
     this.flush();
     this.#ending = true;
     if (!this.#wroteAll) this.#socket.end();
-    this.#endInTime(this.#untaken);
+    this.#endInTime(this.#taken);
   }
 
   /** A peer that takes nothing, never closes its side or never stops talking does not keep the connection. One that is slow is given what it takes. */
-  #endInTime(untaken: number): void {
+  #endInTime(taken: number): void {
     this.#endDeadline = systemClock.after(endTimeoutMs, () => {
-      const left = this.#untaken;
-      if (left === 0) this.destroy("did not close in time");
-      else if (left < untaken) this.#endInTime(left);
+      if (this.queuedBytes === 0) this.destroy("did not close in time");
+      else if (this.#taken > taken) this.#endInTime(this.#taken);
       else this.reset("did not take what was left for it"); // an end in order would make it take what it has for all there was
     });
   }
 
-  /** Bytes that the kernel has not taken; 0 says that nothing of ours is left. */
-  get #untaken(): number {
-    const socket = this.#socket as SocketWithHandle;
-    return socket.writableLength === 0 ? 0 : (socket._handle?.writeQueueSize ?? 0);
+  /** Bytes that the kernel has taken so far. */
+  get #taken(): number {
+    const { _handle: handle } = this.#socket as SocketWithHandle;
+    return handle === null ? 0 : handle.bytesWritten - handle.writeQueueSize;
   }
 
   destroy(reason: string): void {
