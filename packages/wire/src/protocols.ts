@@ -7,9 +7,3 @@ import type { RpcCodec } from "./rpc.ts";
 
 /** Each is only ever given views that it made itself, so its own type of view need not be named. */
 export const rpcCodecs: readonly RpcCodec[] = [boltCodec, dubboCodec];
-
-const byName: ReadonlyMap<string, RpcCodec> = new Map(rpcCodecs.map((codec) => [codec.protocol, codec]));
-
-export function rpcCodecOf(protocol: string): RpcCodec | undefined {
-  return byName.get(protocol);
-}

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "@dualmesh/base/clock";
 import { seededRandom } from "@dualmesh/base/random";
+import { sniffHttp1 } from "@dualmesh/wire/http1/sniff";
+import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { DataMetrics } from "../metrics.ts";
 import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -11,7 +13,7 @@ import { Downstream, type DownstreamContext } from "./downstream.ts";
 import { frameProtocol } from "./frame-way.ts";
 import { Routing } from "./routes.ts";
 import { boltRequest, codecOf, testLimits } from "./testing.ts";
-import type { CarriedProtocol, Way } from "./way.ts";
+import { type CarriedProtocol, recognise, type Way } from "./way.ts";
 
 /** Lines of text: read as they come, never whole, told from Bolt by their first letter. */
 function linesProtocol(told: string[]): CarriedProtocol {
@@ -114,4 +116,25 @@ test("a connection that is given away takes the bytes of its partial frame along
   const young = new World();
   young.hears(frame.subarray(0, 1));
   assert.deepEqual(young.downstream.detach().residual, frame.subarray(0, 1));
+});
+
+test("however the first bytes are split, the protocol is the same once it is told, and little is asked for", () => {
+  const open = (): never => assert.fail("only asked");
+  const carried = [...rpcCodecs, { protocol: "http", sniff: sniffHttp1 }].map((one) => ({ ...one, open }));
+  const beginnings = [
+    ["bolt", Buffer.from("0101000101", "hex")],
+    ["bolt", Buffer.from("0202010001", "hex")],
+    ["dubbo", Buffer.from("dabbc200", "hex")],
+    ["http", Buffer.from("GET / HTTP/1.1\r\n")],
+    ["http", Buffer.from("PROPFIND /echo HTTP/1.1\r\n")],
+  ] as const;
+  for (const [protocol, bytes] of beginnings) {
+    const told = Array.from(bytes, (_, size) => recognise(carried, bytes.subarray(0, size + 1)));
+    const known = told.findIndex((one) => one !== "more");
+    for (const one of told.slice(known)) assert.equal((one as CarriedProtocol).protocol, protocol);
+  }
+  for (const text of ["\x16\x03\x01\x02\0", "\0\0\0\0", "(HELO)"])
+    assert.equal(recognise(carried, Buffer.from(text, "latin1")), undefined);
+  for (let first = 0; first < 256; first++)
+    assert.notEqual(recognise(carried, Buffer.alloc(32, first)), "more", `32 bytes of ${first} are enough`);
 });
