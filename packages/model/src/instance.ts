@@ -39,7 +39,7 @@ export interface Instance extends InstanceKey {
 }
 
 export interface Registration {
-  /** `dubbo` or `sofa` (the layouts in ZooKeeper), `mesh`, `native` (made by this product). */
+  /** `dubbo` or `sofa` (the layouts in ZooKeeper), `eureka`, `http`, `mesh`, or `native` (made by this product). */
   readonly dialect: string;
   readonly text: string;
 }

@@ -5,7 +5,8 @@
 import net from "node:net";
 import { type Clock, systemClock, type Timer } from "@dualmesh/base/clock";
 import { isReserved } from "@dualmesh/base/descriptors";
-import { MeshError } from "@dualmesh/base/errors";
+import type { MeshError } from "@dualmesh/base/errors";
+import { listenError } from "@dualmesh/base/listen-error";
 import type { Log } from "@dualmesh/base/log";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Channel, ChannelEvents } from "@dualmesh/wire/stream/channel";
@@ -64,7 +65,7 @@ class TcpListener implements Listener {
     const { host } = this.#options;
     const server = this.#server;
     return new Promise((resolve, reject) => {
-      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(`${host}:${port}`, error)));
+      server.once("error", (error: NodeJS.ErrnoException) => reject(listenError({ host, port }, error)));
       server.listen({ host, port, backlog: 1_024 }, () => {
         server.removeAllListeners("error");
         server.on("error", (error: NodeJS.ErrnoException) => this.#onError(error));
@@ -195,13 +196,4 @@ class TcpChannel implements Channel {
       this.#socket.write("", () => this.#onWritten());
     }
   }
-}
-
-function listenError(where: string, error: NodeJS.ErrnoException): MeshError {
-  const details = { where };
-  if (error.code === "EADDRINUSE")
-    return new MeshError("listen.port-taken", `${where} is in use by another process; choose another port`, details);
-  if (error.code === "EACCES")
-    return new MeshError("listen.denied", `${where} needs a privilege that this process lacks`, details);
-  return new MeshError("listen.failed", `cannot listen on ${where}: ${error.message}`, details, { cause: error });
 }

@@ -7,7 +7,9 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Clock } from "../clock.ts";
 import { isReserved } from "../descriptors.ts";
-import { MeshError, messageOf } from "../errors.ts";
+import { messageOf } from "../errors.ts";
+import { isExpectedHost } from "../http/host-name.ts";
+import { listenError } from "../listen-error.ts";
 import { type Log, silentLog } from "../log.ts";
 
 export interface AdminReply {
@@ -58,7 +60,7 @@ export function jsonReply(value: unknown, status = 200): AdminReply {
   return { status, contentType: "application/json", body: `${JSON.stringify(value, null, 2)}\n` };
 }
 
-/** Listens. Rejects with `listen.port-taken` or `listen.failed`. */
+/** Listens. Rejects with `listen.port-taken`, `listen.denied` or `listen.failed`. */
 export async function openAdmin(options: AdminOptions): Promise<Admin> {
   const { host = "127.0.0.1", port, clock, log = silentLog, maxConnections = 64 } = options;
   const sockets = new Set<Socket>();
@@ -147,14 +149,6 @@ async function answer(
   }
 }
 
-/** An address cannot be pointed elsewhere, so every address passes; of names only those that are ours. */
-function isExpectedHost(header: string | undefined, names: readonly string[]): boolean {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:@/\s]+))(?::\d{1,5})?$/.exec(header ?? "");
-  if (match === null) return false;
-  const name = (match[1] ?? match[2] ?? "").toLowerCase();
-  return isIP(name) !== 0 || names.some((known) => known.toLowerCase() === name);
-}
-
 function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
 }
@@ -176,17 +170,7 @@ function pushOut(sockets: Set<Socket>, busy: ReadonlySet<Socket>, count: number)
 
 function listen(server: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      const where = `${host}:${port}`;
-      if (error.code === "EADDRINUSE") {
-        const text = `the admin port ${where} is in use by another process; choose another with admin.port or end that process`;
-        reject(new MeshError("listen.port-taken", text, { where }));
-      } else {
-        reject(
-          new MeshError("listen.failed", `cannot listen on ${where}: ${error.message}`, { where }, { cause: error }),
-        );
-      }
-    });
+    server.once("error", (error) => reject(listenError({ host, port }, error)));
     server.listen({ host, port, backlog: 256 }, () => {
       server.removeAllListeners("error");
       resolve();
