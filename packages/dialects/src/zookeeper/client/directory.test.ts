@@ -75,7 +75,7 @@ test("a published instance is a provider's node, which SDKs read as one and side
   assert.deepEqual({ ...seen, registration: instance.registration }, instance);
   await publication.withdraw();
   assert.deepEqual(company.names(), []);
-  await company.clock.advance(0);
+  await company.clock.advance(10_001);
   assert.deepEqual(hosts(sets.at(-1)), []);
 });
 
@@ -268,16 +268,25 @@ test("an ensemble that comes back empty is not believed until it has had time to
   assert.ok(company.logged.some((line) => /lost all or most/.test(line)));
 });
 
-test("a list that empties amid peace is asked for once more and then believed", async () => {
+test("a list that empties amid peace is asked for once more after a while and then believed; one's own leaving is at once", async () => {
   const company = new Company();
-  const sets = company.watch(company.open());
+  const directory = company.open();
+  const sets = company.watch(directory);
   company.servers.put(nodeAt("10.0.0.1"), 77n);
   await company.clock.advance(31_000);
   const asked = company.servers.asked.length;
   company.servers.remove(nodeAt("10.0.0.1"));
-  await company.clock.advance(1);
+  await company.clock.advance(9_000);
+  assert.deepEqual(hosts(sets.at(-1)), ["10.0.0.1"]);
+  await company.clock.advance(1_001);
   assert.deepEqual(hosts(sets.at(-1)), []);
   assert.ok(company.servers.asked.slice(asked).some((line) => line.startsWith("sync")));
+  const publication = await directory.publish(meshed("10.0.0.2"));
+  await company.clock.advance(0);
+  assert.deepEqual(hosts(sets.at(-1)), ["10.0.0.2"]);
+  await publication.withdraw();
+  await company.clock.advance(0);
+  assert.deepEqual(hosts(sets.at(-1)), []);
 });
 
 test("a successor goes on with the session, the nodes and the lists on disk", async () => {

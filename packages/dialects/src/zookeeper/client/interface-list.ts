@@ -13,6 +13,11 @@ import { readPublished } from "./published-name.ts";
 
 /** A set of at least this many is sharply shrunk when less than half is left. */
 const smallestSharpSet = 4;
+/**
+ * A list that is seen to become empty is believed after this: calls would fail either way, and a provider whose session was lost, but
+ * nothing else, comes back by itself.
+ */
+const emptyMs = 10_000;
 
 export type Providers = ReadonlyMap<string, Instance>;
 
@@ -125,13 +130,13 @@ export class InterfaceList {
     const believed = this.#asking === "asked" && this.#wasRead;
     this.#wasRead = false;
     const next = this.#grouped(this.children.names);
-    let isYoung = false;
+    let waitMs = 0;
     this.#held.clear();
     for (const [service, known] of this.#shown) {
       const left = next.get(service) ?? nobody;
       if (believed || !this.#isSuspicious(known, left)) continue;
       this.#held.add(service);
-      for (const name of known.keys()) isYoung ||= !left.has(name) && !this.#seen.has(name);
+      waitMs = Math.max(waitMs, this.#patienceMs(known, left));
       next.set(service, new Map([...known, ...left]));
     }
     if (believed) this.#asking = "no";
@@ -140,7 +145,7 @@ export class InterfaceList {
     this.#shown = next;
     this.deliverable = true;
     this.freshSince = clock.wall();
-    if (this.#held.size > 0) this.#ask(isYoung);
+    if (this.#held.size > 0) this.#ask(waitMs);
     if (this.#isKept) this.#save();
     onChange(this);
   }
@@ -152,11 +157,17 @@ export class InterfaceList {
     return next.size === 0 || (count >= smallestSharpSet && next.size * 2 < count);
   }
 
-  /** At once where the loss was seen to happen; else when others have had the time to come back that this connection had. */
-  #ask(isYoung: boolean): void {
+  /** What a new connection does not list has the time to come back that this connection had; what was seen to go is asked for sooner. */
+  #patienceMs(known: Providers, left: Providers): number {
+    const { clock, settledAt } = this.#options;
+    for (const name of known.keys())
+      if (!left.has(name) && !this.#seen.has(name)) return Math.max(emptyMs, settledAt() - clock.now());
+    return left.size === 0 ? emptyMs : 0;
+  }
+
+  #ask(waitMs: number): void {
     if (this.#asking !== "no") return;
-    const { clock, settledAt, told } = this.#options;
-    const waitMs = isYoung ? Math.max(0, settledAt() - clock.now()) : 0;
+    const { clock, told } = this.#options;
     const fields = { path: this.path, services: [...this.#held].slice(0, 10), waitMs };
     told.warn(
       this.path,
