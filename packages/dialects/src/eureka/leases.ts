@@ -8,7 +8,7 @@ import { hostOf, type ThrottledLog } from "@dualmesh/base/throttled-log";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import { parseServiceText } from "@dualmesh/model/service";
 import type { DoorContext, DoorSession } from "../door.ts";
-import { type Claimant, Publisher } from "../zookeeper/publisher.ts";
+import { type Claimant, Publisher } from "../publisher.ts";
 import { isMembers, memberObject, withMembers } from "./document.ts";
 import { type EurekaRegistration, instancesOf, readRegistration, type Shown, shownMembers } from "./layout.ts";
 import { Refusal } from "./refusal.ts";

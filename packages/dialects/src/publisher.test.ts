@@ -5,8 +5,8 @@ import { silentLog } from "@dualmesh/base/log";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
-import { loopbackStandIn } from "../testing/door-fixture.ts";
 import { Publisher } from "./publisher.ts";
+import { loopbackStandIn } from "./testing/door-fixture.ts";
 
 const instance = (weight: number): Instance => ({ ...loopbackStandIn("bolt/a:1.0:"), weight });
 
