@@ -8,7 +8,7 @@ export interface Offer {
   readonly service: string;
   /** Where this process listens for it. */
   readonly port: number;
-  /** By default the name of the service. */
+  /** By default what `connect` was told, else the name of the service. */
   readonly application?: string;
   readonly weight?: number;
   readonly warmupMs?: number;
@@ -44,6 +44,7 @@ export interface Place {
 }
 
 export interface Surroundings {
+  readonly application: string | undefined;
   readonly host: string | undefined;
   readonly clock: Clock;
   readonly random: Random;

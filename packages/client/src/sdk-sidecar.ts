@@ -60,7 +60,10 @@ export function joinSidecar(address: string, around: Surroundings): Place {
       return offered;
     },
     follow(service, told) {
-      const ending = streamed(`/v1/services/${encodeURIComponent(service)}/events`, undefined, ({ event, data }) => {
+      const { application } = around;
+      const who = application === undefined ? "" : `?application=${encodeURIComponent(application)}`;
+      const path = `/v1/services/${encodeURIComponent(service)}/events${who}`;
+      const ending = streamed(path, undefined, ({ event, data }) => {
         if (event === "snapshot") told((data["instances"] as readonly Endpoint[]) ?? []);
         return true;
       });

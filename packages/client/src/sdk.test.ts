@@ -119,6 +119,18 @@ test("through a sidecar: streams that break are made again with what is known, a
   assert.ok(asked.includes("DELETE /v1/instances/def"));
 });
 
+test("an application that says its name says it with what it follows and what it registers", async () => {
+  const { asked, close, url } = await door({});
+  const mesh = connect({ sidecar: url, application: "web shop" });
+  mesh.subscribe("orders");
+  mesh.register({ service: "stock", port: 9 }).inForce.catch(() => {}); // refused: only what was asked counts here
+  await until(() => asked.length >= 2);
+  await mesh.close();
+  await close();
+  assert.ok(asked.includes("GET /v1/services/http%2Forders%3A%3A/events?application=web%20shop"));
+  assert.ok(asked.some((line) => line.includes('"application":"web shop"')));
+});
+
 test("what was registered again elsewhere is not registered again by itself", async () => {
   const { asked, close, url } = await door({
     "/v1/instances": ['event: superseded\ndata: {"detail":"elsewhere"}\n\n', ""],

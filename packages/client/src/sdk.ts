@@ -19,6 +19,8 @@ export interface ConnectOptions {
   readonly registry?: string;
   /** URL of the sidecar's HTTP door: instances are called through the sidecar. */
   readonly sidecar?: string;
+  /** This application's name, for what it registers and calls; by default each registration has the name of its service. */
+  readonly application?: string;
   /** The host under which others reach this process; by default the address from which it reaches the registry or its sidecar's own. */
   readonly host?: string;
   readonly clock?: Clock;
@@ -47,10 +49,10 @@ export interface Mesh {
 
 /** Joins the mesh. Never waits: what is registered and followed while registry or sidecar is away is made good when it is back. */
 export function connect(options: ConnectOptions): Mesh {
-  const { registry, sidecar, host, clock = systemClock, random = systemRandom, log = silentLog } = options;
+  const { registry, sidecar, application, host, clock = systemClock, random = systemRandom, log = silentLog } = options;
   if ((registry === undefined) === (sidecar === undefined))
     throw new MeshError("sdk.connect", "connect needs either registry (host:port) or sidecar (http://127.0.0.1:PORT)");
-  const around = { host, clock, random, log };
+  const around = { application, host, clock, random, log };
   return new OpenMesh(
     registry === undefined ? joinSidecar(sidecar as string, around) : joinRegistry(registry, around),
     around,
@@ -81,7 +83,7 @@ class OpenMesh implements Mesh {
 
   register(offer: Offer): Offered {
     const service = canonicalService(offer.service);
-    const application = offer.application ?? parseServiceText(service)?.name ?? service;
+    const application = offer.application ?? this.#around.application ?? parseServiceText(service)?.name ?? service;
     return this.#place.register({ weight: 100, warmupMs: 0, zone: "", labels: {}, ...offer, application, service });
   }
 

@@ -491,6 +491,19 @@ test("limits: instances of one client and of all, streams, services, bytes that 
   );
 });
 
+test("an application that only follows is shown by the name that it says", async () => {
+  const { open } = world();
+  const door = await open();
+  await follow(door.handle, "/v1/services/a/events?application=web%20shop");
+  await follow(door.handle, "/v1/services/events");
+  assert.deepEqual(
+    door.sessions().map(({ application }) => application),
+    ["web shop", ""],
+  );
+  for (const name of ["%07", "x".repeat(256)])
+    assert.equal((await ask(door.handle, `/v1/services/a/events?application=${name}`)).status, 400);
+});
+
 test("what the same dialect gives back is what was posted, but for host and port", async () => {
   const name = fc.stringMatching(/^[a-zA-Z][a-zA-Z0-9.-]{0,20}$/);
   const value = fc.stringMatching(/^[ -~\u00a0-\u024f\u4e00-\u4eff]{0,30}$/);

@@ -8,7 +8,7 @@ import type { DoorContext, DoorSession } from "../door.ts";
 import type { HttpDoor } from "../http-door.ts";
 import { EventStream, eventStreamAnswer } from "./event-stream.ts";
 import { type Feed, Feeds, type Shown } from "./feeds.ts";
-import { howServicesAreWritten, readInstance, serviceFromPath, urlOf } from "./layout.ts";
+import { howServicesAreWritten, instanceLimits, readInstance, serviceFromPath, urlOf } from "./layout.ts";
 import { type Lease, Leases } from "./leases.ts";
 import { openApiDocument, welcome } from "./openapi.ts";
 import {
@@ -71,6 +71,8 @@ type Answer = HttpAnswer | HttpStream;
 interface OpenStream {
   readonly stream: EventStream;
   readonly remote: string;
+  /** What the client says that it is; empty when it does not. */
+  readonly application: string;
   readonly watches: string;
 }
 
@@ -121,10 +123,10 @@ class OpenHttpDoor implements HttpDoor {
     const watching = [...this.#streams].filter(({ watches }) => watches !== "");
     return [
       ...publishing,
-      ...watching.map(({ remote, watches }) => ({
+      ...watching.map(({ remote, application, watches }) => ({
         id: `stream ${remote}`,
         remote,
-        application: "",
+        application,
         publishes: [],
         watches: [watches],
         bypassed: [],
@@ -189,7 +191,9 @@ class OpenHttpDoor implements HttpDoor {
   }
 
   #tellLease(sink: HttpSink, lease: Lease): void {
-    const stream = this.#stream(sink, { remote: lease.remote, watches: "" }, () => "registered");
+    const { remote, instance } = lease;
+    const { application } = instance;
+    const stream = this.#stream(sink, { remote, application, watches: "" }, () => "registered");
     const tell = (): void => {
       const { state } = lease;
       if (state.kind === "failed")
@@ -258,11 +262,13 @@ class OpenHttpDoor implements HttpDoor {
   #follow(request: HttpRequest, open: () => Feed<unknown>, snapshot: (shown: Shown<unknown>) => object): Answer {
     if (this.#closed) throw busy("closing", "this door is closing: try again, at its successor");
     this.#checkStreams();
+    const { remote } = request;
+    const application = applicationOf(request);
     open(); // now, since what is refused here is an answer still
     const incremental = request.query.has("incremental");
     return eventStreamAnswer((sink) => {
       const feed = open();
-      const stream = this.#stream(sink, { remote: request.remote, watches: feed.name }, () => proofOf(feed));
+      const stream = this.#stream(sink, { remote, application, watches: feed.name }, () => proofOf(feed));
       const has = request.headers.get("last-event-id");
       let sent: Shown<unknown> | undefined;
       const tell = (): void => {
@@ -435,6 +441,14 @@ function patternOf({ query }: HttpRequest): string {
     "pattern",
     `pattern is a service with * for any run of characters, such as http/*, and at most ${maxPatternLength} long`,
   );
+}
+
+/** What a client is counted as that registers nothing. */
+function applicationOf({ query }: HttpRequest): string {
+  const application = query.get("application") ?? "";
+  const { applicationBytes } = instanceLimits;
+  if (Buffer.byteLength(application) <= applicationBytes && !/\p{Cc}/u.test(application)) return application;
+  throw invalid("application", `application has at most ${applicationBytes} bytes and no control characters`);
 }
 
 function timeoutOf({ query }: HttpRequest): number {

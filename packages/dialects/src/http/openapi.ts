@@ -55,6 +55,11 @@ const service = inPath(
   "PROTOCOL/NAME:VERSION:GROUP, percent-encoded as one segment or as it stands; orders and http/orders are short for http/orders::",
 );
 const timeoutMs = query("timeoutMs", { type: "integer", minimum: 0 }, "How long this client lets a call take.");
+const application = query(
+  "application",
+  { type: "string", maxLength: 255 },
+  "Who follows: its calls are counted under this name at a sidecar where nothing else is registered or follows.",
+);
 const incremental = query(
   "incremental",
   { type: "boolean" },
@@ -242,7 +247,12 @@ const paths = {
   "/v1/services/events": {
     get: {
       operationId: "followServices",
-      parameters: [query("pattern", { type: "string", default: "*" }, "As above."), incremental, lastEventId],
+      parameters: [
+        query("pattern", { type: "string", default: "*" }, "As above."),
+        application,
+        incremental,
+        lastEventId,
+      ],
       responses: { 200: events("snapshot events with Services, or changed ones."), 503: problem("Too many streams.") },
     },
   },
@@ -260,7 +270,7 @@ const paths = {
   "/v1/services/{service}/events": {
     get: {
       operationId: "followInstances",
-      parameters: [service, timeoutMs, incremental, lastEventId],
+      parameters: [service, timeoutMs, application, incremental, lastEventId],
       responses: { 200: events("snapshot events with Instances, or changed ones."), 503: problem("Too many streams.") },
     },
   },
