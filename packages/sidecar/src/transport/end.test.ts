@@ -1,8 +1,10 @@
 /** The end of a connection whose peer is slow: what was written for it is not lost, and never passes for all there was. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import net from "node:net";
 import { test } from "node:test";
 import { listen } from "./listener.ts";
+import { dialTransport } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
 const size = 24 << 20;
@@ -60,4 +62,27 @@ test("a slow peer is given all that was written, and one that takes nothing sees
   assert.equal(stuckEnded, false);
   slow.close();
   stuck.close();
+});
+
+test("a peer that is silent is asked by the kernel whether it is still there, whoever opened the connection", async (context) => {
+  if (process.platform !== "linux") return context.skip("only Linux says it");
+  const accepted = Promise.withResolvers<Transport>();
+  const { port, close } = await listen({
+    ...{ host: "127.0.0.1", port: 0, maxConnections: 1, dropped() {} },
+    accept: accepted.resolve,
+  });
+  const dialled = Promise.withResolvers<Transport | undefined>();
+  dialTransport({ host: "127.0.0.1", port, timeoutMs: 1_000 }, dialled.resolve);
+  for (const transport of [await accepted.promise, await dialled.promise]) {
+    const ends = [transport?.localPort, transport?.remotePort].map(
+      (end) => `:${end?.toString(16).toUpperCase().padStart(4, "0")}`,
+    );
+    const line = readFileSync("/proc/net/tcp", "latin1")
+      .split("\n")
+      .map((text) => text.trim().split(/\s+/))
+      .find(([, local, remote]) => local?.endsWith(ends[0] ?? "") && remote?.endsWith(ends[1] ?? ""));
+    assert.match(line?.[5] ?? "", /^02:/, "its timer is that of keep-alive");
+    transport?.destroy("the test is over");
+  }
+  await close();
 });

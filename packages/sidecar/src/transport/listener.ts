@@ -5,7 +5,7 @@
 import net from "node:net";
 import { isReserved } from "@dualmesh/base/descriptors";
 import { listenError } from "@dualmesh/base/listen-error";
-import { acceptTransport, plainAddress } from "./tcp.ts";
+import { acceptTransport, plainAddress, stillThere } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ListenOptions {
@@ -29,7 +29,7 @@ export interface Listener {
 
 /** Listens. Rejects with `listen.port-taken`, `listen.denied` or `listen.failed`. */
 export function listen(options: ListenOptions): Promise<Listener> {
-  const server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true });
+  const server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true, ...stillThere });
   let open = 0;
   const gone = (): void => void open--;
   server.on("connection", (socket) => {

@@ -215,6 +215,9 @@ export class TcpTransport implements Transport, Flushable {
 
 const endTimeoutMs = 5_000;
 
+/** The kernel asks a silent peer whether it is still there: a machine that vanished says no word, and a long answer or a tunnel waits for ever. */
+export const stillThere = { keepAlive: true, keepAliveInitialDelay: 60_000 } as const;
+
 /** IPv4 addresses that arrive on a dual-stack socket are written as IPv4. */
 export function plainAddress(address: string | undefined): string {
   if (address === undefined) return "";
@@ -255,6 +258,7 @@ export function dialTransport(
     host: options.host,
     port: options.port,
     noDelay: true,
+    ...stillThere,
     allowHalfOpen: true,
     onread: { buffer: readBuffer, callback: (size) => transport?.received(size) ?? false },
   });
