@@ -45,6 +45,8 @@ export class ZooKeeperServers {
   old = false;
   /** What `digest` must say; anything when undefined. */
   secret: string | undefined;
+  /** Nodes whose children nobody may read. */
+  readonly forbidden = new Set<string>();
   /** Addresses in the order in which they were dialled. */
   readonly dialled: string[] = [];
   /** Every operation, as `OP PATH`. */
@@ -254,6 +256,7 @@ class ServedConnection {
       case "getChildren": {
         const stat = servers.statOf(request.path);
         if (stat === undefined) return { error: -101 };
+        if (servers.forbidden.has(request.path)) return { error: -102 };
         if (request.watch) this.#watches.child.add(request.path);
         return { error: 0, body: { kind: "children2", children: servers.childrenOf(request.path), stat } };
       }

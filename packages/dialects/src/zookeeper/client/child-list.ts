@@ -3,13 +3,14 @@
  * a watch that is set anew with each reading. After a reconnect only what has changed meanwhile is read again.
  */
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
-import type { Log } from "@dualmesh/base/log";
+import type { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { eventType, type Stat } from "@dualmesh/wire/jute/reply";
 import type { ZooKeeperClient } from "./client.ts";
+import { isSessionOver, isUndecided } from "./failure.ts";
 
 export interface ChildListOptions {
   readonly client: ZooKeeperClient;
-  readonly log: Log;
+  readonly told: ThrottledLog;
   readonly path: string;
   /** Whether what lies below is watched as one; false for lists above others, whose changes would be told too. */
   readonly recursive: boolean;
@@ -120,7 +121,7 @@ export class ChildList {
       this.#apply(changes);
       // What was told during the question may be part of the answer or not.
       const isSame = stat?.czxid === this.#stat?.czxid && stat?.cversion === this.#stat?.cversion;
-      if (isSame && !this.#again) return this.#answer();
+      if (isSame && !this.#again && !this.#isStale) return this.#answer();
       if (this.answered && changes.length === 0) this.counts.repairs++;
       this.#run();
     });
@@ -211,9 +212,11 @@ export class ChildList {
   /** What fails with its connection is begun again with the next one. */
   #guard(connection: object, work: () => Promise<void>): void {
     work().catch((error: unknown) => {
-      if (this.#connection !== connection || isMeshError(error, "zookeeper.connection-lost")) return;
+      if (this.#connection !== connection || isUndecided(error) || isSessionOver(error)) return;
       this.#changes = undefined;
-      this.#options.log.warn({ path: this.path, error: messageOf(error) }, "a list in ZooKeeper could not be read");
+      this.#isStale = true;
+      const fields = { path: this.path, error: messageOf(error) };
+      this.#options.told.warn("", fields, "a list in ZooKeeper could not be read, and is tried again");
     });
   }
 }

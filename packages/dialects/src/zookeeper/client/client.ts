@@ -231,17 +231,13 @@ export class ZooKeeperClient {
 
   // --- ends
 
-  /** Ends the session, and with it all that it owns; waits a little for the servers' word. */
-  async close(): Promise<void> {
+  /** Ends the session, and with it all that it owns. True when the server has said so; else it ends with its time. */
+  async close(): Promise<boolean> {
     const connection = this.#connection;
-    if (connection?.open === true) {
-      const request = connection.request({ op: "closeSession" }, () => undefined, goodbyeMs);
-      await request.catch((error: unknown) => {
-        // A server may close without a word; what it has not heard ends with the session's time.
-        if (!isMeshError(error)) throw error;
-      });
-    }
+    const isOver =
+      connection?.open === true && (await isDone(connection.request({ op: "closeSession" }, nothing, goodbyeMs)));
     this.abandon();
+    return isOver;
   }
 
   /** Ends without a word: the session lives on until its time, for a successor. */
@@ -406,6 +402,18 @@ export class ZooKeeperClient {
 
 /** What `multi` says of the parts behind the one that failed. */
 const rolledBack = -2;
+
+function nothing(): void {}
+
+async function isDone(work: Promise<unknown>): Promise<boolean> {
+  try {
+    await work;
+    return true;
+  } catch (error) {
+    if (!isMeshError(error)) throw error;
+    return false;
+  }
+}
 
 async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
   try {

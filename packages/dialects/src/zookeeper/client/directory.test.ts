@@ -322,6 +322,35 @@ test("a successor goes on with the session, the nodes and the lists on disk", as
   assert.deepEqual(company.names(), []);
 });
 
+test("an end that no server hears of leaves the session to a successor", async () => {
+  const company = new Company();
+  const journal = new MemoryJournal();
+  const first = company.open({ journal });
+  await first.publish(meshed("10.0.0.1"));
+  company.servers.silent = true;
+  const closing = first.close({ orderly: true });
+  await company.clock.advance(2_001);
+  await closing;
+  company.servers.silent = false;
+  const second = company.open({ journal });
+  await second.publish(meshed("10.0.0.1"));
+  assert.equal(second.status().session, "1001");
+});
+
+test("a list that may not be read is tried again, and the others are not touched by it", async () => {
+  const company = new Company();
+  const directory = company.open();
+  company.servers.put(nodeAt("10.0.0.1"), 77n);
+  company.servers.put(`/dubbo/fx.Secret/providers/${encodeName("dubbo://10.0.0.2:20880/fx.Secret")}`, 77n);
+  company.servers.forbidden.add("/dubbo/fx.Secret/providers");
+  const [open, secret] = [company.watch(directory), company.watch(directory, "dubbo/fx.Secret::")];
+  await company.clock.advance(1_000);
+  assert.deepEqual([hosts(open.at(-1)), secret.length], [["10.0.0.1"], 0]);
+  company.servers.forbidden.clear();
+  await company.clock.advance(31_000);
+  assert.deepEqual(hosts(secret.at(-1)), ["10.0.0.2"]);
+});
+
 test("with nothing on disk and nobody there it is not ready, and with an answer it is", async () => {
   const company = new Company();
   company.servers.down.add("a:1").add("b:1");

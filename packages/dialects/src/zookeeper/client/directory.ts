@@ -220,8 +220,8 @@ class NodeDirectory implements ZooKeeperDirectory {
   async #close(orderly: boolean): Promise<void> {
     this.#staleTimer.cancel();
     this.#restoreTimer.cancel();
-    if (orderly) {
-      await this.#client.close();
+    // What could not be ended is left to a successor: it knows these nodes for its own then.
+    if (orderly && (await this.#client.close())) {
       for (const path of this.#keep.ownPaths()) this.#keep.deleteOwn(path);
       this.#keep.deleteSession();
     }

@@ -4,7 +4,6 @@
  * after a reconnect stays for a while, since providers find their way back after an outage too; what is seen to go is asked for once more.
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
-import type { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Instance } from "@dualmesh/model/instance";
 import type { Layout } from "../layout.ts";
 import { ChildList, type ChildListOptions } from "./child-list.ts";
@@ -21,11 +20,10 @@ const emptyMs = 10_000;
 
 export type Providers = ReadonlyMap<string, Instance>;
 
-export interface InterfaceListOptions extends Pick<ChildListOptions, "client" | "log"> {
+export interface InterfaceListOptions extends Pick<ChildListOptions, "client" | "told"> {
   readonly layout: Layout;
   readonly interfaceName: string;
   readonly clock: Clock;
-  readonly told: ThrottledLog;
   readonly keep: ZooKeeperKeep;
   /** The names on disk. */
   readonly remembered: ReadonlySet<string> | undefined;
@@ -70,9 +68,9 @@ export class InterfaceList {
     this.#isKept = options.remembered !== undefined;
     this.deliverable = this.#isKept;
     this.#shown = this.#grouped(this.#kept);
-    const { client, log } = options;
+    const { client, told } = options;
     const onNames = (_: ReadonlySet<string>, read: boolean): void => this.#onNames(read);
-    this.children = new ChildList({ client, log, path: this.path, recursive: true, onNames });
+    this.children = new ChildList({ client, told, path: this.path, recursive: true, onNames });
   }
 
   /** By service. */

@@ -112,12 +112,13 @@ export class InterfaceLists {
   followRoot(layout: Layout, listener: () => void): () => void {
     let root = this.#roots.get(layout.root);
     if (root === undefined) {
-      const { client, log } = this.#options;
+      const { client } = this.#options;
+      const told = this.#told;
       const listeners = new Set<() => void>();
       const onNames = (): void => {
         for (const one of [...listeners]) one();
       };
-      root = { children: new ChildList({ client, log, path: layout.root, recursive: false, onNames }), listeners };
+      root = { children: new ChildList({ client, told, path: layout.root, recursive: false, onNames }), listeners };
       this.#roots.set(layout.root, root);
       if (this.#connected) root.children.begin(this.#age);
     }
@@ -160,12 +161,12 @@ export class InterfaceLists {
   }
 
   #make(layout: Layout, interfaceName: string, path: string): InterfaceList {
-    const { client, clock, log, keep, settledAt, isTakenBack, onChange } = this.#options;
+    const { client, clock, keep, settledAt, isTakenBack, onChange } = this.#options;
     const remembered = this.#remembered.get(path);
     this.#remembered.delete(path);
     const told = this.#told;
     const options: InterfaceListOptions = {
-      ...{ client, clock, log, keep, settledAt, isTakenBack, onChange, told },
+      ...{ client, clock, keep, settledAt, isTakenBack, onChange, told },
       ...{ layout, interfaceName, remembered },
     };
     return new InterfaceList(options);
