@@ -17,6 +17,7 @@ import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { buildFixtures, javaCommand } from "./fixtures.ts";
 import { repository } from "./product.ts";
 import { eventually, Program, temporary } from "./program.ts";
+import { takeTurn } from "./turn.ts";
 import { freePort } from "./world.ts";
 
 class Server implements AsyncDisposable {
@@ -83,6 +84,7 @@ class Server implements AsyncDisposable {
 const refusedFor = (code: string) => (error: unknown) => isMeshError(error, code);
 
 test("a real ZooKeeper and our client of it", async (t) => {
+  using _turn = await takeTurn();
   const missing = buildFixtures();
   if (missing !== undefined) return t.skip(missing);
   await using server = await Server.start();

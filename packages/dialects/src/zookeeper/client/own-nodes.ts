@@ -21,6 +21,8 @@ const retryMs = 1_000;
 /** How often every node is looked for: somebody may have deleted it. */
 const auditMs = 60_000;
 const maxSteps = 20;
+/** Refusals that say nothing of the next try: parents came and went meanwhile, or there was no room. */
+const passing = new Set(["zookeeper.too-many", "zookeeper.no-node", "zookeeper.node-exists"]);
 
 export interface OwnNodesOptions {
   readonly client: ZooKeeperClient;
@@ -276,7 +278,7 @@ export class OwnNodes {
       if (this.#connected && !this.#closed) this.#later(node);
       return;
     }
-    const isRefused = isMeshError(error) && !isMeshError(error, "zookeeper.too-many");
+    const isRefused = isMeshError(error) && !passing.has(error.code);
     const fields = { path: node.path.slice(0, 300), error: messageOf(error) };
     if (!isRefused || !node.wanted) {
       this.#told.warn("", fields, "a node in ZooKeeper is not yet as it should be, and is tried again");
