@@ -19,6 +19,7 @@ import { type Mover, restoreEntry, stepRegistration, withdrawEntry } from "./mov
 import type { Entry, Registration } from "./own-nodes.ts";
 import type { BeforeContext, BeforeDoorOptions, RewriteState } from "./owner.ts";
 import { type OpenedSession, Passage, type PassageHost } from "./passage.ts";
+import { type Places, placesOf } from "./places.ts";
 import { BeforeSession, type SessionHost } from "./session.ts";
 
 /** A registration of an application behind the door, as the owner moves it. */
@@ -75,7 +76,7 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
   readonly told: ThrottledLog;
   readonly partial: PartialBytes;
   readonly owner: BeforeContext["owner"];
-  readonly #layouts: Layouts;
+  readonly #layouts: Places;
   readonly #kept: KeptEntries;
   readonly #journal: BeforeContext["journal"];
   readonly #applications = new Applications();
@@ -84,6 +85,8 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
   readonly #ending = new Map<bigint, Timer>();
   /** Where an instance was last told to be, for when the application registers it anew. */
   readonly #wanted = new Map<string, "direct" | "mesh">();
+  /** The end of the last step that was asked for. */
+  readonly #turns = new WeakMap<Registration, Promise<void>>();
   #walksUntil = 0;
   #closed = false;
 
@@ -95,10 +98,11 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     this.partial = new PartialBytes(this.limits.partialBytes);
     this.#journal = context.journal;
     this.#kept = new KeptEntries(context.journal);
-    this.#layouts = new Layouts([
+    const layouts = new Layouts([
       ...(options.dubboRoots ?? ["dubbo"]).map((root) => dubboLayout(root)),
       ...(options.sofaRoots ?? ["sofa-rpc"]).map((root) => sofaLayout(root)),
     ]);
+    this.#layouts = placesOf(layouts, options.chroots);
   }
 
   connect(peer: DoorPeer): DoorConnection {
@@ -118,7 +122,9 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
         application: application ?? "",
         publishes: [...new Set(registrations.map(({ instance }) => instance.service))].sort(),
         watches: session.lists.paths,
-        bypassed: [],
+        bypassed: [...session.nodes.entries.values()]
+          .filter((entry) => !this.#isRegistered(entry.application))
+          .map(({ path }) => ({ registration: path, reason: "application-level only" })),
       };
     });
   }
@@ -149,15 +155,25 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     for (let attempt = 1; ; attempt += 1) {
       const { session, registration } = this.#registration(path);
       if (registration.state === state) return;
-      const next = registration.state === "both" ? state : "both";
       try {
-        await stepRegistration(await this.#live(session), registration, next);
+        await this.#inTurn(registration, async () => {
+          const mover = await this.#live(session);
+          await stepRegistration(mover, registration, registration.state === "both" ? state : "both");
+        });
       } catch (error) {
         // The session comes back by itself, and then says what stands at the ensemble.
         if (!isMeshError(error, "zookeeper.gone") || attempt >= attempts) throw error;
         await sleep(this.clock, pollMs);
       }
     }
+  }
+
+  /** One step of a registration at a time, whoever asks for it. */
+  async #inTurn(registration: Registration, step: () => Promise<void>): Promise<void> {
+    const turn = (this.#turns.get(registration) ?? Promise.resolve()).then(step);
+    const over = turn.catch(() => undefined); // told to the one who asked for it
+    this.#turns.set(registration, over);
+    await turn;
   }
 
   async toMesh(path: string): Promise<void> {
@@ -217,6 +233,8 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     this.#ending.delete(opened.id);
     let session = this.#sessions.get(opened.id);
     if (session === undefined) {
+      if (this.#sessions.size >= 2 * this.limits.sessions)
+        throw new MeshError("zookeeper.full", "more sessions go through the door than it may keep");
       session = new BeforeSession({ id: opened.id, host: this.#hostOf(opened.id, passage.remote) });
       const { consumes } = this.owner.modes({ id: opened.id.toString(16), remote: passage.remote });
       session.lists.state = consumes;
@@ -328,6 +346,12 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     if (session === undefined)
       throw new MeshError("zookeeper.unknown", `no session ${id} goes through this door`, { id });
     return session;
+  }
+
+  #isRegistered(application: string): boolean {
+    for (const { nodes } of this.#sessions.values())
+      for (const { instance } of nodes.registrations.values()) if (instance.application === application) return true;
+    return false;
   }
 
   /** Of several sessions in which an application has put it, the one that is there. */

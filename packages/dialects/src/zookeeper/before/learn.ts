@@ -5,8 +5,8 @@
 import { FrameError } from "@dualmesh/wire/codec";
 import { errorCode } from "@dualmesh/wire/jute/reply";
 import { opCode } from "@dualmesh/wire/jute/request";
-import type { Layouts } from "../layout.ts";
 import type { Passage } from "./passage.ts";
+import type { Places } from "./places.ts";
 import { bodyOf, type Reply } from "./reply.ts";
 
 /** Questions that are asked at once where nodes must be looked at one by one. */
@@ -27,7 +27,7 @@ export async function ownedByAsking(passage: Passage): Promise<readonly string[]
 export interface Walk {
   readonly passage: Passage;
   readonly sessionId: bigint;
-  readonly layouts: Layouts;
+  readonly layouts: Places;
   readonly maxNodes: number;
   /** Told each path that is found. */
   readonly found: (path: string) => void;
@@ -46,7 +46,7 @@ export async function ownedByWalking({ passage, sessionId, layouts, maxNodes, fo
   };
   for (const root of layouts.roots) {
     const folders = (await children(root)).flatMap((path) =>
-      root === "/services" ? [path] : [`${path}/providers`, `${path}/consumers`],
+      root.endsWith("/services") ? [path] : [`${path}/providers`, `${path}/consumers`],
     );
     for (const batch of batches(folders)) {
       const nodes = (await Promise.all(batch.map(children))).flat();

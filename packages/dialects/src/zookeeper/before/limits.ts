@@ -1,6 +1,6 @@
 /** The bounds of a door before an ensemble, and its times. The answer at each bound stands beside it. */
 export interface BeforeLimits {
-  /** Sessions whose rewriting is kept; the connection of one more is closed. */
+  /** Connections at once, and half the sessions that are kept in mind; the connection of one more is closed. */
   readonly sessions: number;
   /** One record, either way; a longer one closes the connection. Real servers take 1 MB, and send what they hold. */
   readonly recordBytes: number;

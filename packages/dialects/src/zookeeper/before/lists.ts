@@ -14,12 +14,13 @@ import {
   type WatchEvent,
 } from "@dualmesh/wire/jute/reply";
 import { opCode, type Request } from "@dualmesh/wire/jute/request";
-import type { Layout, Layouts, Located } from "../layout.ts";
+import type { Layout, Located } from "../layout.ts";
 import type { Applications } from "./applications.ts";
 import type { BeforeLimits } from "./limits.ts";
 import type { BeforeOwner, RewriteState } from "./owner.ts";
 import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
+import type { Places } from "./places.ts";
 import { answer, bodyOf, type Reply } from "./reply.ts";
 import type { ClientWatches } from "./watches.ts";
 
@@ -34,7 +35,7 @@ export interface OwnNodes {
 }
 
 export interface ListsHost {
-  readonly layouts: Layouts;
+  readonly layouts: Places;
   readonly owner: BeforeOwner;
   readonly limits: BeforeLimits;
   readonly told: ThrottledLog;
@@ -93,7 +94,7 @@ export class SessionLists {
   open(path: string, located: Located = this.#host.layouts.locate(path)): List | undefined {
     const known = this.#lists.get(path);
     if (known !== undefined) return known;
-    const named = listName(path, located);
+    const named = this.#named(path, located);
     if (named === undefined) return undefined;
     const { limits, told, id } = this.#host;
     if (this.#lists.size >= limits.lists) {
@@ -103,6 +104,12 @@ export class SessionLists {
     const list = { path, ...named, real: undefined, shown: undefined, reading: false, again: false, waiting: [] };
     this.#lists.set(path, list);
     return list;
+  }
+
+  #named(path: string, { layout, place }: Located): { layout: Layout | undefined; name: string } | undefined {
+    if (layout !== undefined && place.kind === "providers") return { layout, name: place.interfaceName };
+    const name = this.#host.layouts.applicationOf(path);
+    return name === undefined ? undefined : { layout: undefined, name };
   }
 
   follows(list: List): boolean {
@@ -350,10 +357,4 @@ export class SessionLists {
     const names = this.#asPut(list, hides ? new Set() : real);
     return new Map([...names].map((name) => [name, undefined]));
   }
-}
-
-function listName(path: string, { layout, place }: Located): { layout: Layout | undefined; name: string } | undefined {
-  if (layout !== undefined && place.kind === "providers") return { layout, name: place.interfaceName };
-  const match = /^\/services\/([^/]+)$/.exec(path);
-  return match === null ? undefined : { layout: undefined, name: match[1] as string };
 }

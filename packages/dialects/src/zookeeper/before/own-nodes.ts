@@ -7,12 +7,13 @@ import type { Clock, Timer } from "@dualmesh/base/clock";
 import type { Instance } from "@dualmesh/model/instance";
 import { errorCode } from "@dualmesh/wire/jute/reply";
 import { type Acl, createFlags, type Request } from "@dualmesh/wire/jute/request";
-import type { Layout, Layouts, Located } from "../layout.ts";
+import type { Layout, Located } from "../layout.ts";
 import type { BeforeLimits } from "./limits.ts";
 import type { OwnNodes } from "./lists.ts";
 import type { BeforeOwner, RewriteState } from "./owner.ts";
 import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
+import type { Places } from "./places.ts";
 import { answer, bodyOf, kindOf, type Reply, standInStat, underXid } from "./reply.ts";
 import type { ClientWatches } from "./watches.ts";
 
@@ -45,7 +46,7 @@ export interface Entry {
 export interface OwnNodesHost {
   readonly clock: Clock;
   readonly limits: BeforeLimits;
-  readonly layouts: Layouts;
+  readonly layouts: Places;
   readonly owner: BeforeOwner;
   readonly watches: ClientWatches;
   readonly passage: Passage | undefined;
@@ -75,11 +76,11 @@ export class SessionNodes implements OwnNodes {
   readonly #byMesh = new Map<string, Registration>();
   /** Those that the ensemble has taken. */
   readonly #standing = new WeakSet<Registration>();
-  /** What the session owned when it was resumed and the client has not yet written again, at the ensemble's paths. */
+  /** What the session owned when it was resumed and the client has not yet written again, as the client knows it. */
   #resumed = new Set<string>();
   #resumedUntil = 0;
-  /** Deletions that the client was told of and that wait for the creation, by the ensemble's path. */
-  readonly #held = new Map<string, { readonly path: string; readonly timer: Timer }>();
+  /** Deletions that the client was told of and that wait for the creation, as the client knows them. */
+  readonly #held = new Map<string, Timer>();
   /** Held deletions that could not be done before the connection ended. */
   readonly #owed = new Set<string>();
 
@@ -140,13 +141,16 @@ export class SessionNodes implements OwnNodes {
       if (entry.withdrawn !== undefined || this.#resumed.has(entry.path)) continue;
       this.entries.delete(entry.path);
     }
-    for (const path of this.#owed) if (this.#resumed.has(path)) this.#remove(path, this.clientPath(path) ?? path);
+    for (const { path, meshPath } of this.registrations.values()) {
+      if (this.#resumed.delete(meshPath)) this.#resumed.add(path);
+    }
+    for (const path of this.#owed) if (this.#resumed.delete(path)) this.#remove(path);
     this.#owed.clear();
   }
 
   /** The connection ends; what was held back is done while it can be, else when the session is there again. */
   detach(by: "client" | "ensemble"): void {
-    for (const [path, { timer }] of this.#held) {
+    for (const [path, timer] of this.#held) {
       if (by === "client") this.#release(path);
       else {
         timer.cancel();
@@ -158,16 +162,16 @@ export class SessionNodes implements OwnNodes {
 
   /** Does what was held back and would be seen by this request, which must come after it. */
   releaseFor(request: Request): void {
-    for (const [up, { path }] of this.#held) {
+    for (const path of [...this.#held.keys()]) {
       const about = "path" in request ? request.path : undefined;
       if (about !== undefined && about !== path && about !== parentOf(path) && about !== "/") continue;
       if (request.op === "create" && about === path) continue;
-      this.#release(up);
+      this.#release(path);
     }
   }
 
   releaseAll(): void {
-    for (const up of [...this.#held.keys()]) this.#release(up);
+    for (const path of [...this.#held.keys()]) this.#release(path);
   }
 
   /** Undefined when the request is not about something of the client's own. */
@@ -188,23 +192,26 @@ export class SessionNodes implements OwnNodes {
     const registration = this.registrations.get(request.path) ?? this.#begin(request.path, located);
     // Known from now on, so that what the client asks of it next finds it; forgotten again if it is refused.
     if (registration?.state === "mesh") this.#remember(registration);
-    const up = registration?.state === "mesh" ? registration.meshPath : request.path;
-    const held = this.#held.get(up);
-    if (held !== undefined || this.#wasResumed(up)) {
-      held?.timer.cancel();
-      this.#held.delete(up);
-      this.#resumed.delete(up);
-      return { kind: "steps", run: () => this.#recreate(request, up, registration) };
+    const held = this.#held.get(request.path);
+    if (held !== undefined || this.#wasResumed(request.path)) {
+      held?.cancel();
+      this.#held.delete(request.path);
+      this.#resumed.delete(request.path);
+      return { kind: "steps", run: () => this.#recreate(request, registration) };
     }
+    const up = standing(request.path, registration);
     const reply = (reply: Reply): Buffer => this.#created(request, reply, registration);
     return up === request.path ? { kind: "pass", reply } : { kind: "pass", request: { ...request, path: up }, reply };
   }
 
   /** What the session owns already is not made again, and never away in between. Only the data is brought to what was written now. */
-  async #recreate(request: CreateRequest, up: string, registration: Registration | undefined): Promise<Buffer> {
+  async #recreate(request: CreateRequest, registration: Registration | undefined): Promise<Buffer> {
     const passage = this.#passage();
+    const up = standing(request.path, registration);
     const got = await passage.asked({ op: "getData", path: up, watch: false });
     const found = got.error === errorCode.ok ? bodyOf(got, "data") : undefined;
+    if (found === undefined && standing(request.path, registration) !== up)
+      return this.#recreate(request, registration);
     if (found?.stat.ephemeralOwner !== this.#host.id) {
       const { xid: _, ...create } = request;
       return this.#created(request, await passage.asked({ ...create, path: up }), registration);
@@ -212,6 +219,9 @@ export class SessionNodes implements OwnNodes {
     let stat = found.stat;
     if (!sameData(found.data, request.data)) {
       const set = await passage.asked({ op: "setData", path: up, data: request.data, version: -1 });
+      // A move has taken it elsewhere between the two.
+      if (set.error === errorCode.noNode && standing(request.path, registration) !== up)
+        return this.#recreate(request, registration);
       if (set.error !== errorCode.ok) return underXid(set, request.xid);
       stat = bodyOf(set, "stat").stat;
     }
@@ -246,9 +256,9 @@ export class SessionNodes implements OwnNodes {
 
   #delete(request: DeleteRequest): Plan {
     const registration = this.registrations.get(request.path);
-    const up = registration?.state === "mesh" ? registration.meshPath : request.path;
-    if (this.#wasResumed(up)) {
-      this.#resumed.delete(up);
+    const up = standing(request.path, registration);
+    if (this.#wasResumed(request.path)) {
+      this.#resumed.delete(request.path);
       return { kind: "steps", run: () => this.#holdDeletion(request, up) };
     }
     const reply = (reply: Reply): Buffer => {
@@ -258,26 +268,33 @@ export class SessionNodes implements OwnNodes {
     return up === request.path ? { kind: "pass", reply } : { kind: "pass", request: { ...request, path: up }, reply };
   }
 
-  async #holdDeletion({ xid, version, path }: DeleteRequest, up: string): Promise<Buffer> {
+  async #holdDeletion(request: DeleteRequest, up: string): Promise<Buffer> {
+    const { xid, version, path } = request;
     const { clock, limits } = this.#host;
     const passage = this.#passage();
     const found = await passage.asked({ op: "exists", path: up, watch: false });
+    const now = standing(path, this.registrations.get(path));
+    if (found.error === errorCode.noNode && now !== up) return this.#holdDeletion(request, now); // moved meanwhile
     if (found.error !== errorCode.ok) return underXid(found, xid);
     const { stat } = bodyOf(found, "stat");
     if (version !== -1 && version !== stat.version) return answer(xid, passage.zxid, { error: errorCode.badVersion });
-    this.#held.set(up, { path, timer: clock.after(limits.holdMs, () => this.#release(up)) });
+    this.#held.set(
+      path,
+      clock.after(limits.holdMs, () => this.#release(path)),
+    );
     return answer(xid, passage.zxid, { kind: "none" });
   }
 
-  #release(up: string): void {
-    const held = this.#held.get(up);
+  #release(path: string): void {
+    const held = this.#held.get(path);
     if (held === undefined) return;
-    held.timer.cancel();
-    this.#held.delete(up);
-    this.#remove(up, held.path);
+    held.cancel();
+    this.#held.delete(path);
+    this.#remove(path);
   }
 
-  #remove(up: string, path: string): void {
+  #remove(path: string): void {
+    const up = standing(path, this.registrations.get(path));
     this.#host.passage?.ask({ op: "delete", path: up, version: -1 }, () => undefined);
     this.#deleted(path);
   }
@@ -298,7 +315,7 @@ export class SessionNodes implements OwnNodes {
   /** Reads and writes of a registration go to where it stands. */
   #translated(request: Pathed, registration: Registration): Plan | undefined {
     if (registration.state === "direct" && !registration.moving) return undefined;
-    const up = registration.state === "mesh" ? registration.meshPath : registration.path;
+    const up = standing(registration.path, registration);
     const isRead = request.op === "exists" || request.op === "getData";
     const mirrored = request.op === "setData" && registration.state === "both" ? registration.meshPath : undefined;
     const reply = (reply: Reply): Buffer => {
@@ -450,4 +467,9 @@ export class SessionNodes implements OwnNodes {
 
 function sameData(one: Buffer | undefined, other: Buffer | undefined): boolean {
   return (one ?? Buffer.alloc(0)).equals(other ?? Buffer.alloc(0));
+}
+
+/** Where a node of the client's own is at the ensemble. */
+function standing(path: string, registration: Registration | undefined): string {
+  return registration?.state === "mesh" ? registration.meshPath : path;
 }

@@ -73,4 +73,6 @@ export interface BeforeDoorOptions {
   /** The root nodes that Dubbo (`group` of its registry) and SOFA-RPC use; `dubbo` and `sofa-rpc` when not given. */
   readonly dubboRoots?: readonly string[];
   readonly sofaRoots?: readonly string[];
+  /** The nodes that applications are given as their root (`/team` of `zookeeper:2181/team`), beside the ensemble's own. */
+  readonly chroots?: readonly string[];
 }

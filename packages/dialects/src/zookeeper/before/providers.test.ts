@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import fc from "fast-check";
 import { BeforeFixture, dubboName, providers } from "./testing.ts";
 
 const real = `${providers}/${dubboName("10.0.0.1", 20_880)}`;
@@ -153,6 +154,65 @@ describe("a provider that is moved through a door before an ensemble", () => {
     fixture.ensemble.delete(mesh);
     await fixture.settle();
     assert.deepEqual(client.events(), [`deleted ${real}`]);
+  });
+});
+
+describe("whatever happens while a provider is moved", () => {
+  it("stands somewhere at the ensemble, at every moment", async () => {
+    const step = fc.constantFrom("mesh", "direct", "run", "time", "cut", "other", "recreate", "both");
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+        const { fixture, client } = await providerFixture();
+        const { ensemble, door, clock } = fixture;
+        let now = client;
+        let gaps = 0;
+        ensemble.onChange = () => {
+          if (!ensemble.nodes.has(real) && !ensemble.nodes.has(mesh)) gaps += 1;
+        };
+        ensemble.paused = true;
+        const moves: Promise<unknown>[] = [];
+        for (const one of steps) {
+          if (one === "mesh") moves.push(door.toMesh(real).catch(() => undefined));
+          else if (one === "direct") moves.push(door.toDirect(real).catch(() => undefined));
+          else if (one === "both") moves.push(door.provide(real, "both").catch(() => undefined));
+          else if (one === "run") ensemble.newest.run(1);
+          else if (one === "time") await clock.advance(3_000);
+          else if (one === "other") ensemble.put(`${providers}/${dubboName("10.0.0.9", 20_000 + ensemble.nodes.size)}`);
+          else {
+            ensemble.newest.cut();
+            ensemble.paused = false;
+            now = await fixture.client(now.identity);
+            ensemble.paused = true;
+            if (one === "recreate") {
+              now.delete(real);
+              now.create(real, ephemeral, "10.0.0.1");
+            }
+          }
+          await fixture.settle();
+        }
+        ensemble.paused = false;
+        ensemble.newest.run();
+        await clock.advance(60_000);
+        await Promise.all(moves);
+        assert.equal(gaps, 0);
+        const state = door.registrations()[0]?.state;
+        assert.equal(ensemble.nodes.has(real), state !== "mesh");
+        assert.equal(ensemble.nodes.has(mesh), state !== "direct");
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it("is found below the root that its client was given", async () => {
+    const fixture = new BeforeFixture();
+    const path = `/team${real}`;
+    fixture.ensemble.put(`/team${providers}`, 0n);
+    const client = await fixture.client();
+    client.create(path, ephemeral);
+    await fixture.settle();
+    await fixture.door.provide(path, "mesh");
+    assert.deepEqual(fixture.ensemble.children(`/team${providers}`), [dubboName("10.0.0.1", 30_880)]);
+    assert.equal(client.error(client.exists(path)), 0);
   });
 });
 

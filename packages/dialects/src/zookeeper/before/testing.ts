@@ -37,6 +37,8 @@ export class ModelEnsemble {
   /** Every change, as `create PATH` and its like, and every request, as `OP PATH`. */
   readonly changes: string[] = [];
   readonly requests: string[] = [];
+  /** Called after each change. */
+  onChange: () => void = () => undefined;
   zxid = 100n;
   paused = false;
   /** False for servers before 3.6. */
@@ -75,6 +77,7 @@ export class ModelEnsemble {
     this.zxid += 1n;
     this.nodes.set(path, { data, acl, owner, czxid: this.zxid, version: 0 });
     this.changes.push(`create ${path}`);
+    this.onChange();
     this.#fire(eventType.created, path);
     this.#fire(eventType.childrenChanged, parentOf(path));
   }
@@ -83,6 +86,7 @@ export class ModelEnsemble {
     this.zxid += 1n;
     this.nodes.delete(path);
     this.changes.push(`delete ${path}`);
+    this.onChange();
     this.#fire(eventType.deleted, path);
     this.#fire(eventType.childrenChanged, parentOf(path));
   }
@@ -366,7 +370,7 @@ export class BeforeFixture {
     const note = (level: string) => (_fields: object, text: string) => void this.logged.push(`${level} ${text}`);
     const log: Log = { ...silentLog, info: note("info"), warn: note("warn"), error: note("error") };
     const { owner, clock, journal } = this;
-    return openBeforeDoor({ owner, clock, journal, log }, { limits: this.#limits });
+    return openBeforeDoor({ owner, clock, journal, log }, { limits: this.#limits, chroots: ["/team"] });
   }
 }
 
