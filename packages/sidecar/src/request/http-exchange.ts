@@ -45,6 +45,8 @@ export class HttpExchange extends Exchange implements HttpCarried {
   #upstreamKeeps = false;
   #responseFraming: Framing = framing.none;
   #interims = 0;
+  /** The caller waits for `100 Continue` before it sends a byte of its body. */
+  awaitsContinue = false;
   /** An answer of the application that says it failed. */
   failed = false;
   #saved: Buffer | undefined;
@@ -60,6 +62,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
     this.#owner = owner;
     this.method = head.method;
     this.requestFraming = head.framing;
+    this.awaitsContinue = head.expectContinue;
     this.requestDone = head.framing === framing.none;
   }
 
@@ -125,6 +128,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   // ---- the caller's side ----
 
   requestData(bytes: Buffer, start: number, end: number): void {
+    this.awaitsContinue = false;
     this.#save(bytes, start, end);
     this.#writeData(bytes, start, end);
     const upstream = this.upstream;
@@ -199,6 +203,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   }
 
   #interim(head: Http1Head): void {
+    this.awaitsContinue = false;
     if (++this.#interims > maxInterims)
       return this.#owner.broken(this, `more than ${maxInterims} interim responses`, true);
     this.caller.interim(head);
@@ -234,6 +239,10 @@ export class HttpExchange extends Exchange implements HttpCarried {
     this.heardMs = nowMs;
     this.caller.transport.write(bytes, start, end);
     this.#holdUpstreamBack();
+  }
+
+  tunnelEnded(): void {
+    this.caller.transport.endWriting();
   }
 
   upstreamDrained(): void {

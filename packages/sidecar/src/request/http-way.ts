@@ -8,7 +8,7 @@ import { field } from "@dualmesh/wire/http1/names";
 import { Http1Reader, readEvent } from "@dualmesh/wire/http1/reader";
 import { plainAnswer } from "@dualmesh/wire/http1/reply";
 import { sniffHttp1 } from "@dualmesh/wire/http1/sniff";
-import { type FieldEdit, type Forwarding, fieldEdit, forwardedBound, forwardHead } from "@dualmesh/wire/http1/writer";
+import { type FieldEdit, type Forwarding, fieldEdit } from "@dualmesh/wire/http1/writer";
 import type { DataMetrics, Direction } from "../metrics.ts";
 import type { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
@@ -18,6 +18,7 @@ import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
 import { answers, proxyStatus, proxyStatusPassed } from "./http-answers.ts";
 import { congestedBytes, HttpExchange } from "./http-exchange.ts";
 import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
+import { wantsWebSocket, writeHead, writtenHead } from "./http-heads.ts";
 import type { RouteTable } from "./routes.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
 
@@ -52,8 +53,6 @@ const noBytes = Buffer.alloc(0);
 const forgetMs = 2_000;
 const noEdits: readonly FieldEdit[] = [];
 const statusPassed: readonly FieldEdit[] = [proxyStatusPassed];
-/** Every head is written here before it is copied to its connection's stage. */
-let scratch = Buffer.allocUnsafeSlow(16 * 1024);
 
 export class HttpWay implements Way, AddressedCaller {
   readonly protocol = "http";
@@ -283,7 +282,7 @@ export class HttpWay implements Way, AddressedCaller {
     forwarding.upgrade = wantsWebSocket(head);
     upstream.expect(head.method);
     const size = writeHead(head, forwarding);
-    upstream.write(scratch, 0, size);
+    upstream.write(writtenHead(), 0, size);
   }
 
   get head(): Http1Head {
@@ -293,6 +292,7 @@ export class HttpWay implements Way, AddressedCaller {
   // ---- answers ----
 
   interim(head: Http1Head): void {
+    this.#activeMs = this.#context.now();
     if (this.head.minor === 0) return;
     this.#writeHead(head, framing.none, noEdits, false);
   }
@@ -337,7 +337,7 @@ export class HttpWay implements Way, AddressedCaller {
     forwarding.keepAlive = !this.#closeAfter && this.head.minor === 0;
     forwarding.upgrade = upgrade;
     const size = writeHead(head, forwarding);
-    this.transport.write(scratch, 0, size);
+    this.transport.write(writtenHead(), 0, size);
   }
 
   /** Whether a switch of protocols is what was asked for. */
@@ -469,8 +469,13 @@ export class HttpWay implements Way, AddressedCaller {
     if (exchange === undefined) this.#sweepAtRest(nowMs, quietMs);
     else if (this.#tunnel) {
       if (quietMs > idleMs && nowMs - exchange.heardMs > idleMs) this.#downstream.cut("idle_closed", "idle");
-    } else if (!this.#read && exchange.sent && !exchange.requestDone && !this.#congested && quietMs > httpBodyMs)
+    } else if (this.#awaitsBody(exchange) && quietMs > httpBodyMs)
       this.#timeOut("slow_frame", `nothing of the request's body came for ${httpBodyMs} ms`);
+  }
+
+  /** It is the caller's turn, and nobody else's, to send of its body. */
+  #awaitsBody(exchange: HttpExchange): boolean {
+    return !this.#read && exchange.sent && !exchange.requestDone && !exchange.awaitsContinue && !this.#congested;
   }
 
   #sweepAtRest(nowMs: number, quietMs: number): void {
@@ -502,15 +507,4 @@ export class HttpWay implements Way, AddressedCaller {
     this.onClose();
     return residual;
   }
-}
-
-function wantsWebSocket(head: Http1Head): boolean {
-  return head.upgrade && head.upgradeProtocol() === "websocket";
-}
-
-/** Writes a head into `scratch`; returns its size. */
-function writeHead(head: Http1Head, forwarding: Forwarding): number {
-  const bound = forwardedBound(head, forwarding);
-  if (bound > scratch.length) scratch = Buffer.allocUnsafeSlow(bound);
-  return forwardHead(head, forwarding, scratch, 0);
 }

@@ -150,6 +150,8 @@ test("a WebSocket outlives the deadline of a response, and is under way until it
   await caller.take("still here");
   app.socket.end();
   await caller.until(() => caller.ended, "the end");
+  caller.socket.end();
+  await app.until(() => app.closed, "the end of both directions");
   assert.equal(world.plane.inFlight, 0);
   assert.equal(world.count("timeout"), 0);
 });
@@ -471,4 +473,41 @@ test("the last response of a connection has the time of any other to be taken, a
   await caller.until(() => caller.ended, "the end of the response");
   assert.equal(caller.text.match(/x/g)?.length, length);
   await caller.until(() => world.metrics.page().toString().includes('"downstream_cut"} 1'), "the cut of the other");
+});
+
+test("an endpoint that ends its direction of a WebSocket is still sent what the caller says", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port] });
+  const caller = await world.caller();
+  caller.send(get("/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n"));
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  app.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  await caller.take("\r\n\r\n");
+  app.socket.end("last word");
+  await caller.take("last word");
+  await caller.until(() => caller.ended, "the end of the endpoint's direction");
+  caller.send("still here");
+  await app.take("still here");
+  caller.socket.end();
+  await app.until(() => app.closed, "the end of both");
+  assert.equal(world.plane.inFlight, 0);
+});
+
+test("a caller that waits for 100 Continue is not taken for one that sends its body too slowly", async () => {
+  await using server = await RawServer.open();
+  await using world = new HttpWorld({ ports: [server.port], limits: { httpBodyMs: 100 } });
+  const caller = await world.caller();
+  caller.send("POST / HTTP/1.1\r\nHost: o\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+  const app = await server.peer();
+  await app.take("\r\n\r\n");
+  const asked = world.metrics.eventCount("slow_frame");
+  await new Promise((resolve) => setTimeout(resolve, 2_300));
+  assert.equal(world.metrics.eventCount("slow_frame"), asked);
+  app.send("HTTP/1.1 100 Continue\r\n\r\n");
+  await caller.take("\r\n\r\n");
+  caller.send("body");
+  await app.take("body");
+  app.send(ok("taken"));
+  await caller.take("taken");
 });

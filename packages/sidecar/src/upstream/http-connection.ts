@@ -25,6 +25,8 @@ export interface HttpCarried {
   responseEnd(): void;
   /** After `101 Switching Protocols`: bytes as they come. */
   tunnelled(bytes: Buffer, start: number, end: number, nowMs: number): void;
+  /** Then the endpoint sends nothing more, and may still be sent to. */
+  tunnelEnded(): void;
   /** Everything written has been taken by the kernel, after a time when it had not. */
   upstreamDrained(): void;
   /** The connection broke, or what came is no HTTP, before the response was whole. */
@@ -205,18 +207,23 @@ export class HttpUpstream implements TransportEvents {
     this.#carried?.upstreamDrained();
   }
 
-  onPeerEnd(): undefined {
+  onPeerEnd(): boolean | undefined {
     const carried = this.#carried;
     // At once, so that nobody takes it for one at rest while it closes.
-    if (carried === undefined) return void this.destroy("closed at rest");
-    if (this.#tunnel) return;
+    if (carried === undefined) this.destroy("closed at rest");
+    else if (this.#tunnel) {
+      carried.tunnelEnded();
+      return true;
+    } else this.#finish(carried);
+    return false;
+  }
+
+  /** The endpoint's end is the response's where that is how it ends; anywhere else it is a break. */
+  #finish(carried: HttpCarried): void {
     try {
-      if (this.#reader.finish() === readEvent.end) {
-        this.#clean = false;
-        carried.responseEnd();
-        return;
-      }
-      this.#break("closed before it answered", false);
+      if (this.#reader.finish() !== readEvent.end) return this.#break("closed before it answered", false);
+      this.#clean = false;
+      carried.responseEnd();
     } catch (error) {
       if (!(error instanceof Http1Error)) throw error;
       this.#break(error.reason, false);
