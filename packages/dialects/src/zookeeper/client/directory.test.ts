@@ -362,6 +362,22 @@ test("with nothing on disk and nobody there it is not ready, and with an answer 
   assert.equal(directory.readiness, "fresh");
 });
 
+test("a long list is told whole, and changes that come together are told together", async () => {
+  const company = new Company();
+  const directory = company.open();
+  const sets = company.watch(directory);
+  for (let host = 0; host < 600; host += 1) company.servers.put(nodeAt(`10.1.${host >> 8}.${host & 255}`), 77n);
+  await company.clock.advance(100);
+  assert.equal(sets.at(-1)?.instances.length, 600);
+  const told = sets.length;
+  for (let host = 0; host < 50; host += 1) {
+    company.servers.remove(nodeAt(`10.1.0.${host}`));
+    await Promise.resolve();
+  }
+  await company.clock.advance(100);
+  assert.deepEqual([sets.at(-1)?.instances.length, sets.length - told], [550, 1]);
+});
+
 test("the catalogue lists services of one interface, or of all, with their applications", async () => {
   const company = new Company();
   const directory = company.open();

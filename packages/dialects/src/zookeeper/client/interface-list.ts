@@ -18,6 +18,10 @@ const smallestSharpSet = 4;
  */
 const emptyMs = 10_000;
 
+/** Changes of a list of so many are gathered for a moment, since each showing of it costs its length. */
+const longList = 500;
+const gatherMs = 20;
+
 export type Providers = ReadonlyMap<string, Instance>;
 
 export interface InterfaceListOptions extends Pick<ChildListOptions, "client" | "told"> {
@@ -112,15 +116,17 @@ export class InterfaceList {
     this.down();
   }
 
-  /** What one read of the socket brings is shown together. */
+  /** What one read of the socket brings is shown together; of a long list, what a moment brings. */
   #onNames(read: boolean): void {
     this.#wasRead ||= read;
     if (this.#due) return;
     this.#due = true;
-    queueMicrotask(() => {
+    const show = (): void => {
       this.#due = false;
       if (this.children.answered) this.#show();
-    });
+    };
+    if (this.children.names.size < longList) queueMicrotask(show);
+    else this.#options.clock.after(gatherMs, show);
   }
 
   #show(): void {

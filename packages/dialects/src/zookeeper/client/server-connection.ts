@@ -90,6 +90,7 @@ export class ServerConnection {
   #xid = 0;
   #heardAt: number;
   #silence: Timer | undefined;
+  #lookedAt = 0;
   /** The newest transaction that the server has told of. */
   zxid: bigint;
 
@@ -194,13 +195,20 @@ export class ServerConnection {
     }
     this.#state = "open";
     const pingMs = Math.min(longestPingMs, Math.max(shortestPingMs, reply.timeoutMs / 6));
-    this.#silence = clock.every(pingMs, () => this.#look(reply.timeoutMs / 3));
+    this.#lookedAt = clock.now();
+    this.#silence = clock.every(pingMs, () => this.#look(reply.timeoutMs / 3, pingMs));
     events.opened(reply);
   }
 
-  /** A server that answers nothing for a third of the session's time is left while there is time to find another one. */
-  #look(silentMs: number): void {
-    if (this.#options.clock.now() - this.#heardAt > silentMs) this.drop("the server is silent");
+  /**
+   * A server that answers nothing for a third of the session's time is left while there is time to find another one. When this process itself
+   * stood still, what was answered has not been read yet.
+   */
+  #look(silentMs: number, pingMs: number): void {
+    const now = this.#options.clock.now();
+    const stoodStill = now - this.#lookedAt > pingMs * 2;
+    this.#lookedAt = now;
+    if (now - this.#heardAt > silentMs && !stoodStill) this.drop("the server is silent");
     else this.#channel.send(encodeRequest({ xid: reservedXid.ping, op: "ping" }));
   }
 
