@@ -161,11 +161,25 @@ test("on a ZooKeeper that is already there, sidecars and SDKs call each other", 
   const programs = pumping.map(({ program }) => program);
   await stopPumps(programs);
 
-  const observer = await connect(world.address);
-  const published = await observer.children(`/dubbo/${services.dubbo}/providers`);
-  await observer.close();
-  // Each of the two offers it in three groups.
-  assert.equal(published?.children.length, 6, "all are published, and once");
+  await t.test("a sidecar that is killed and comes back finds its session and all that it published", async () => {
+    const observer = await connect(world.address);
+    const published = async (): Promise<readonly string[]> =>
+      (await observer.children(`/dubbo/${services.dubbo}/providers`))?.children ?? [];
+    const before = [...(await published())].sort();
+    // Each of the two offers it in three groups.
+    assert.equal(before.length, 6, "all are published, and once");
+    const { session } = await world.directory("providers");
+    await world.restartSidecar("providers");
+    await eventually("it has published all again", 20_000, async () => {
+      const directory = await world.directory("providers");
+      return directory["publications"] === 9 && directory["pending"] === 0;
+    });
+    const directory = await world.directory("providers");
+    assert.equal(directory["session"], session);
+    assert.equal((directory["counts"] as Record<string, number>)["created"], 0, "nothing had to be made");
+    assert.deepEqual([...(await published())].sort(), before);
+    await observer.close();
+  });
   for (const program of programs) {
     const calls = callsOf(program);
     tellCalls(t, program);

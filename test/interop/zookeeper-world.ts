@@ -102,6 +102,15 @@ export class ZooKeeperWorld implements AsyncDisposable {
     return this.#application(name, implementation, "Consumer", words).ready();
   }
 
+  /** Kills a sidecar and starts it again, with its ports and the state that it left. */
+  async restartSidecar(side: Side): Promise<void> {
+    const sidecar = this.#sidecars.get(side) as Sidecar;
+    await sidecar.program.end();
+    const program = this.#launch(`sidecar-of-${side}`, sidecarCommand(sidecar.folder));
+    this.#sidecars.set(side, { ...sidecar, program });
+    await this.#answersReady(side);
+  }
+
   /** What a sidecar says of its directory. */
   async directory(side: Side): Promise<Readonly<Record<string, unknown>>> {
     const response = await fetch(`http://127.0.0.1:${this.#sidecars.get(side)?.admin}/directory`);
@@ -147,10 +156,8 @@ export class ZooKeeperWorld implements AsyncDisposable {
       publishedPorts: publishedPorts[side],
       state: join(folder, "state"),
     };
-    const file = join(folder, "config.yaml");
-    writeFileSync(file, JSON.stringify(config, undefined, 2)); // JSON is YAML as well
-    const words = [join(repository, "packages/cli/src/main.ts"), "sidecar", "run", "--config", file];
-    const program = this.#launch(name, { command: process.execPath, words });
+    writeFileSync(configOf(folder), JSON.stringify(config, undefined, 2)); // JSON is YAML as well
+    const program = this.#launch(name, sidecarCommand(folder));
     this.#sidecars.set(side, { program, folder, ...ports });
   }
 
@@ -192,4 +199,13 @@ export class ZooKeeperWorld implements AsyncDisposable {
     mkdirSync(folder, { recursive: true });
     return folder;
   }
+}
+
+function configOf(folder: string): string {
+  return join(folder, "config.yaml");
+}
+
+function sidecarCommand(folder: string): CommandLine {
+  const words = [join(repository, "packages/cli/src/main.ts"), "sidecar", "run", "--config", configOf(folder)];
+  return { command: process.execPath, words };
 }
