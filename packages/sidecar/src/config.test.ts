@@ -41,6 +41,23 @@ test("a part of a group leaves the rest of it at its defaults, and a door can be
   assert.equal(config.timeouts.defaultMs, 60_000);
 });
 
+test("a host is an address or a name without a port, and where others call is not every address", () => {
+  for (const fine of ["10.0.0.5", "fd00::2", "web-1.example.org", "fx_1"]) {
+    assert.equal(read(`advertise: "${fine}"`).advertise, fine);
+    assert.equal(read(`admin: { host: "${fine}" }`).admin.host, fine);
+  }
+  assert.equal(read("inbound: { host: 0.0.0.0 }").inbound.host, "0.0.0.0");
+  for (const wrong of ["10.0.0.5:80", "http://a", "[::1]", "a b"])
+    assert.match(
+      problems(`advertise: "${wrong}"`),
+      /advertise: expected an IP address or the name of a host, without a port/,
+    );
+  for (const everywhere of ["0.0.0.0", "::"]) {
+    assert.match(problems(`advertise: "${everywhere}"`), /advertise: nobody can call all addresses/);
+    assert.match(problems(`tcp: [{ service: a, port: 1, host: "${everywhere}" }]`), /tcp\[0\]\.host: nobody can call/);
+  }
+});
+
 test("the registry may have several addresses", () => {
   const config = read("registry: { address: ['10.0.0.1:7710', '[::1]:7710'] }");
   assert.deepEqual(registryAddresses(config), ["10.0.0.1:7710", "[::1]:7710"]);

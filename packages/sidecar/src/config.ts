@@ -2,6 +2,7 @@
  * The sidecar's configuration: its keys, their defaults and their bounds. An empty file is a whole configuration. Where the state is kept
  * and how much is logged belongs to every part and is added by the command line.
  */
+import { isIP } from "node:net";
 import { resolve } from "node:path";
 import { secretText } from "@dualmesh/base/config/schema";
 import { z } from "zod";
@@ -9,7 +10,20 @@ import { type OwnProtocol, usualPorts } from "./settings.ts";
 
 const port = z.int().min(0).max(65_535);
 const realPort = z.int().min(1).max(65_535);
-const host = z.string().min(1).max(253);
+const hostName = /^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$/;
+const host = z
+  .string()
+  .min(1)
+  .max(253)
+  .refine(
+    (text) => isIP(text) !== 0 || hostName.test(text),
+    "expected an IP address or the name of a host, without a port",
+  );
+/** Where others call, which is one address and not all of them. */
+const calledHost = host.refine(
+  (text) => text !== "0.0.0.0" && text !== "::",
+  "nobody can call all addresses: give the one that others reach",
+);
 const name = z.string().min(1).max(255);
 const milliseconds = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
 const count = (least: number, most: number): z.ZodInt => z.int().min(least).max(most);
@@ -23,7 +37,7 @@ const hour = 3_600_000;
 
 const directories = ["registry", "zookeeper", "xds"] as const;
 const laterDirectories: Readonly<Record<string, string>> = {
-  xds: "a control plane as directory comes in a later version; use registry",
+  xds: "a control plane as directory comes in a later version; use registry or zookeeper",
 };
 
 const directory = z.enum(directories).superRefine((value, context) => {
@@ -173,7 +187,7 @@ const tcpService = z.strictObject({
     .describe("the name; consumers call tcp/NAME"),
   port: realPort.describe("where the application listens on this host"),
   application: name.optional().describe("the application; default: the name of the service"),
-  host: host
+  host: calledHost
     .optional()
     .describe("the application's host as others know it; default: the advertised address, else this machine's"),
 });
@@ -316,7 +330,7 @@ export const sidecarConfig = z
     nodeId: name
       .optional()
       .describe("names this sidecar to the registry for good; default: made once and kept on disk"),
-    advertise: host
+    advertise: calledHost
       .optional()
       .describe("this machine as others reach it; default: the address that each application registers"),
     inbound,
