@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import fc from "fast-check";
 import type { ZooKeeperTestClient } from "../../testing/zookeeper-client.ts";
 import { BeforeFixture, dubboName, providers } from "./testing.ts";
 
@@ -23,6 +24,109 @@ async function list(fixture: BeforeFixture, client: ZooKeeperTestClient, watch =
   await fixture.settle();
   return client.children(xid);
 }
+
+/** A client as a framework has it: it reads the list again, and watches it again, whenever it is told of a change. */
+class Follower {
+  #client: ZooKeeperTestClient;
+  /** The question that has no answer yet. */
+  #asked: number | undefined;
+  #zxid = 0n;
+  names: readonly string[] = [];
+
+  constructor(client: ZooKeeperTestClient) {
+    this.#client = client;
+    this.#asked = client.list(providers, true);
+  }
+
+  get client(): ZooKeeperTestClient {
+    return this.#client;
+  }
+
+  /** Takes in what has come, in its order. */
+  hear(): void {
+    for (const said of this.#client.said.splice(0)) {
+      if ("event" in said) {
+        if (said.event.type === 4) this.#asked = this.#client.list(providers, true);
+        continue;
+      }
+      if (said.reply.zxid > this.#zxid) this.#zxid = said.reply.zxid;
+      const { body } = said.reply;
+      if (said.reply.xid !== this.#asked || body?.kind !== "children2") continue;
+      this.names = [...body.children].sort();
+      this.#asked = undefined;
+    }
+  }
+
+  /** Another connection: it says what it watches, and reads again only when it is told to. */
+  resume(client: ZooKeeperTestClient): void {
+    this.hear();
+    this.#client = client;
+    const none = { data: [], exist: [], persistent: [], recursive: [] };
+    client.send({ op: "setWatches", code: 101, relativeZxid: this.#zxid, child: [providers], ...none });
+    if (this.#asked !== undefined) this.#asked = client.list(providers, true); // its last question was lost with the connection
+  }
+}
+
+describe("whatever happens while a consumer is moved", () => {
+  it("shows the client in the end what is to be shown, although it reads only when it is told to", async () => {
+    const states = ["direct", "both", "mesh"] as const;
+    const step = fc.oneof(
+      {
+        weight: 3,
+        arbitrary: fc.record({ kind: fc.constant("other" as const), port: fc.integer({ min: 1, max: 4 }) }),
+      },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("consume" as const), state: fc.constantFrom(...states) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("provide" as const), state: fc.constantFrom(...states) }) },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant("run" as const), most: fc.integer({ min: 1, max: 3 }) }) },
+      { weight: 3, arbitrary: fc.constantFrom({ kind: "hear" as const }, { kind: "settle" as const }) },
+      { weight: 1, arbitrary: fc.constant({ kind: "resume" as const }) },
+    );
+    const own = `${providers}/${dubboName("10.0.0.5", 20_880)}`;
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const { fixture, client, session } = await consumerFixture();
+        const { ensemble, door, clock } = fixture;
+        client.create(own, 1, "own");
+        await fixture.settle();
+        const follower = new Follower(client);
+        await fixture.settle();
+        follower.hear();
+        ensemble.paused = true;
+        const commands: Promise<unknown>[] = [];
+        for (const one of steps) {
+          if (one.kind === "other") {
+            const path = `${providers}/${dubboName("10.0.0.3", 9_000 + one.port)}`;
+            if (ensemble.nodes.has(path)) ensemble.delete(path);
+            else ensemble.put(path);
+          } else if (one.kind === "consume") commands.push(door.consume(session, one.state));
+          else if (one.kind === "provide") commands.push(door.provide(own, one.state));
+          else if (one.kind === "run") ensemble.newest.run(one.most);
+          else if (one.kind === "hear") follower.hear();
+          else if (one.kind === "settle") await fixture.settle();
+          else {
+            ensemble.newest.cut();
+            ensemble.paused = false;
+            const again = await fixture.client(client.identity);
+            ensemble.paused = true;
+            follower.resume(again);
+          }
+        }
+        ensemble.paused = false;
+        for (let turn = 0; turn < 30; turn += 1) {
+          ensemble.newest.run();
+          await clock.advance(100);
+          follower.hear();
+        }
+        await Promise.all(commands);
+        const fresh = follower.client.list(providers);
+        await fixture.settle();
+        assert.deepEqual(follower.names, follower.client.children(fresh));
+        assert.ok(follower.names.length > 0);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
 
 describe("a consumer that is moved through a door before an ensemble", () => {
   it("is shown both for a while, then the stand-in alone, and back, each with one event", async () => {

@@ -55,6 +55,8 @@ export interface List {
   /** What the ensemble has, and what the client is shown: an instance with a name that only this door gives. Both while it is followed. */
   real: Set<string> | undefined;
   shown: ReadonlyMap<string, Instance | undefined> | undefined;
+  /** True when the client has read what it is shown; else it is told to read again when it comes back with a watch. */
+  certain: boolean;
   reading: boolean;
   /** Another reading is wanted after the present one, and those who wait for it. */
   again: boolean;
@@ -66,9 +68,6 @@ export type Look =
   | { readonly as: "real" }
   | { readonly as: "hidden" }
   | { readonly as: "standIn"; readonly instance: Instance };
-
-/** How much the client knows already: what it was shown; as much as the ensemble told it; nothing that this door knows of. */
-type Knows = "shown" | "real" | "unknown";
 
 export class SessionLists {
   /** What the session, as a consumer, is shown. */
@@ -101,7 +100,16 @@ export class SessionLists {
       told.error(id, { session: id, path: path.slice(0, 200) }, "a list is shown as it is: the session has too many");
       return undefined;
     }
-    const list = { path, ...named, real: undefined, shown: undefined, reading: false, again: false, waiting: [] };
+    const list = {
+      path,
+      ...named,
+      real: undefined,
+      shown: undefined,
+      certain: false,
+      reading: false,
+      again: false,
+      waiting: [],
+    };
     this.#lists.set(path, list);
     return list;
   }
@@ -118,7 +126,7 @@ export class SessionLists {
 
   /** Learns what the client has been shown, before something is about to differ from it. */
   async prepare(lists: readonly List[] = [...this.#lists.values()]): Promise<void> {
-    await Promise.all(lists.filter((list) => list.shown === undefined).map((list) => this.reread(list, "real")));
+    await Promise.all(lists.filter((list) => list.shown === undefined).map((list) => this.reread(list)));
   }
 
   /** Moves the consumer's side of the session one step; resolves when the client has been told. */
@@ -137,7 +145,7 @@ export class SessionLists {
 
   showAll(): void {
     for (const list of this.#lists.values()) {
-      if (list.real !== undefined) this.#show(list, "shown");
+      if (list.real !== undefined) this.#show(list);
       this.release(list);
     }
   }
@@ -148,7 +156,7 @@ export class SessionLists {
     if (list?.real === undefined) return;
     if (isThere) list.real.add(lastSegment(path));
     else list.real.delete(lastSegment(path));
-    this.#show(list, "shown");
+    this.#show(list);
   }
 
   /** Forgets what need not be known of a list that is shown as it is. */
@@ -156,11 +164,13 @@ export class SessionLists {
     if (this.follows(list) || list.reading || list.again) return;
     list.real = undefined;
     list.shown = undefined;
+    list.certain = false;
   }
 
   /** The connection is gone; what the client was shown is kept for when it comes back. */
   detach(): void {
     for (const list of this.#lists.values()) {
+      if (list.shown === undefined) list.certain = false;
       list.reading = false;
       list.again = false;
       for (const done of list.waiting.splice(0)) done();
@@ -168,11 +178,11 @@ export class SessionLists {
   }
 
   /** Reads the list at the ensemble, and lets its watch stand again if the client waits for one. */
-  reread(list: List, knows: Knows = "shown"): Promise<void> {
-    return new Promise((resolve) => this.#reread(list, knows, resolve));
+  reread(list: List): Promise<void> {
+    return new Promise((resolve) => this.#reread(list, resolve));
   }
 
-  #reread(list: List, knows: Knows, done?: () => void): void {
+  #reread(list: List, done?: () => void): void {
     const { passage, watches, told, id } = this.#host;
     if (passage === undefined) return done?.();
     if (list.reading) {
@@ -185,22 +195,22 @@ export class SessionLists {
     passage.ask({ op: "getChildren", code: opCode.getChildren2, path: list.path, watch }, (reply) => {
       if (reply === undefined || this.#host.passage !== passage) return done?.();
       list.reading = false;
-      if (reply.error === errorCode.ok) this.#take(list, bodyOf(reply, "children2").children, knows);
-      else if (reply.error === errorCode.noNode) this.#take(list, [], knows);
+      if (reply.error === errorCode.ok) this.#take(list, bodyOf(reply, "children2").children);
+      else if (reply.error === errorCode.noNode) this.#take(list, []);
       else told.warn(id, { session: id, path: list.path, error: reply.error }, "a list could not be read again");
       done?.();
       if (!list.again) return;
       list.again = false;
       const waited = list.waiting.splice(0);
-      this.#reread(list, "shown", () => {
+      this.#reread(list, () => {
         for (const next of waited) next();
       });
     });
   }
 
-  #take(list: List, children: readonly string[], knows: Knows): void {
+  #take(list: List, children: readonly string[]): void {
     list.real = new Set(children);
-    this.#show(list, knows);
+    this.#show(list);
     this.release(list);
   }
 
@@ -211,14 +221,15 @@ export class SessionLists {
       const { watches } = this.#host;
       const follows = this.follows(list);
       if (reply.error !== errorCode.ok) {
-        if (follows && reply.error === errorCode.noNode) this.#take(list, [], "shown");
+        if (follows && reply.error === errorCode.noNode) this.#take(list, []);
         return reply.frame;
       }
       const body = bodyOf(reply, kind);
       if (follows) {
         list.real = new Set(body.children);
-        this.#show(list, list.shown === undefined ? "real" : "shown"); // an event comes before what shows the change
+        this.#show(list); // an event comes before what shows the change
       }
+      list.certain = true;
       if (request.watch) watches.set("child", list.path);
       if (!follows) return reply.frame;
       const children = [...(list.shown?.keys() ?? [])];
@@ -265,12 +276,12 @@ export class SessionLists {
         watches.fire(type, event.path);
         return true;
       }
-      this.#reread(around, "unknown");
+      this.#reread(around, () => this.tellAll(around));
       return false;
     }
     if (type === eventType.deleted) around.real.delete(name);
     else around.real.add(name);
-    this.#show(around, "shown");
+    this.#show(around);
     return false;
   }
 
@@ -281,29 +292,37 @@ export class SessionLists {
       return true;
     }
     if (type === eventType.childrenChanged) {
-      if (watches.followsChildren(list.path)) this.#reread(list, list.shown === undefined ? "unknown" : "shown");
+      const unknown = list.shown === undefined;
+      if (watches.followsChildren(list.path)) this.#reread(list, () => unknown && this.tellAll(list));
       return false;
     }
     if (type === eventType.deleted && list.real !== undefined) {
       const told = watches.fire(type, list.path);
       list.real = new Set();
-      this.#show(list, "shown");
+      this.#show(list);
       return told;
     }
     return watches.fire(type, list.path);
   }
 
-  #show(list: List, knows: Knows): void {
+  #show(list: List): void {
     const before = list.shown;
     const real = list.real ?? new Set();
     const now = list.layout === undefined ? this.#instances(list, real) : this.#providers(list, list.layout, real);
     list.shown = now;
-    if (before === undefined && knows !== "unknown") return;
-    const removed = [...(before?.keys() ?? [])].filter((name) => !now.has(name));
-    const added = [...now.keys()].filter((name) => before?.has(name) !== true);
-    if (before !== undefined && removed.length === 0 && added.length === 0) return;
+    if (before === undefined) return;
+    const removed = [...before.keys()].filter((name) => !now.has(name));
+    const added = [...now.keys()].filter((name) => !before.has(name));
+    if (removed.length === 0 && added.length === 0) return;
+    list.certain = false; // until it is read: the connection may end before the client has heard of it
     for (const name of removed) this.tell(eventType.deleted, `${list.path}/${name}`);
     for (const name of added) this.tell(eventType.created, `${list.path}/${name}`);
+    this.tell(eventType.childrenChanged, list.path);
+  }
+
+  /** The client may know anything of this list: it is told of all that it is shown now, and reads the list again. */
+  tellAll(list: List): void {
+    for (const name of list.shown?.keys() ?? []) this.tell(eventType.created, `${list.path}/${name}`);
     this.tell(eventType.childrenChanged, list.path);
   }
 

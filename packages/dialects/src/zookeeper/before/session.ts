@@ -121,7 +121,7 @@ export class BeforeSession implements Conduct {
     return {
       kind: "steps",
       run: async () => {
-        await this.lists.reread(list, "real");
+        await this.lists.reread(list);
         const plan = this.#seen(list, request);
         if (plan.kind === "answer") return plan.reply();
         const { xid, ...body } = request;
@@ -203,13 +203,17 @@ export class BeforeSession implements Conduct {
     const child = request.child.filter((path) => around(path) === undefined);
     const inLists = [...request.data, ...request.exist].filter((path) => around(parentOf(path)) !== undefined);
     for (const path of this.lists.paths) if (this.watches.recurses(path)) around(path);
+    // What is shown as it is, the ensemble compares itself with what the client has seen.
+    for (const path of request.child) {
+      const list = followed.has(path) ? undefined : this.lists.get(path);
+      if (list !== undefined) list.certain = true;
+    }
     if (followed.size === 0) return passed;
     return {
       kind: "steps",
       run: async () => {
-        await Promise.all(
-          [...followed.values()].map((list) => this.lists.reread(list, list.shown === undefined ? "unknown" : "shown")),
-        );
+        await Promise.all([...followed.values()].map((list) => this.lists.reread(list)));
+        for (const list of followed.values()) if (!list.certain) this.lists.tellAll(list);
         const sent = { ...request, child, ...this.#nodesOfWatches(request, new Set(inLists)) };
         const { xid, ...body } = sent;
         return underXid(await (this.passage as Passage).asked(body), xid);
@@ -248,6 +252,6 @@ export class BeforeSession implements Conduct {
 
   #known(listPath: string): Promise<void> | undefined {
     const list = this.lists.open(listPath);
-    return list === undefined || list.shown !== undefined ? undefined : this.lists.reread(list, "real");
+    return list === undefined || list.shown !== undefined ? undefined : this.lists.reread(list);
   }
 }

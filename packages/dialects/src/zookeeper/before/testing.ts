@@ -28,6 +28,7 @@ interface ModelNode {
   readonly acl: readonly Acl[];
   readonly owner: bigint;
   readonly czxid: bigint;
+  pzxid: bigint;
   version: number;
 }
 
@@ -47,7 +48,7 @@ export class ModelEnsemble {
   #nextSession = 0x1000n;
 
   constructor() {
-    this.nodes.set("", { data: undefined, acl: openAcl, owner: 0n, czxid: 0n, version: 0 });
+    this.nodes.set("", { data: undefined, acl: openAcl, owner: 0n, czxid: 0n, pzxid: 0n, version: 0 });
   }
 
   open(events: UpstreamEvents): Upstream {
@@ -75,7 +76,8 @@ export class ModelEnsemble {
 
   create(path: string, data: Buffer | undefined, acl: readonly Acl[], owner: bigint): void {
     this.zxid += 1n;
-    this.nodes.set(path, { data, acl, owner, czxid: this.zxid, version: 0 });
+    this.nodes.set(path, { data, acl, owner, czxid: this.zxid, pzxid: this.zxid, version: 0 });
+    this.#touch(parentOf(path));
     this.changes.push(`create ${path}`);
     this.onChange();
     this.#fire(eventType.created, path);
@@ -85,6 +87,7 @@ export class ModelEnsemble {
   delete(path: string): void {
     this.zxid += 1n;
     this.nodes.delete(path);
+    this.#touch(parentOf(path));
     this.changes.push(`delete ${path}`);
     this.onChange();
     this.#fire(eventType.deleted, path);
@@ -126,8 +129,13 @@ export class ModelEnsemble {
       ephemeralOwner: node.owner,
       dataLength: node.data?.length ?? 0,
       numChildren: this.children(path).length,
-      pzxid: node.czxid,
+      pzxid: node.pzxid,
     };
+  }
+
+  #touch(parent: string): void {
+    const node = this.nodes.get(parent === "/" ? "" : parent);
+    if (node !== undefined) node.pzxid = this.zxid;
   }
 
   #fire(type: EventType, path: string): void {
@@ -290,7 +298,11 @@ export class ModelConnection implements Upstream {
     for (const path of request.exist)
       if (nodes.has(path)) this.say(encodeEvent({ type: eventType.created, state: 3, path }));
       else this.watches.data.add(path);
-    for (const path of request.child) this.watches.child.add(path);
+    for (const path of request.child) {
+      const changed = (nodes.get(path)?.pzxid ?? 0n) > request.relativeZxid;
+      if (changed) this.say(encodeEvent({ type: eventType.childrenChanged, state: 3, path }));
+      else this.watches.child.add(path);
+    }
     for (const path of request.recursive) this.watches.recursive.add(path);
     return { kind: "none" };
   }
