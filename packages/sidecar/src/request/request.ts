@@ -283,7 +283,12 @@ export class Requests implements ExchangeOwner, StreamOwner {
     exchange.place?.forget(exchange);
     exchange.place = undefined;
     if (waited) this.#fail(exchange, "no-provider", `no provider of ${exchange.service} is known yet`);
-    else this.#fail(exchange, "timeout", `${exchange.service} did not answer in time`);
+    else
+      this.#fail(
+        exchange,
+        "timeout",
+        `timeout: ${exchange.service} did not answer in ${Math.round(exchange.deadlineMs - exchange.startedMs)} ms`,
+      );
   }
 
   refused(exchange: Exchange, _why: "overload"): void {
