@@ -43,6 +43,8 @@ export class ZooKeeperServers {
   silent = false;
   /** Before 3.6: neither recursive watches nor `getEphemerals`. */
   old = false;
+  /** Old ones may close upon what they do not know without having said so. */
+  mute = false;
   /** What `digest` must say; anything when undefined. */
   secret: string | undefined;
   /** Nodes whose children nobody may read. */
@@ -237,8 +239,10 @@ class ServedConnection {
     if (request.op !== "ping") this.#servers.asked.push(`${request.op} ${"path" in request ? request.path : ""}`);
     if (request.op === "unknown" && request.code === 14) return this.#multi(request.xid, request.bytes, session);
     const { error, body } = this.#answer(request, session);
+    if (error === -6 && this.#servers.mute) return this.cut("closed");
     this.#send(encodeReply({ xid: request.xid, zxid: this.#servers.zxid, error }, body));
-    if (request.op === "closeSession" || error === -115) this.cut("closed");
+    // As real servers do: they close upon an operation that they do not know.
+    if (request.op === "closeSession" || error === -115 || error === -6) this.cut("closed");
   }
 
   #answer(request: RequestBody, session: FakeSession): Answer {
@@ -277,6 +281,7 @@ class ServedConnection {
       case "setWatches":
         return this.#setWatches(request);
       case "removeWatches":
+        if (servers.old) return { error: -6 };
         return { error: this.#recursive.delete(request.path) || this.#watches.child.delete(request.path) ? 0 : -121 };
       case "sync":
         return { error: 0, body: { kind: "path", path: request.path } };

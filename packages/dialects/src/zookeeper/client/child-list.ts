@@ -18,9 +18,18 @@ export interface ChildListOptions {
   readonly onNames: (names: ReadonlySet<string>, read: boolean) => void;
 }
 
-/** Whether the servers of this connection know recursive watches. */
+/**
+ * Whether the servers of this connection know recursive watches. Those before 3.6 close upon one, and some of them without having said why: so
+ * a connection that ends meanwhile is a sign of that too.
+ */
 export interface ServerAge {
   recursive: boolean;
+  /** They have taken one in this session. */
+  accepted: boolean;
+  /** This connection ended while it was asked for one. */
+  ended: boolean;
+  /** So did as many before it, one after the other. */
+  readonly lost: number;
 }
 
 /** Changes that come during one reading; at more it is read again. */
@@ -29,7 +38,7 @@ const maxChanges = 10_000;
 export class ChildList {
   readonly path: string;
   readonly #options: ChildListOptions;
-  #age: ServerAge = { recursive: false };
+  #age: ServerAge = { recursive: false, accepted: false, ended: false, lost: 0 };
   #names: Set<string> = new Set();
   /** What a reading said of the node, its `cversion` counted on with each change; undefined when there is none. */
   #stat: Pick<Stat, "czxid" | "cversion"> | undefined;
@@ -39,7 +48,7 @@ export class ChildList {
   #changes: (readonly [name: string, present: boolean])[] | undefined;
   #again = false;
   #armed = false;
-  /** Never read, or a reading was cut off: what was told since it began is lost. */
+  /** Never read, or not found to be right on the last connection: what was told there may be lost. */
   #isStale = true;
   /** Read, or found unchanged, on this connection. */
   answered = false;
@@ -91,7 +100,7 @@ export class ChildList {
   }
 
   down(): void {
-    if (this.#changes !== undefined) this.#isStale = true;
+    if (this.#changes !== undefined || !this.answered) this.#isStale = true;
     this.#connection = undefined;
     this.#changes = undefined;
     this.answered = false;
@@ -170,15 +179,12 @@ export class ChildList {
     const { client, path } = this.#options;
     const recursive = this.isRecursive;
     const isCurrent = (): boolean => this.#connection === connection && this.#changes === changes;
-    const arming = recursive && !this.#armed ? client.addRecursiveWatch(path) : undefined;
+    const arming = recursive && !this.#armed ? this.#arm() : undefined;
     const reading = client.children(path, !recursive);
     const [armed, read] = await Promise.allSettled([arming, reading]);
     if (!isCurrent()) return;
-    if (armed.status === "rejected") {
-      if (!isMeshError(armed.reason, "zookeeper.unimplemented")) throw armed.reason;
-      this.#age.recursive = false;
-      return this.#run();
-    }
+    if (armed.status === "rejected") throw armed.reason;
+    if (recursive && !this.isRecursive) return this.#run();
     if (read.status === "rejected") throw read.reason;
     this.#armed = true;
     let missing = read.value === undefined;
@@ -193,6 +199,21 @@ export class ChildList {
     // A change may be counted in the reading and have been told as well: the next audit would read again for nothing.
     if (changes.length > 0 && read.value !== undefined) this.#stat = { ...read.value.stat, cversion: -1 };
     this.#answer();
+  }
+
+  /** What is learnt of the servers here must be known before the next connection. */
+  async #arm(): Promise<void> {
+    const { client, path } = this.#options;
+    const age = this.#age;
+    try {
+      await client.addRecursiveWatch(path);
+      age.accepted = true;
+      age.ended = false;
+    } catch (error) {
+      if (isMeshError(error, "zookeeper.connection-lost")) age.ended = true;
+      if (!isMeshError(error, "zookeeper.unimplemented")) throw error;
+      age.recursive = false;
+    }
   }
 
   #apply(changes: readonly (readonly [string, boolean])[]): void {

@@ -210,10 +210,11 @@ test("watches are set again after a reconnect, and what they missed is told", as
   assert.deepEqual(told.slice(5), ["event 4 /quiet"]);
 });
 
-test("servers before 3.6 say that they know no recursive watch", async () => {
-  const { client, servers } = await connected();
+test("servers before 3.6 say that they know no recursive watch, and close", async () => {
+  const { client, servers, clock } = await connected();
   servers.old = true;
   assert.equal(await codeOf(client.addRecursiveWatch("/")), "zookeeper.unimplemented");
+  await clock.advance(500);
   assert.equal(await codeOf(client.ephemerals()), "zookeeper.unimplemented");
 });
 

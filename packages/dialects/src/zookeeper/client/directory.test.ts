@@ -101,21 +101,41 @@ test("providers of SDKs come and go with their nodes, each told once, by version
   assert.equal(directory.status().counts["reads"], reads, "a change costs what changed");
 });
 
-test("with servers before 3.6 the same is known by watches that are set again and again", async () => {
-  const company = new Company();
-  company.servers.old = true;
-  const sets = company.watch(company.open());
-  await company.clock.advance(0);
-  for (let host = 1; host < 4; host += 1) {
-    company.servers.put(nodeAt(`10.0.0.${host}`), 77n);
+for (const mute of [false, true])
+  test(`with servers before 3.6 the same is known by watches that are set again and again (${mute ? "mute" : "clear"})`, async () => {
+    const company = new Company();
+    company.servers.old = true;
+    company.servers.mute = mute;
+    const sets = company.watch(company.open());
+    await company.clock.advance(500);
+    assert.equal(sets.length, 1, "they close once, and are not asked again");
+    for (let host = 1; host < 4; host += 1) {
+      company.servers.put(nodeAt(`10.0.0.${host}`), 77n);
+      await company.clock.advance(0);
+      assert.equal(sets.at(-1)?.instances.length, host);
+    }
+    company.servers.cut();
+    company.servers.put(nodeAt("10.0.0.4"), 77n);
+    await company.clock.advance(3_000);
+    assert.equal(sets.at(-1)?.instances.length, 4);
+  });
+
+for (const mute of [false, true])
+  test(`from newer to older servers, as in a mixed ensemble, lists go on (${mute ? "mute" : "clear"})`, async () => {
+    const company = new Company();
+    company.servers.mute = mute;
+    const directory = company.open();
+    const sets = company.watch(directory);
+    company.servers.put(nodeAt("10.0.0.1"), 77n);
     await company.clock.advance(0);
-    assert.equal(sets.at(-1)?.instances.length, host);
-  }
-  company.servers.cut();
-  company.servers.put(nodeAt("10.0.0.4"), 77n);
-  await company.clock.advance(3_000);
-  assert.equal(sets.at(-1)?.instances.length, 4);
-});
+    company.servers.old = true;
+    company.servers.cut();
+    await company.clock.advance(1_000);
+    company.servers.put(nodeAt("10.0.0.2"), 77n);
+    await company.clock.advance(0);
+    assert.equal(sets.at(-1)?.instances.length, 2);
+    assert.ok((directory.status().counts["connects"] ?? 0) <= (mute ? 5 : 3));
+  });
 
 test("SOFA-RPC's layout is written and read alike, with the unique id as group", async () => {
   const company = new Company();

@@ -108,6 +108,7 @@ class NodeDirectory implements ZooKeeperDirectory {
   readonly #whenReady = Promise.withResolvers<"fresh" | "stale">();
   #ready: ZooKeeperReadiness = "no";
   #settledAt = Number.POSITIVE_INFINITY;
+  #wasUp = false;
   #zxidAtDown = 0n;
   #closing: Promise<void> | undefined;
 
@@ -261,7 +262,8 @@ class NodeDirectory implements ZooKeeperDirectory {
     // What is ours first, since it is others who wait for it.
     this.#nodes.onConnected(session, resumed);
     // A process that has just begun knows of no list what it was: it reads them all.
-    this.#lists.onConnected(resumed && this.#zxidAtDown > 0n, this.#zxidAtDown);
+    this.#lists.onConnected(resumed && this.#wasUp, this.#zxidAtDown);
+    this.#wasUp = true;
     this.#checkReady();
   }
 

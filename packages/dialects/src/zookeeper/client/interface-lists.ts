@@ -47,7 +47,7 @@ export class InterfaceLists {
   readonly #roots = new Map<string, Root>();
   readonly #remembered: Map<string, ReadonlySet<string>>;
   readonly #auditing: Timer;
-  #age: ServerAge = { recursive: true };
+  #age: ServerAge = unknownAge();
   #connected = false;
   #audited = 0;
 
@@ -128,7 +128,7 @@ export class InterfaceLists {
 
   onConnected(resumed: boolean, since: bigint): void {
     this.#connected = true;
-    const age = { recursive: resumed ? this.#age.recursive : true };
+    const age = resumed ? nextAge(this.#age) : unknownAge();
     this.#age = age;
     if (!resumed) for (const children of this.#children()) children.begin(age);
     else void this.#resume(age, since);
@@ -190,8 +190,11 @@ export class InterfaceLists {
     };
     try {
       await client.setWatches(watches, since);
+      if (watches.recursive.length > 0) age.accepted = true;
       for (const children of single) children.toldAll();
     } catch (error) {
+      if (isMeshError(error, "zookeeper.unimplemented")) age.recursive = false;
+      if (isMeshError(error, "zookeeper.connection-lost")) age.ended = watches.recursive.length > 0;
       if (isMeshError(error, "zookeeper.connection-lost") || !client.open || this.#age !== age) return;
       log.warn({ error: messageOf(error) }, "watches could not be set again; every list is read anew");
       for (const children of this.#children()) children.begin(age);
@@ -200,8 +203,9 @@ export class InterfaceLists {
 
   #unwatch({ children, path }: InterfaceList): void {
     const { client, log } = this.#options;
-    if (!this.#connected) return;
-    client.removeWatch(path, children.isRecursive ? "recursive" : "children").catch((error: unknown) => {
+    // A one-shot watch ends with the next change; and servers that know no others may not know how to end it.
+    if (!this.#connected || !children.isRecursive) return;
+    client.removeWatch(path, "recursive").catch((error: unknown) => {
       log.debug({ path, error: messageOf(error) }, "a watch that is not needed any more stays at the server");
     });
   }
@@ -213,4 +217,17 @@ export class InterfaceLists {
     for (const children of all.slice(from, from + auditedAtOnce)) children.audit();
     this.#audited = from + auditedAtOnce >= all.length ? 0 : from + auditedAtOnce;
   }
+}
+
+/** Connections in a row that may end upon a recursive watch: of servers that are not known to know them, and of those that are. */
+const maxLost = { unknown: 1, known: 3 };
+
+function unknownAge(): ServerAge {
+  return { recursive: true, accepted: false, ended: false, lost: 0 };
+}
+
+/** What the next connection of a session begins with. */
+function nextAge({ recursive, accepted, ended, lost: before }: ServerAge): ServerAge {
+  const lost = ended ? before + 1 : 0;
+  return { recursive: recursive && lost < (accepted ? maxLost.known : maxLost.unknown), accepted, ended: false, lost };
 }

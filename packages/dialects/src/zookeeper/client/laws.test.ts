@@ -35,6 +35,7 @@ class Run {
   constructor(seed: number) {
     this.#random = seededRandom(seed);
     this.servers.old = this.#below(3) === 0;
+    this.servers.mute = this.#below(2) === 0;
     this.#directory = this.#open();
   }
 
