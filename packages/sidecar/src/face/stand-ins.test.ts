@@ -10,7 +10,7 @@ import { StandIns } from "./stand-ins.ts";
 
 const hour = 3_600_000;
 
-function world({ maxServices = 10 } = {}) {
+function world({ maxServices = 10, maxUnoffered = 10 } = {}) {
   const clock = new FakeClock();
   const journal = new MemoryJournal();
   const listening = new Map<string, string>();
@@ -36,6 +36,7 @@ function world({ maxServices = 10 } = {}) {
       log: silentLog,
       calledAt: (service) => called.get(service),
       maxServices,
+      maxUnoffered,
     });
   const offer = (...services: string[]) => tell(services.map((service) => ({ service, applications: [] })));
   return { clock, listening, taken, called, open, offer };
@@ -105,4 +106,31 @@ test("made-up names are bounded", async () => {
   assert.equal(await standIns.get("http/c::"), undefined);
   assert.notEqual(await standIns.get("http/a::"), undefined);
   standIns.close();
+});
+
+test("made-up names leave places for what is offered", async () => {
+  const { open, offer } = world({ maxServices: 4, maxUnoffered: 2 });
+  const standIns = open();
+  offer("http/real::", "http/late::");
+  assert.notEqual(await standIns.get("http/made-up-1::"), undefined);
+  assert.notEqual(await standIns.get("http/made-up-2::"), undefined);
+  assert.equal(await standIns.get("http/made-up-3::"), undefined);
+  assert.notEqual(await standIns.get("http/real::"), undefined);
+  assert.notEqual(await standIns.get("http/late::"), undefined);
+  standIns.close();
+});
+
+test("what has an address has it again after a restart, although made-up names are asked for before", async () => {
+  const { open, listening } = world({ maxServices: 2 });
+  const before = open();
+  await before.get("http/real-1::");
+  await before.get("http/real-2::");
+  before.close();
+  listening.clear();
+  const after = open();
+  assert.equal(after.addressOf("http/made-up-1::"), undefined);
+  assert.equal(after.addressOf("http/made-up-2::"), undefined);
+  await after.restore();
+  assert.deepEqual([...listening.keys()], ["http/real-1::", "http/real-2::"]);
+  after.close();
 });
