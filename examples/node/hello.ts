@@ -13,6 +13,8 @@ const { DUALMESH: door = "", NAME: name = "hello", PORT: port = "9001", RATE: ra
 const mesh = connect(door.startsWith("registry:") ? { registry: door.slice("registry:".length) } : { sidecar: door });
 const say = (line: object): void => console.log(JSON.stringify(line));
 const ending = Promise.withResolvers<void>();
+let over = false;
+void ending.promise.then(() => (over = true));
 process.once("SIGTERM", ending.resolve);
 process.stdin.resume().once("end", ending.resolve);
 
@@ -27,8 +29,8 @@ async function provide(): Promise<void> {
   });
   server.listen(Number(port));
   const offered = mesh.register({ service: "hello", port: Number(port), application: name });
-  await offered.inForce;
-  say({ event: "ready" });
+  await Promise.race([offered.inForce, ending.promise]);
+  if (!over) say({ event: "ready" });
   await ending.promise;
   await offered.withdraw();
   await wait(1_000); // who has not heard of it yet is served still
@@ -37,11 +39,9 @@ async function provide(): Promise<void> {
 
 async function consume(): Promise<void> {
   const hello = mesh.subscribe("hello");
-  while (hello.pick() === undefined) await wait(50);
-  say({ event: "ready" });
+  while (hello.pick() === undefined && !over) await wait(50);
+  if (!over) say({ event: "ready" });
   let started = 0;
-  let over = false;
-  void ending.promise.then(() => (over = true));
   for (; !over; await wait(1_000 / Number(rate))) {
     const url = hello.pick()?.url ?? "";
     const at = Date.now();
