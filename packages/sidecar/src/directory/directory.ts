@@ -42,7 +42,10 @@ export async function openDirectory(config: SidecarConfig, options: OpenDirector
   const { state, clock, random, log, agent } = options;
   if (config.directory === "zookeeper") return openZooKeeper(config, options);
   if (config.directory !== "registry") {
-    throw new MeshError("config.invalid", `directory: ${config.directory} comes in a later version; use registry or zookeeper`);
+    throw new MeshError(
+      "config.invalid",
+      `directory: ${config.directory} comes in a later version; use registry or zookeeper`,
+    );
   }
   const nodeId = config.nodeId ?? (await keptNodeId(state, random));
   const journal: Journal = await state.journal(journalName);
