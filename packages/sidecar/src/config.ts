@@ -2,9 +2,10 @@
  * The sidecar's configuration: its keys, their defaults and their bounds. An empty file is a whole configuration. Where the state is kept
  * and how much is logged belongs to every part and is added by the command line.
  */
-import { isIP } from "node:net";
+
 import { resolve } from "node:path";
 import { secretText } from "@dualmesh/base/config/schema";
+import { isIpAddress } from "@dualmesh/base/http/host-name";
 import { z } from "zod";
 import { type OwnProtocol, usualPorts } from "./settings.ts";
 
@@ -16,7 +17,7 @@ const host = z
   .min(1)
   .max(253)
   .refine(
-    (text) => isIP(text) !== 0 || hostName.test(text),
+    (text) => isIpAddress(text) || hostName.test(text),
     "expected an IP address or the name of a host, without a port",
   );
 /** Where others call, which is one address and not all of them. */

@@ -8,3 +8,8 @@ export function isExpectedHost(header: string | undefined, names: readonly strin
   const name = (match[1] ?? match[2] ?? "").toLowerCase();
   return isIP(name) !== 0 || names.some((known) => known.toLowerCase() === name);
 }
+
+/** An IPv4 or IPv6 address, without brackets. */
+export function isIpAddress(text: string): boolean {
+  return isIP(text) !== 0;
+}
