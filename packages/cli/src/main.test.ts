@@ -48,6 +48,18 @@ test("what is wrong with the words is said, with what was meant, and ends with 2
   }
 });
 
+test("an answer that is longer than a pipe holds arrives whole", async () => {
+  await using home = await openHome();
+  const file = join(home.path, "sidecar.yaml");
+  const names = Array.from({ length: 1_000 }, (_, index) => `${"x".repeat(190)}-${index}`);
+  await writeFile(file, `tcp:\n${names.map((service) => `- { service: ${service}, port: 1 }\n`).join("")}`);
+  const { code, stdout } = await home.run("sidecar", "run", "--config", file, "--print-config");
+  assert.equal(code, 0);
+  assert.ok(stdout.length > 200_000);
+  assert.match(stdout, /-999\b/);
+  assert.match(stdout, /\nstate: \S+\n$/);
+});
+
 test("what is wrong with the configuration is said with file and line, and ends with 3", async () => {
   await using home = await openHome();
   const file = join(home.path, "registry.yaml");

@@ -8,7 +8,14 @@ import { exitCodeOf, exitCodes } from "./exit-codes.ts";
 import { productVersion } from "./version.ts";
 
 process.stdout.on("error", () => {}); // whoever read the output has gone, as with `| head`
-process.exit(await main(process.argv.slice(2)));
+const exitCode = await main(process.argv.slice(2));
+await written(process.stdout);
+process.exit(exitCode);
+
+/** A pipe takes no more than its reader does, and an end before that would cut off what is left. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0) await new Promise<void>((resolve) => stream.write("", () => resolve()));
+}
 
 async function main(words: readonly string[]): Promise<number> {
   const [first = "", second = ""] = words;
