@@ -216,6 +216,19 @@ test("what the registry refuses is said with the reason", async () => {
   assert.deepEqual(door.sessions(), []);
 });
 
+test("a port that the sidecar itself has is the application's mistake, which no second try mends", async () => {
+  const { directory, open } = world();
+  directory.publish = async () => {
+    throw new MeshError("publish.own-port", "http/orders:: is registered at port 8080, which is the sidecar's own");
+  };
+  const door = await open();
+  for (const target of ["/v1/instances", "/v1/instances?follow"]) {
+    const answer = await ask(door.handle, target, { body: orders });
+    assert.equal(answer.status, 400);
+    assert.equal(answer.json?.["key"], "port");
+  }
+});
+
 test("a service is written short, canonically or in parts, and each service has one text", async () => {
   const { directory, open } = world();
   const door = await open();

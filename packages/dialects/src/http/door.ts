@@ -464,6 +464,7 @@ function factsOf(error: unknown): ProblemFacts | undefined {
   if (error instanceof Problem) return error.facts;
   if (!isMeshError(error)) return undefined;
   if (error.code === "registry.superseded" || error.code === "publish.superseded") return superseded;
+  if (error.code === "publish.own-port") return invalid("port", error.message).facts;
   const refused = error.code === "registry.refused" || error.code.startsWith("stream.");
   return refused
     ? invalid("", error.message).facts
