@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const program = fileURLToPath(new URL("./main.ts", import.meta.url));
+export const program = fileURLToPath(new URL("./main.ts", import.meta.url));
 
 export interface Home extends AsyncDisposable {
   readonly path: string;
