@@ -37,7 +37,7 @@ export class SidecarProcess implements AsyncDisposable {
 outbound: { port: 0 }
 inbound: { host: 127.0.0.1, port: 0 }
 admin: { port: 0 }
-doors: { zookeeper: false, mesh: false, http: { port: 0 } }
+doors: { zookeeper: false, mesh: false, eureka: false, http: { port: 0 } }
 drain: { idleMs: 0, lingerMs: 0, maxMs: 500 }
 state: ${folder}/state
 ${config}

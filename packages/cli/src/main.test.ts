@@ -10,7 +10,7 @@ import { sleep, systemClock } from "@dualmesh/base/clock";
 import { commands } from "./commands.ts";
 import { openHome, program, type Running } from "./testing.ts";
 
-const anyPorts = ["--stream-port", "0", "--admin-port", "0", "--zookeeper-port", "0"];
+const anyPorts = ["stream", "admin", "zookeeper", "eureka", "http"].flatMap((port) => [`--${port}-port`, "0"]);
 
 test("every command has a help with usage, flags, exit codes and an example", async () => {
   await using home = await openHome();

@@ -2,6 +2,7 @@
  * The registry's doors for applications that speak another registry's protocol: each has a port, shows real addresses, and keeps its
  * sessions in a journal of its own.
  */
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import { openHttpHost } from "@dualmesh/base/http/host";
 import type { Scope } from "@dualmesh/base/scope";
 import type { Door, DoorContext } from "@dualmesh/dialects/door";
@@ -66,7 +67,10 @@ async function openZooKeeper(
   scope.use(door);
   const { port } = config.doors.zookeeper;
   const maxConnections = config.limits.doorConnections;
-  const { listener } = await openDoorHost({ door, host: config.listen, port, maxConnections, clock, log });
+  const { listener } = await named(
+    "zookeeper",
+    openDoorHost({ door, host: config.listen, port, maxConnections, clock, log }),
+  );
   scope.defer(() => listener.close());
   return { door, port: listener.port, connections: () => listener.connections, refused: () => listener.refused };
 }
@@ -85,6 +89,17 @@ async function openHttp(options: RegistryOptions, directory: Directory, scope: S
   return openHttpPort(options, door, http.port, scope);
 }
 
+/** A port that is taken is told with its key, since nobody may have configured it. */
+async function named<Opened>(dialect: string, opening: Promise<Opened>): Promise<Opened> {
+  try {
+    return await opening;
+  } catch (error) {
+    if (!isMeshError(error)) throw error;
+    const text = `doors.${dialect}.port: ${error.message}, or keep this door shut by doors.${dialect}: false`;
+    throw new MeshError(error.code, text, error.details, { cause: error });
+  }
+}
+
 /** What any door that speaks HTTP is sent at once. */
 const maxBodyBytes = 256 * 1024;
 
@@ -97,7 +112,7 @@ async function openHttpPort(
   scope.use(door);
   let refused = 0;
   const isLocal = /^(?:127\.|localhost$|::1$)/.test(config.listen);
-  const host = await openHttpHost({
+  const opening = openHttpHost({
     host: config.listen,
     port,
     service: door.handle,
@@ -110,6 +125,7 @@ async function openHttpPort(
     },
     ...(isLocal ? { onlyLocal: { names: [] } } : {}),
   });
+  const host = await named(door.dialect, opening);
   scope.defer(() => host.close());
   return { door, port: host.port, connections: () => host.connections, refused: () => refused };
 }
