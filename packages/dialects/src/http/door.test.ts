@@ -427,7 +427,7 @@ test("the catalogue is listed and followed by pattern", async () => {
 
 test("at a sidecar a service that its requests do not name has an address of its own, others the outbound port", async () => {
   const { clock, directory, open } = world();
-  const own = { application: "dualmesh", host: "127.0.0.1", address: "127.0.0.1", port: 20_882 };
+  const own = { application: "dualmesh", host: "127.0.0.1", address: "127.0.0.1", port: 20_882, mode: "mesh" as const };
   const view = directory.view({ translate: (instance) => ({ ...instance, ...own }) });
   const asked: string[] = [];
   const standIn = async (service: string): Promise<{ address: string; port: number } | undefined> => {
@@ -449,11 +449,9 @@ test("at a sidecar a service that its requests do not name has an address of its
   assert.deepEqual(await urls("orders"), ["http://127.16.0.1:20882"]);
   assert.deepEqual(await urls("tcp/redis"), ["tcp://127.16.0.1:20882"]);
   assert.deepEqual(await urls("bolt/fx.Greeter:1.0:"), ["bolt://127.0.0.1:20882"]);
-  assert.deepEqual(
-    await urls("tcp/full"),
-    ["tcp://127.0.0.1:20882"],
-    "what the directory shows, where there is no address",
-  );
+  const full = ask(door.handle, "/v1/services/tcp/full");
+  await clock.advance(1_000);
+  assert.equal((await full).status, 503, "where no address is left, none is given that would answer for nobody");
   assert.deepEqual(asked, ["http/orders::", "tcp/redis::", "tcp/full::"]);
 });
 

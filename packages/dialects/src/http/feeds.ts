@@ -171,13 +171,18 @@ export class Feeds {
     const protocol = feed.name.slice(0, feed.name.indexOf("/"));
     const { standIn } = context;
     let stands: StandIn | undefined;
-    let decided = standIn === undefined || !addressNamed(protocol);
+    const needsStandIn = standIn !== undefined && addressNamed(protocol);
+    let decided = !needsStandIn;
     let set: InstanceSet | undefined;
     const show = (): void => {
       if (!decided) return;
       if (stands !== undefined) {
         const { address, port } = stands;
         feed.show(new Map([["", shownStandIn(feed.name, address, port)]]));
+      } else if (needsStandIn) {
+        // Without an address of its own nothing that the sidecar carries can be called; what it does not carry can.
+        const direct = set?.instances.filter(({ mode }) => mode === "sdk") ?? [];
+        if (set !== undefined && direct.length > 0) feed.show(instancesOf({ ...set, instances: direct }));
       } else if (set !== undefined && (set.freshSince > 0 || set.instances.length > 0)) feed.show(instancesOf(set));
     };
     feed.proof = () => set?.freshSince ?? 0;
