@@ -13,3 +13,8 @@ export function isExpectedHost(header: string | undefined, names: readonly strin
 export function isIpAddress(text: string): boolean {
   return isIP(text) !== 0;
 }
+
+/** A host as it stands before a port: an IPv6 address in brackets. */
+export function bracketed(host: string): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
+}

@@ -2,6 +2,7 @@
  * What the data plane can carry, judged from a registration: the protocol, and whether a request's service can be read from a frame. What
  * cannot be carried is not caught: it stays at its real address, with the reason shown.
  */
+import { bracketed } from "@dualmesh/base/http/host-name";
 import { longestTimeout, parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
 import type { Instance } from "@dualmesh/model/instance";
 
@@ -25,8 +26,7 @@ export function isAddressed(service: string): boolean {
 export function authorityOf({ host, appPort, registration }: Instance): string {
   const name =
     registration.dialect === "eureka" ? /"hostName":"([^"\\]{1,253})"/.exec(registration.text)?.[1] : undefined;
-  const shown = name ?? host;
-  return `${shown.includes(":") && !shown.startsWith("[") ? `[${shown}]` : shown}:${appPort}`;
+  return `${bracketed(name ?? host)}:${appPort}`;
 }
 
 /** The protocols that a sidecar carries, and what follows for an instance. */

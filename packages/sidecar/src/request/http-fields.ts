@@ -3,6 +3,7 @@
  * `X-Forwarded-*` what it was and who called. And the way back: a `Location` that names the provider's own address is moved to the address
  * that the caller knows.
  */
+import { bracketed } from "@dualmesh/base/http/host-name";
 import type { Http1Head } from "@dualmesh/wire/http1/head";
 import { field } from "@dualmesh/wire/http1/names";
 import { type FieldEdit, fieldEdit } from "@dualmesh/wire/http1/writer";
@@ -15,11 +16,6 @@ const noHost = Buffer.alloc(0);
 /** What stands in `Host` when the application is called without a mesh. */
 export function authorityOf(endpoint: Endpoint): string {
   return endpoint.authority ?? `${bracketed(endpoint.address)}:${endpoint.port}`;
-}
-
-/** An IPv6 address as it stands before a port. */
-export function bracketed(host: string): string {
-  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
 }
 
 /** The fields for one caller's connection. They seldom change from one request to the next, and are kept while they do not. */
