@@ -7,7 +7,8 @@ const allowed = {
   client: ["base", "model", "wire"],
   registry: ["base", "model", "wire", "dialects"],
   sidecar: ["base", "model", "wire", "dialects", "client"],
-  cli: ["base", "model", "wire", "dialects", "client", "registry", "sidecar"],
+  fleet: ["base", "model", "wire", "dialects", "client"],
+  cli: ["base", "model", "wire", "dialects", "client", "registry", "sidecar", "fleet"],
 };
 
 /** @type {import('dependency-cruiser').IConfiguration} */
