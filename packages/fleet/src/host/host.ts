@@ -5,7 +5,10 @@
 
 /** Whose connections a rule catches. */
 export type Selection =
-  | { readonly kind: "cgroup" /* v2; the path below its mount, as in `/system.slice/pay.service` */; readonly path: string }
+  | {
+      readonly kind: "cgroup" /* v2; the path below its mount, as in `/system.slice/pay.service` */;
+      readonly path: string;
+    }
   | { readonly kind: "uid"; readonly uid: number };
 
 export interface HostAddress {
