@@ -37,6 +37,8 @@ export interface CrossingStepArguments {
   readonly to: Place;
   /** Those sessions only, by id; every session of the crossing when left out, and then also those that begin later. */
   readonly sessions?: readonly string[];
+  /** How long both addresses stand side by side, 0 to 60,000 ms; 6,000 when left out, which is what Dubbo 3 needs to take every change. */
+  readonly overlapMs?: number;
 }
 
 export interface CrossingDoor {

@@ -1,7 +1,10 @@
 /**
  * What needs privileges, and nothing else: rules that lead an application's new registry connections to its sidecar, the cut of those that
- * stand, and the rule of last resort that hands a published port straight to the application. `linux.ts` does it with nft and ss.
+ * stand, the rule of last resort that hands a published port straight to the application, what another user's process has open, a look at
+ * the calls that pass, and the start of processes in its network namespace. `linux.ts` does it with nft, ss, nsenter and tcpdump; `agent.ts`
+ * is the process that keeps the privileges while everything else runs without, and `remote.ts` asks it.
  */
+import type { ProcessFacts, ProcessName } from "../process/facts.ts";
 
 /** Whose connections a rule catches. */
 export type Selection =
@@ -37,6 +40,19 @@ export interface FlowAddress {
   readonly remote: HostAddress;
 }
 
+export interface CaptureOptions {
+  /** TCP ports of either end, 1 to 64 of them. */
+  readonly ports: readonly number[];
+  /** Told the bytes of a classic pcap file, of the link type that its header names (LINUX_SLL2), as they come. */
+  readonly onBytes: (bytes: Buffer) => void;
+  /** It ended by itself; `why` is for people. */
+  readonly onEnd: (why: string) => void;
+}
+
+export interface Capture {
+  close(): Promise<void>;
+}
+
 /** All in one network namespace. Each rejects with `host.…`, whose text says which program said what and how to mend it. */
 export interface Host {
   /** Why rules or cuts cannot be made here, a sentence each: a missing program, privilege or kernel feature. Changes nothing. */
@@ -54,4 +70,34 @@ export interface Host {
   forwarded(): Promise<readonly string[]>;
   /** Ends established connections at once, both ends told. Resolves to how many of them are gone. */
   cut(flows: readonly FlowAddress[]): Promise<number>;
+  /** Why calls cannot be looked at here; undefined when they can. */
+  whyNoCapture(): Promise<string | undefined>;
+  capture(options: CaptureOptions): Promise<Capture>;
+}
+
+export interface StartOptions {
+  /** In whose network namespace it runs. */
+  readonly netns: number;
+  /** Undefined for the user that asks. */
+  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  /** Of this product's own program, the one that runs now: `["sidecar", "run", …]` or `["move", "guard", …]`; no other program can be started. */
+  readonly words: readonly string[];
+  /** Takes its output, appended; made with mode 0600 for `user`. */
+  readonly log: string;
+}
+
+/** The whole of what is done with privileges. */
+export interface Privileged extends AsyncDisposable {
+  /** The processes that a name means; empty when there are none. Rejects with `host.…`. */
+  facts(name: ProcessName): Promise<readonly ProcessFacts[]>;
+  /** The namespace with this inode number; undefined when nobody is in it any more. */
+  host(netns: number): Promise<Host | undefined>;
+  /** Starts a process that outlives the one who asked. Resolves to its id once it runs. */
+  start(options: StartOptions): Promise<number>;
+  /** The state directories of parts that listen in a namespace, with the user that owns each. */
+  stateDirectories(
+    netns: number,
+  ): Promise<readonly { readonly path: string; readonly uid: number; readonly gid: number }[]>;
+  /** Makes a directory of mode 0700 for a user, and those above it; nothing when it is there and theirs. */
+  directory(path: string, user: { readonly uid: number; readonly gid: number }): Promise<void>;
 }
