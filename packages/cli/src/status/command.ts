@@ -4,10 +4,10 @@ import { get, type IncomingMessage } from "node:http";
 import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { listeningDirectories } from "@dualmesh/base/state/listening";
 import type { Command, FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { renderReport } from "./render.ts";
-import { runningDirectories } from "./running.ts";
 
 const timeoutMs = 5_000;
 const maxAnswerSize = 16 * 1024 * 1024;
@@ -48,7 +48,7 @@ async function gather(flags: FlagValues): Promise<unknown[]> {
 
 /** Every part that runs here and may be asked; one that has just ended is left out, not an error. */
 async function whatRunsHere(): Promise<unknown[]> {
-  const directories = await runningDirectories();
+  const directories = await listeningDirectories();
   const answers = await Promise.all(
     directories.map(async (directory) => {
       try {

@@ -43,8 +43,13 @@ export interface FlowAddress {
 export interface CaptureOptions {
   /** TCP ports of either end, 1 to 64 of them. */
   readonly ports: readonly number[];
-  /** Told the bytes of a classic pcap file, of the link type that its header names (LINUX_SLL2), as they come. */
-  readonly onBytes: (bytes: Buffer) => void;
+  /** Of each packet, headers included, 96 to 262,144; all of it when left out. What is cut off is still counted in the packet's length. */
+  readonly snapBytes?: number;
+  /**
+   * Told the bytes of a classic pcap file, of the link type that its header names (LINUX_SLL2), as they come. While a promise that it
+   * gave is open nothing more is told, and what does not fit into the kernel's buffer meanwhile is never seen.
+   */
+  readonly onBytes: (bytes: Buffer) => void | Promise<void>;
   /** It ended by itself; `why` is for people. */
   readonly onEnd: (why: string) => void;
 }
@@ -75,15 +80,24 @@ export interface Host {
   capture(options: CaptureOptions): Promise<Capture>;
 }
 
+export interface User {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 export interface StartOptions {
   /** In whose network namespace it runs. */
   readonly netns: number;
-  /** Undefined for the user that asks. */
-  readonly user: { readonly uid: number; readonly gid: number } | undefined;
+  /** Undefined for the user that asks; `move guard` then keeps the privileges, since it has an agent of its own to start. */
+  readonly user: User | undefined;
   /** Of this product's own program, the one that runs now: `["sidecar", "run", …]` or `["move", "guard", …]`; no other program can be started. */
   readonly words: readonly string[];
   /** Takes its output, appended; made with mode 0600 for `user`. */
   readonly log: string;
+}
+
+export interface StateDirectory extends User {
+  readonly path: string;
 }
 
 /** The whole of what is done with privileges. */
@@ -95,9 +109,10 @@ export interface Privileged extends AsyncDisposable {
   /** Starts a process that outlives the one who asked. Resolves to its id once it runs. */
   start(options: StartOptions): Promise<number>;
   /** The state directories of parts that listen in a namespace, with the user that owns each. */
-  stateDirectories(
-    netns: number,
-  ): Promise<readonly { readonly path: string; readonly uid: number; readonly gid: number }[]>;
-  /** Makes a directory of mode 0700 for a user, and those above it; nothing when it is there and theirs. */
-  directory(path: string, user: { readonly uid: number; readonly gid: number }): Promise<void>;
+  stateDirectories(netns: number): Promise<readonly StateDirectory[]>;
+  /**
+   * Makes a directory of mode 0700 for a user, and those above it; nothing when it is there and theirs. It is made with the rights of that user;
+   * where these do not reach, with those of root, but only below /var/lib/dualmesh and /run/dualmesh.
+   */
+  directory(path: string, user: User): Promise<void>;
 }

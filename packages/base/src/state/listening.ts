@@ -1,15 +1,15 @@
 /**
- * Which parts run on this machine: the kernel lists every socket that somebody listens on, so that a part is found wherever its state is, the
- * demo's included. What is only named alike is told by the files beside it.
+ * Which parts run: the kernel lists every socket that somebody listens on, so that a part is found wherever its state is, the demo's
+ * included. What is only named alike is told by the files beside it.
  */
 import { access, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { controlPath } from "@dualmesh/base/state/control-socket";
+import { controlPath } from "./control-socket.ts";
 
 const maxDirectories = 1_000;
 
-/** The state directories that this user may enter and whose part listens, sorted. */
-export async function runningDirectories(table = "/proc/net/unix"): Promise<string[]> {
+/** The state directories that this user may enter and whose part listens, sorted. The table is that of one network namespace. */
+export async function listeningDirectories(table = "/proc/net/unix"): Promise<string[]> {
   const found: string[] = [];
   for (const directory of listening(await readFile(table, "utf8"))) {
     if (found.length >= maxDirectories) break;

@@ -1,0 +1,15 @@
+/** The rights of this process that are in force, as the kernel names them. */
+import { readFileSync } from "node:fs";
+
+/** The numbers of the kernel. */
+const numbers = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
+
+/** A bit for each capability that is in force. */
+export function effectiveCapabilities(): bigint {
+  const status = readFileSync("/proc/self/status", "latin1");
+  return BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+}
+
+export function hasCapability(name: keyof typeof numbers): boolean {
+  return ((effectiveCapabilities() >> BigInt(numbers[name])) & 1n) === 1n;
+}

@@ -1,0 +1,89 @@
+/**
+ * A look at the calls that pass, by tcpdump, which reads packets in the kernel and cannot change any. When the one who asks is root, it
+ * runs as nobody with the one capability that it needs. The kernel ends it with the one who asks, however that dies, and its
+ * memory in the kernel has a limit: what does not fit there is not seen.
+ */
+import { MeshError } from "@dualmesh/base/errors";
+import type { Capture, CaptureOptions } from "./host.ts";
+import { readCapturePorts, readSnapBytes } from "./inputs.ts";
+import type { Namespace } from "./namespace.ts";
+import { findProgram, firstLine, missingText, runProgram, startProgram } from "./programs.ts";
+
+const linkType = "LINUX_SLL2";
+const wholePacketBytes = 262_144;
+const kernelBufferKiB = 4_096;
+const maxSaidLength = 4_096;
+/** The user of those who own nothing. */
+const nobody = 65_534;
+
+/** Why it cannot be done; undefined when it can. */
+export async function whyNoCapture(namespace: Namespace): Promise<string | undefined> {
+  const missing = (["tcpdump", "setpriv"] as const).find((program) => findProgram(program) === undefined);
+  if (missing !== undefined) return missingText(missing);
+  const { code, output, said } = await namespace.at((entrance) =>
+    runProgram({ program: "setpriv", words: confined(["-i", "any", "-L"]) }, entrance),
+  );
+  if (code !== 0) {
+    return `tcpdump may not look (${firstLine(said)}): it needs root, or the capability CAP_NET_RAW in that network namespace`;
+  }
+  if (!`${output}${said}`.includes(linkType)) return `tcpdump is too old for ${linkType}: it must be 4.99 or later`;
+  return undefined;
+}
+
+/** Rejects with `host.not-permitted` and the like when it does not begin. */
+export async function openCapture(options: CaptureOptions, namespace: Namespace): Promise<Capture> {
+  const ports = readCapturePorts(options.ports);
+  const snapBytes = options.snapBytes === undefined ? wholePacketBytes : readSnapBytes(options.snapBytes);
+  const filter = `tcp and (${ports.map((port) => `port ${port}`).join(" or ")})`;
+  const limits = ["-s", `${snapBytes}`, "-B", `${kernelBufferKiB}`];
+  const words = confined(["-i", "any", "-y", linkType, "-n", ...limits, "--immediate-mode", "-U", "-w", "-", filter]);
+  const child = await namespace.at(async (entrance) => startProgram({ program: "setpriv", words }, entrance));
+  child.stdin.on("error", () => undefined); // it reads nothing from there
+  child.stdin.end();
+  let closing = false;
+  let began = false;
+  let said = "";
+  child.stderr.setEncoding("utf8");
+  child.stderr.on("data", (piece: string) => {
+    said = `${said}${piece}`.slice(-maxSaidLength);
+  });
+  const ended = new Promise<void>((resolve) => {
+    child.once("error", (error) => {
+      said = error.message;
+      resolve();
+    });
+    child.once("close", () => resolve());
+  });
+  // The head of the file is its first word, and comes when it looks.
+  await new Promise<void>((resolve, reject) => {
+    child.stdout.on("data", (bytes: Buffer) => {
+      began = true;
+      resolve();
+      if (closing) return;
+      const taken = options.onBytes(bytes);
+      if (taken === undefined) return;
+      child.stdout.pause();
+      void taken.finally(() => child.stdout.resume());
+    });
+    void ended.then(() => {
+      if (!began) reject(new MeshError("host.failed", `tcpdump did not begin: ${firstLine(said)}`));
+      else if (!closing) options.onEnd(`tcpdump ended: ${firstLine(said)}`);
+    });
+  });
+  return {
+    async close() {
+      closing = true;
+      child.stdout.resume();
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+/** The words of setpriv that run tcpdump with what it needs and no more, and end it with its parent. */
+function confined(words: readonly string[]): readonly string[] {
+  const asRoot = process.geteuid?.() === 0;
+  const user = ["--reuid", `${nobody}`, "--regid", `${nobody}`, "--clear-groups", "--bounding-set=-all,+net_raw"];
+  const rights = ["--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--no-new-privs", "--pdeathsig", "KILL"];
+  return [...(asRoot ? user : []), ...rights, "--", findProgram("tcpdump") ?? "tcpdump", ...words];
+}

@@ -1,0 +1,76 @@
+/**
+ * Who this process is, and how it becomes somebody with fewer rights: for good, or for the length of one synchronous task. What is done for a
+ * user is done with that user's rights, so that no path that somebody names reaches where only root does.
+ */
+import { readFileSync } from "node:fs";
+import { MeshError } from "@dualmesh/base/errors";
+import { effectiveCapabilities } from "./capabilities.ts";
+import type { User } from "./host.ts";
+
+/** The user of this process. */
+export function ownUser(): User {
+  return { uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1 };
+}
+
+export function isSameUser(one: User, other: User): boolean {
+  return one.uid === other.uid;
+}
+
+/** Runs `task`, which must not wait for anything, with the rights of a user. A process that cannot come back from it does not go on. */
+export function asUser<T>(user: User, task: () => T): T {
+  const own = ownUser();
+  if (isSameUser(own, user)) return task();
+  const groups = process.getgroups?.() ?? [];
+  process.setgroups?.([]);
+  process.setegid?.(user.gid);
+  process.seteuid?.(user.uid);
+  try {
+    return task();
+  } finally {
+    process.seteuid?.(own.uid);
+    process.setegid?.(own.gid);
+    process.setgroups?.([...groups]);
+  }
+}
+
+/**
+ * Becomes `user` for good, with no group but its own and no capability. Throws `host.not-dropped` when anything is left or can be had back: whoever
+ * goes on then would have rights that everybody takes to be gone. Does nothing for a process that is this user already.
+ */
+export function dropPrivileges(user: User): void {
+  if (isSameUser(ownUser(), user)) return;
+  process.setgroups?.([]);
+  process.setgid?.(user.gid);
+  process.setuid?.(user.uid);
+  const left = [
+    ...(canBecome(0) ? ["it can become root again"] : []),
+    ...(process.getuid?.() === user.uid && process.geteuid?.() === user.uid ? [] : ["its user"]),
+    ...(process.getgid?.() === user.gid && process.getegid?.() === user.gid ? [] : ["its group"]),
+    ...(process.getgroups?.().some((group) => group !== user.gid) ? ["its other groups"] : []),
+    ...(user.uid !== 0 && effectiveCapabilities() !== 0n ? ["capabilities"] : []),
+  ];
+  if (left.length > 0 && user.uid !== 0) {
+    throw new MeshError(
+      "host.not-dropped",
+      `this process could not give up its rights for user ${user.uid}: ${left.join(", ")}`,
+    );
+  }
+}
+
+function canBecome(uid: number): boolean {
+  try {
+    process.setuid?.(uid);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Where a user is at home; `/` for one who has no entry. */
+export function homeOf({ uid }: User, passwd: string = readFileSync("/etc/passwd", "utf8")): string {
+  for (const line of passwd.split("\n")) {
+    const [, , id, , , home] = line.split(":");
+    if (id === `${uid}` && home?.startsWith("/")) return home;
+  }
+  return "/";
+}
