@@ -16,7 +16,8 @@ import type { BeforeOwner, UpstreamEvents } from "@dualmesh/dialects/zookeeper/b
 import { PartialBytes } from "@dualmesh/wire/stream/channel";
 import { eventually } from "./program.ts";
 
-export type Policy = Omit<BeforeOwner, "open">;
+/** `carried` and `wants` follow from these, where nothing has to be opened first. */
+export type Policy = Omit<BeforeOwner, "open" | "carried" | "wants">;
 
 export class BeforeHost implements AsyncDisposable {
   readonly door: BeforeDoor;
@@ -27,7 +28,12 @@ export class BeforeHost implements AsyncDisposable {
 
   private constructor(ensemble: number, policy: Policy) {
     this.#ensemble = ensemble;
-    const owner: BeforeOwner = { ...policy, open: (_remote, events) => upstream(ensemble, events) };
+    const owner: BeforeOwner = {
+      ...policy,
+      open: (_client, events) => upstream(ensemble, events),
+      carried: async (instance) => policy.published(instance),
+      wants: () => undefined,
+    };
     this.door = openBeforeDoor({ owner, journal: new MemoryJournal(), clock: systemClock, log: silentLog });
     this.#server = createServer({ noDelay: true }, (socket) => this.#take(socket));
   }

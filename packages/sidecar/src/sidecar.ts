@@ -10,6 +10,7 @@ import type { Log } from "@dualmesh/base/log";
 import { metricsContentType } from "@dualmesh/base/metrics";
 import type { Random } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
+import type { ControlHandler } from "@dualmesh/base/state/control-socket";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
@@ -17,6 +18,8 @@ import { rpcCodecs } from "@dualmesh/wire/protocols";
 import type { RpcCodec } from "@dualmesh/wire/rpc";
 import { Apps } from "./apps/apps.ts";
 import type { SidecarConfig } from "./config.ts";
+import type { Crossings } from "./crossing/crossings.ts";
+import { openCrossings } from "./crossing/open.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type FreePort, type OpenDoor, openDoors } from "./doors.ts";
 import { CarriedProtocols, isAddressed } from "./face/carriage.ts";
@@ -61,6 +64,8 @@ export interface RunningSidecar {
   readonly warnings: readonly string[];
   /** The pages of the admin port. */
   readonly routes: ReadonlyMap<string, AdminRoute>;
+  /** What the control socket may be told. */
+  readonly commands: ReadonlyMap<string, ControlHandler>;
   status(): unknown;
   /** Takes everything back, serves on until the inbound ports have been idle, then stops. */
   close(): Promise<void>;
@@ -89,6 +94,7 @@ class Assembly {
   readonly #ownPorts = new Set<number>();
   readonly #warnings: string[] = [];
   #face: Face | undefined;
+  #crossings: Crossings | undefined;
 
   constructor(options: SidecarOptions, scope: Scope) {
     this.#options = options;
@@ -148,6 +154,7 @@ class Assembly {
     for (const { kind, name } of directory.status().feeds) if (kind === "service") face.ensure(name);
 
     await standIns.restore();
+    const crossings = await this.#openCrossings(face, plane, pair);
 
     // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
     const meshOutbound = await this.#meshOutbound(plane);
@@ -167,6 +174,7 @@ class Assembly {
       openAdmin: (open) => free("admin.port", config.admin.port, usualPorts.admin, open),
       warnings: this.#warnings,
       routes: this.#routes(face, directory),
+      commands: crossings.commands,
       status: () => this.#status(face, directory, pair, published, standIns),
       close: () => this.#close(face, directory, plane, outbound),
     };
@@ -279,6 +287,23 @@ class Assembly {
     });
   }
 
+  /** The ways of applications that are at their registry by themselves and come through here since they were moved. */
+  async #openCrossings(face: Face, plane: DataPlane, pair: PortPair): Promise<Crossings> {
+    const { outbound } = this.#options.config;
+    const crossings = await openCrossings({
+      ...this.#options,
+      face,
+      metrics: this.#metrics,
+      outbound: { host: outbound.host, port: pair.outbound },
+      reaches: (service) => plane.reaches(service),
+      isReserved: (port) =>
+        [pair.inbound, ...this.#ownPorts, ...this.#wishedPorts()].includes(port) || this.#isPublishedPort(port),
+    });
+    this.#scope.defer(() => crossings.close());
+    this.#crossings = crossings;
+    return crossings;
+  }
+
   /** SOFA-RPC's `mesh://` clients call one port only, whatever they are told. */
   async #meshOutbound(plane: DataPlane): Promise<Listener | undefined> {
     const settings = meshDoorOf(this.#options.config);
@@ -316,9 +341,10 @@ class Assembly {
   /** The application that a request without a name is counted for: the only one that has registered here. */
   #onlyApplication(): string {
     const names = new Set(
-      this.#doors
-        .flatMap(({ door }) => door.sessions().map(({ application }) => application))
-        .filter((name) => name !== ""),
+      [
+        ...this.#doors.flatMap(({ door }) => door.sessions().map(({ application }) => application)),
+        ...(this.#crossings?.applications() ?? []),
+      ].filter((name) => name !== ""),
     );
     return names.size === 1 ? (names.values().next().value ?? "") : "";
   }
@@ -389,6 +415,7 @@ class Assembly {
       face: face.status(),
       ownAddresses: standIns.status(),
       doors: this.#doors.map(({ port, door }) => ({ dialect: door.dialect, port, sessions: door.sessions() })),
+      crossings: this.#crossings?.views() ?? [],
       requests: [...this.#metrics.all()].map((series) => ({ ...series.labels, ...series.totals() })),
     };
   }
@@ -396,6 +423,7 @@ class Assembly {
   async #close(face: Face, directory: SidecarDirectory, plane: DataPlane, outbound: Listener): Promise<void> {
     const { config, clock, log } = this.#options;
     this.#ready.ending();
+    this.#crossings?.farewell();
     await face.deregister();
     plane.farewell();
     const end = clock.now() + config.drain.maxMs;

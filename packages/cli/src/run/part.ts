@@ -4,6 +4,7 @@ import type { Clock } from "@dualmesh/base/clock";
 import type { Path } from "@dualmesh/base/config/document";
 import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
+import type { ControlHandler } from "@dualmesh/base/state/control-socket";
 import type { StateDirectory } from "@dualmesh/base/state/state";
 import type { z } from "zod";
 import type { EveryPartConfig } from "./every-part.ts";
@@ -21,6 +22,8 @@ export interface PartContext<Config> {
 export interface RunningPart {
   /** Plain data for `dualmesh status`. */
   status(): unknown;
+  /** What it may be told over the control socket, beside `status`. */
+  readonly commands?: ReadonlyMap<string, ControlHandler>;
   /** One orderly end. */
   close(): Promise<void>;
 }

@@ -80,7 +80,7 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
     admin = opened;
     scope.defer(() => opened.close());
   }
-  const handlers = new Map<string, ControlHandler>([["status", async () => report()]]);
+  const handlers = new Map<string, ControlHandler>([...(running.commands ?? []), ["status", async () => report()]]);
   const control = await openControl({ directory: state.path, handlers, clock, log });
   scope.defer(() => control.close());
   for (const warning of warnings) log.warn({}, warning);

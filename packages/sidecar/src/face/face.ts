@@ -5,11 +5,15 @@
  */
 import type { Clock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { StandIn } from "@dualmesh/dialects/door";
 import type { Directory, Watch } from "@dualmesh/model/directory";
+import type { Instance } from "@dualmesh/model/instance";
 import type { AppHealth, Apps } from "../apps/apps.ts";
 import type { PortEntry, PortTable } from "../ports/port-table.ts";
 import { CarriedProtocols } from "./carriage.ts";
+import { Carrier } from "./carrier.ts";
+import { type Carried, Elsewhere } from "./elsewhere.ts";
 import type { InboundListener, InboundPort } from "./inbound.ts";
 import type { LoopbackAddress } from "./loopback.ts";
 import { Provided, type ProvidedStatus } from "./provided.ts";
@@ -64,6 +68,8 @@ export interface Face extends Directory {
   /** The published ports and what is behind them. */
   inbound(): readonly InboundPort[];
   onInbound(listener: InboundListener): Watch;
+  /** Brings an instance behind a published port of `host`, while its application itself tells others of it. */
+  carry(instance: Instance, host: string): Carried;
   /** Where this host's applications reach a service that has an address of its own; undefined for others, and when none can be had. */
   standIn(service: string): Promise<StandIn | undefined>;
   /** A connection to an application of this host was refused, or broke: whether it is alive is found out at once. */
@@ -90,7 +96,10 @@ export function openFace(options: FaceOptions): Face {
       ? { ...options, protocols }
       : { ...options, protocols, addressOf: (service) => standIns.addressOf(service) },
   );
-  const provided = new Provided({ ...options, protocols, zone, lingerMs, isOwnPort });
+  const told = new ThrottledLog(options);
+  const carrier = new Carrier({ ...options, protocols, lingerMs, told });
+  const provided = new Provided({ ...options, carrier, zone, isOwnPort });
+  const elsewhere = new Elsewhere({ ...options, protocols, carrier, isOwnPort });
   return {
     publish: (instance, publishing) => provided.publish(instance, publishing),
     watch: (service, listener) => wanted.watch(service, listener),
@@ -99,8 +108,9 @@ export function openFace(options: FaceOptions): Face {
     onOutbound: (listener) => wanted.onOutbound(listener),
     ensure: (service) => wanted.ensure(service),
     consumer: (service, timeoutMs) => wanted.consumer(service, timeoutMs),
-    inbound: () => provided.inbound.ports(),
-    onInbound: (listener) => provided.inbound.listen(listener),
+    inbound: () => carrier.inbound.ports(),
+    onInbound: (listener) => carrier.inbound.listen(listener),
+    carry: (instance, host) => elsewhere.carry(instance, host),
     standIn: async (service) => standIns?.get(service),
     suspect: (host, port) => apps.suspect(host, port),
     deregister: () => provided.deregister(),
@@ -108,11 +118,12 @@ export function openFace(options: FaceOptions): Face {
       apps: apps.status(),
       provided: provided.status(),
       wanted: wanted.status(),
-      inbound: provided.inbound.ports(),
+      inbound: carrier.inbound.ports(),
       ports: ports.entries(),
     }),
     close: () => {
       provided.close();
+      elsewhere.close();
       wanted.close();
       apps.close();
     },

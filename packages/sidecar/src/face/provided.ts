@@ -6,13 +6,11 @@
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
-import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Directory, Publication, PublishOptions } from "@dualmesh/model/directory";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import type { AppHealth, Apps } from "../apps/apps.ts";
-import type { PortTable } from "../ports/port-table.ts";
-import { authorityOf, type CarriedProtocols, statedTimeoutMs } from "./carriage.ts";
-import { InboundTable } from "./inbound.ts";
+import type { Carrier } from "./carrier.ts";
+import type { InboundTable } from "./inbound.ts";
 import { type Carriage, Offer } from "./offer.ts";
 
 export interface ProvidedOptions {
@@ -20,19 +18,14 @@ export interface ProvidedOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly apps: Apps;
-  readonly ports: PortTable;
-  readonly protocols: CarriedProtocols;
+  readonly carrier: Carrier;
   /** The host of every instance; without it, each application's own registered address. */
   readonly advertise?: string;
   /** Where published ports listen; without it, at the instance's host. */
   readonly inboundHost?: string;
-  /** Resolves once `host:port` listens, also when it has for long. Rejects with `listen.…`. */
-  readonly openPort: (host: string, port: number) => Promise<void>;
   /** Ports on which this sidecar itself listens: a registration that names one would call itself. */
   readonly isOwnPort: (port: number) => boolean;
   readonly zone: string;
-  /** How long a withdrawn instance goes on being served. */
-  readonly lingerMs: number;
 }
 
 export interface ProvidedStatus {
@@ -48,8 +41,6 @@ export interface ProvidedStatus {
 }
 
 const maxOffers = 4_096;
-/** Published ports that are tried when something else on the machine holds one. */
-const maxPortTries = 16;
 /** How long an orderly end waits for a directory that may be out of reach. */
 const deregisterMs = 5_000;
 /** Of the instances that could not be taken back, those that the log names. */
@@ -59,15 +50,12 @@ const wildcards = new Set(["0.0.0.0", "::"]);
 export class Provided {
   readonly inbound: InboundTable;
   readonly #options: ProvidedOptions;
-  /** For what applications can cause as often as they like. */
-  readonly #told: ThrottledLog;
   readonly #offers = new Map<string, Offer>();
   #deregistered = false;
 
   constructor(options: ProvidedOptions) {
     this.#options = options;
-    this.#told = new ThrottledLog(options);
-    this.inbound = new InboundTable({ clock: options.clock, lingerMs: options.lingerMs, ports: options.ports });
+    this.inbound = options.carrier.inbound;
   }
 
   async publish(
@@ -181,58 +169,15 @@ export class Provided {
     return offer;
   }
 
-  /** Decides how an instance is published, and has its published port listening before it is. */
-  async #carry(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
-    const reason = this.#options.protocols.whyBypassed(instance);
-    if (reason === undefined) return this.#listen(key, instance, health);
-    await this.inbound.leave(key);
-    return { kind: "bypassed", reason };
-  }
-
-  async #listen(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
-    const { ports, advertise, inboundHost } = this.#options;
-    const bindHost = inboundHost ?? advertise ?? instance.host;
-    const { service, host, appPort, application } = instance;
-    let failure: unknown;
-    for (let tries = 0; tries < maxPortTries; tries += 1) {
-      try {
-        const port = ports.assign({ service, host, appPort });
-        await this.#options.openPort(bindHost, port);
-        await this.#kept();
-        const timeoutMs = statedTimeoutMs(instance);
-        const authority = authorityOf(instance);
-        const inbound = { service, application, host: health().host, appPort, authority, timeoutMs, leaving: false };
-        await this.inbound.put(key, { bindHost, port, registeredHost: host, inbound });
-        return { kind: "mesh", port };
-      } catch (error) {
-        failure = error;
-        if (!(error instanceof MeshError) || error.code !== "listen.port-taken") break;
-        const taken = ports.assign({ service, host, appPort });
-        if (!ports.isInRange(taken)) break;
-        ports.avoid(taken);
-      }
-    }
-    if (this.inbound.has(key)) await this.inbound.leave(key);
-    else ports.release({ service, host, appPort });
-    this.#told.error(
-      `${host}:${appPort}`,
-      { service, appPort, error: messageOf(failure) },
-      "an application cannot be carried and is published unmeshed",
-    );
-    return { kind: "bypassed", reason: messageOf(failure) };
+  #carry(key: string, instance: Instance, health: () => AppHealth): Promise<Carriage> {
+    const { advertise, inboundHost, carrier } = this.#options;
+    return carrier.carry(instance, { key, bindHost: inboundHost ?? advertise ?? instance.host, health });
   }
 
   #settle(work: Promise<void>): void {
     work.catch((error: unknown) =>
       this.#options.log.error({ error: messageOf(error) }, "a change of the inbound routes failed"),
     );
-  }
-
-  /** A disk that refuses must not keep an application out: its port is then merely not remembered. */
-  #kept(): Promise<void> {
-    return this.#options.ports.flushed().catch((error: unknown) => {
-      this.#told.warn("", { error: messageOf(error) }, "the port table is not on disk");
-    });
   }
 
   #target(original: Instance, carriage: Carriage): Instance {

@@ -148,6 +148,12 @@ export class DataPlane implements EndpointEvents {
     return this.#routing.outbound.get(service)?.calledMs;
   }
 
+  /** Whether a call to an outbound service would find an endpoint now. */
+  reaches(service: string): boolean {
+    const route = this.#routing.outbound.get(service);
+    return route?.known === true && route.endpointCount > 0;
+  }
+
   get inFlight(): number {
     return this.#requests.inFlight;
   }

@@ -18,7 +18,7 @@ export interface DoorHost extends Listener {
 }
 
 /** Opens the port. Rejects as `listen` does. */
-export async function hostDoor(door: Door, options: DoorHostOptions): Promise<DoorHost> {
+export async function hostDoor(door: Pick<Door, "connect">, options: DoorHostOptions): Promise<DoorHost> {
   const open = new Set<Transport>();
   const accept = (transport: Transport): void => {
     open.add(transport);

@@ -5,7 +5,7 @@
 import { type Clock, sleep, type Timer } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
-import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
+import type { Instance } from "@dualmesh/model/instance";
 import { PartialBytes } from "@dualmesh/wire/stream/channel";
 import type { Door, DoorConnection, DoorPeer, DoorSession } from "../../door.ts";
 import { dubboLayout } from "../dubbo-layout.ts";
@@ -17,7 +17,7 @@ import { ownedByAsking, ownedByWalking } from "./learn.ts";
 import { type BeforeLimits, defaultBeforeLimits } from "./limits.ts";
 import { type Mover, restoreEntry, stepRegistration, withdrawEntry } from "./moves.ts";
 import type { Entry, Registration } from "./own-nodes.ts";
-import type { BeforeContext, BeforeDoorOptions, RewriteState } from "./owner.ts";
+import type { BeforeContext, BeforeDoorOptions, RealList, RewriteState } from "./owner.ts";
 import { type OpenedSession, Passage, type PassageHost } from "./passage.ts";
 import { type Places, placesOf } from "./places.ts";
 import { BeforeSession, type SessionHost } from "./session.ts";
@@ -41,27 +41,43 @@ export interface BeforeConsumer {
   readonly lists: readonly string[];
 }
 
+/** A provider's node that is not carried: it stays where its application put it. */
+export interface UncarriedRegistration {
+  readonly session: string;
+  readonly path: string;
+  readonly instance: Instance;
+}
+
+export interface StepOptions {
+  /** How long both addresses stand side by side; the door's limit when left out. */
+  readonly overlapMs?: number;
+  /** Ends the wait between two steps; what has been done stays. */
+  readonly signal?: AbortSignal;
+}
+
 /** Every step resolves when the ensemble has acknowledged it, or when the client has been told; all may be repeated. */
 export interface BeforeDoor extends Door {
   registrations(): readonly BeforeRegistration[];
+  uncarried(): readonly UncarriedRegistration[];
   consumers(): readonly BeforeConsumer[];
   /** Brings a registration to a state, one step after the other, without waiting in between. */
   provide(path: string, state: RewriteState): Promise<void>;
-  /** Both addresses, a while, then that of the mesh alone; the entry of the application goes last. */
-  toMesh(path: string): Promise<void>;
+  /** Both addresses, until the new one has stood for a while, then that of the mesh alone; the entry of the application goes last. */
+  toMesh(path: string, options?: StepOptions): Promise<void>;
   /** The entry of the application comes first; both addresses, a while, then the application's own alone. */
-  toDirect(path: string): Promise<void>;
+  toDirect(path: string, options?: StepOptions): Promise<void>;
+  /** The lists of interfaces that a session has asked for, as the ensemble has them now. */
+  lists(session: string): Promise<readonly RealList[]>;
   /** Brings what a session is shown of others to a state. */
   consume(session: string, state: RewriteState): Promise<void>;
-  consumerToMesh(session: string): Promise<void>;
-  consumerToDirect(session: string): Promise<void>;
+  consumerToMesh(session: string, options?: StepOptions): Promise<void>;
+  consumerToDirect(session: string, options?: StepOptions): Promise<void>;
   /** What the owner shows has changed. */
   refresh(): void;
 }
 
 /** For how long servers count as not knowing what a session owns once one has closed a connection when asked. */
 const distrustMs = 600_000;
-const maxWanted = 100_000;
 const pollMs = 50;
 const attempts = 5;
 
@@ -83,8 +99,6 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
   readonly #passages = new Map<Passage, BeforeSession | "learning" | undefined>();
   readonly #sessions = new Map<bigint, BeforeSession>();
   readonly #ending = new Map<bigint, Timer>();
-  /** Where an instance was last told to be, for when the application registers it anew. */
-  readonly #wanted = new Map<string, "direct" | "mesh">();
   /** The end of the last step that was asked for. */
   readonly #turns = new WeakMap<Registration, Promise<void>>();
   #walksUntil = 0;
@@ -141,6 +155,12 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     );
   }
 
+  uncarried(): readonly UncarriedRegistration[] {
+    return [...this.#sessions.values()].flatMap((session) =>
+      [...session.nodes.uncarried].map(([path, instance]) => ({ session: session.id.toString(16), path, instance })),
+    );
+  }
+
   consumers(): readonly BeforeConsumer[] {
     return [...this.#sessions.values()].map((session) => ({
       session: session.id.toString(16),
@@ -158,7 +178,11 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
       try {
         await this.#inTurn(registration, async () => {
           const mover = await this.#live(session);
-          await stepRegistration(mover, registration, registration.state === "both" ? state : "both");
+          const from = registration.state;
+          if (from === state) return;
+          if (from === "direct") await this.#carry(mover, registration);
+          await stepRegistration(mover, registration, from === "both" ? state : "both");
+          if (from !== "both") registration.since[from === "direct" ? "mesh" : "real"] = this.clock.now();
         });
       } catch (error) {
         // The session comes back by itself, and then says what stands at the ensemble.
@@ -166,6 +190,13 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
         await sleep(this.clock, pollMs);
       }
     }
+  }
+
+  async #carry({ nodes }: Mover, registration: Registration): Promise<void> {
+    const at = await this.owner.carried(registration.instance);
+    if (at === undefined)
+      throw new MeshError("zookeeper.not-carried", `nobody can reach ${registration.path} in the mesh`);
+    if (registration.state === "direct") nodes.readdress(registration, at);
   }
 
   /** One step of a registration at a time, whoever asks for it. */
@@ -176,49 +207,66 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     await turn;
   }
 
-  async toMesh(path: string): Promise<void> {
-    const { instance } = this.#registration(path).registration;
-    this.#want(instance, "mesh");
-    const before = this.#registration(path).registration.state;
-    if (before !== "mesh") {
+  async toMesh(path: string, options: StepOptions = {}): Promise<void> {
+    const { instance, state } = this.#registration(path).registration;
+    if (state !== "mesh") {
       await this.provide(path, "both");
-      await sleep(this.clock, this.limits.overlapMs);
+      await this.#overlap(() => this.#registration(path).registration.since.mesh, options);
       await this.provide(path, "mesh");
     }
     await this.#withdrawEntries(instance);
   }
 
-  async toDirect(path: string): Promise<void> {
-    const { instance } = this.#registration(path).registration;
-    this.#want(instance, "direct");
-    await this.provide(path, this.#registration(path).registration.state === "direct" ? "direct" : "both");
+  async toDirect(path: string, options: StepOptions = {}): Promise<void> {
+    const { instance, state } = this.#registration(path).registration;
+    if (state !== "direct") await this.provide(path, "both");
     await this.#restoreEntries(instance);
     if (this.#registration(path).registration.state === "direct") return;
-    await sleep(this.clock, this.limits.overlapMs);
+    await this.#overlap(() => this.#registration(path).registration.since.real, options);
     await this.provide(path, "direct");
+  }
+
+  /** Waits until what came last has stood for long enough: what has always been there needs no wait. */
+  async #overlap(since: () => number, { overlapMs = this.limits.overlapMs, signal }: StepOptions): Promise<void> {
+    signal?.throwIfAborted();
+    for (;;) {
+      const leftMs = since() + overlapMs - this.clock.now();
+      if (leftMs <= 0) return;
+      await sleep(this.clock, leftMs, signal);
+    }
+  }
+
+  async lists(id: string): Promise<readonly RealList[]> {
+    const session = this.#session(id);
+    await this.#live(session);
+    return session.lists.real();
   }
 
   async consume(id: string, state: RewriteState): Promise<void> {
     const session = this.#session(id);
     for (let attempt = 1; ; attempt += 1) {
       const { passage } = await this.#live(session);
-      await session.lists.move(state);
+      const { lists } = session;
+      const from = lists.state;
+      await lists.move(state);
+      if (state === "both" && from !== "both") lists.since[from === "direct" ? "mesh" : "real"] = this.clock.now();
       if (session.passage === passage || attempt >= attempts) return;
     }
   }
 
-  async consumerToMesh(id: string): Promise<void> {
-    if (this.#session(id).lists.state === "mesh") return;
-    await this.consume(id, "both");
-    await sleep(this.clock, this.limits.overlapMs);
-    await this.consume(id, "mesh");
+  consumerToMesh(id: string, options: StepOptions = {}): Promise<void> {
+    return this.#consumerTo(id, "mesh", options);
   }
 
-  async consumerToDirect(id: string): Promise<void> {
-    if (this.#session(id).lists.state === "direct") return;
-    await this.consume(id, "both");
-    await sleep(this.clock, this.limits.overlapMs);
-    await this.consume(id, "direct");
+  consumerToDirect(id: string, options: StepOptions = {}): Promise<void> {
+    return this.#consumerTo(id, "direct", options);
+  }
+
+  async #consumerTo(id: string, to: "direct" | "mesh", options: StepOptions): Promise<void> {
+    if (this.#session(id).lists.state === to) return;
+    if (this.#session(id).lists.state !== "both") await this.consume(id, "both");
+    await this.#overlap(() => this.#session(id).lists.since[to === "mesh" ? "mesh" : "real"], options);
+    await this.consume(id, to);
   }
 
   refresh(): void {
@@ -244,6 +292,11 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     session.attach(passage, opened.timeoutMs, owned);
     this.#passages.set(passage, session);
     return session;
+  }
+
+  expired(id: bigint): void {
+    const session = this.#sessions.get(id);
+    if (session !== undefined) this.#end(session);
   }
 
   closing(passage: Passage, by: "client" | "ensemble"): void {
@@ -277,8 +330,7 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
       owner,
       layouts: this.#layouts,
       applications: this.#applications,
-      begins: (instance) =>
-        this.#wanted.get(instanceKeyText(instance)) ?? owner.modes({ id: id.toString(16), remote }).provides,
+      begins: () => owner.modes({ id: id.toString(16), remote }).provides,
       withdraws: (application, name) => this.#withdraws(application, name),
       kept: (entry) => this.#said(this.#kept.keep(id, entry)),
       begunInMesh: ({ instance }) => this.#said(this.#withdrawEntries(instance)),
@@ -331,14 +383,6 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     this.#ending.delete(session.id);
     this.#sessions.delete(session.id);
     this.#kept.forget(session.id);
-  }
-
-  #want(instance: Instance, place: "direct" | "mesh"): void {
-    const key = instanceKeyText(instance);
-    this.#wanted.delete(key);
-    const [oldest] = this.#wanted.keys();
-    if (this.#wanted.size >= maxWanted && oldest !== undefined) this.#wanted.delete(oldest);
-    this.#wanted.set(key, place);
   }
 
   #session(id: string): BeforeSession {

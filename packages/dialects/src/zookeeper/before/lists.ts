@@ -17,7 +17,7 @@ import { opCode, type Request } from "@dualmesh/wire/jute/request";
 import type { Layout, Located } from "../layout.ts";
 import type { Applications } from "./applications.ts";
 import type { BeforeLimits } from "./limits.ts";
-import type { BeforeOwner, RewriteState } from "./owner.ts";
+import type { BeforeOwner, RealList, RewriteState } from "./owner.ts";
 import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import type { Places } from "./places.ts";
@@ -72,10 +72,12 @@ export type Look =
 export class SessionLists {
   /** What the session, as a consumer, is shown. */
   state: RewriteState = "direct";
+  /** Clock time since when it is shown real addresses, and stand-ins. */
+  readonly since = { real: Number.NEGATIVE_INFINITY, mesh: Number.NEGATIVE_INFINITY };
   readonly #host: ListsHost;
   readonly #lists = new Map<string, List>();
-  /** True while the lists are being read for the first time, before the state leaves `direct`. */
-  #preparing = false;
+  /** How often the lists are being read beside what the state asks for. */
+  #preparing = 0;
 
   constructor(host: ListsHost) {
     this.#host = host;
@@ -121,7 +123,7 @@ export class SessionLists {
   }
 
   follows(list: List): boolean {
-    return this.#preparing || this.state !== "direct" || this.#host.own.rewrites(list.path);
+    return this.#preparing > 0 || this.state !== "direct" || this.#host.own.rewrites(list.path);
   }
 
   /** Learns what the client has been shown, before something is about to differ from it. */
@@ -129,14 +131,33 @@ export class SessionLists {
     await Promise.all(lists.filter((list) => list.shown === undefined).map((list) => this.reread(list)));
   }
 
+  /** The lists of interfaces as the ensemble has them now. */
+  async real(): Promise<readonly RealList[]> {
+    this.#preparing += 1;
+    try {
+      await Promise.all([...this.#lists.values()].map((list) => this.reread(list)));
+      return [...this.#lists.values()].flatMap((list) => this.#realList(list) ?? []);
+    } finally {
+      this.#preparing -= 1;
+      for (const list of this.#lists.values()) this.release(list);
+    }
+  }
+
+  #realList({ layout, name, path, real }: List): RealList | undefined {
+    if (layout === undefined || real === undefined) return undefined;
+    const names = this.#asPut(path, real);
+    const instances = [...names].flatMap((one) => layout.readProvider(name, one, () => 0) ?? []);
+    return { dialect: layout.dialect, interfaceName: name, instances };
+  }
+
   /** Moves the consumer's side of the session one step; resolves when the client has been told. */
   async move(to: RewriteState): Promise<void> {
     if (this.state === "direct" && to !== "direct") {
-      this.#preparing = true;
+      this.#preparing += 1;
       try {
         await this.prepare();
       } finally {
-        this.#preparing = false;
+        this.#preparing -= 1;
       }
     }
     this.state = to;
@@ -333,18 +354,18 @@ export class SessionLists {
   }
 
   /** The names as the client put them or as others did, without what stands for its own in the mesh. */
-  #asPut(list: List, real: ReadonlySet<string>): Set<string> {
+  #asPut(path: string, real: ReadonlySet<string>): Set<string> {
     const names = new Set<string>();
     for (const name of real) {
-      const own = this.#host.own.clientPath(`${list.path}/${name}`);
+      const own = this.#host.own.clientPath(`${path}/${name}`);
       names.add(own === undefined ? name : lastSegment(own));
     }
-    for (const name of this.#host.own.missing(list.path)) names.add(name);
+    for (const name of this.#host.own.missing(path)) names.add(name);
     return names;
   }
 
   #providers(list: List, layout: Layout, real: ReadonlySet<string>): Map<string, Instance | undefined> {
-    const names = this.#asPut(list, real);
+    const names = this.#asPut(list.path, real);
     const shown = new Map<string, Instance | undefined>();
     if (this.state === "direct") {
       for (const name of names) shown.set(name, undefined);
@@ -373,7 +394,7 @@ export class SessionLists {
    */
   #instances(list: List, real: ReadonlySet<string>): Map<string, Instance | undefined> {
     const hides = this.state === "mesh" && this.#host.applications.has(list.name);
-    const names = this.#asPut(list, hides ? new Set() : real);
+    const names = this.#asPut(list.path, hides ? new Set() : real);
     return new Map([...names].map((name) => [name, undefined]));
   }
 }

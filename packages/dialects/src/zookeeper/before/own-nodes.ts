@@ -7,10 +7,10 @@ import type { Clock, Timer } from "@dualmesh/base/clock";
 import type { Instance } from "@dualmesh/model/instance";
 import { errorCode } from "@dualmesh/wire/jute/reply";
 import { type Acl, createFlags, type Request } from "@dualmesh/wire/jute/request";
-import type { Layout, Located } from "../layout.ts";
+import type { Layout, Located, Place } from "../layout.ts";
 import type { BeforeLimits } from "./limits.ts";
 import type { OwnNodes } from "./lists.ts";
-import type { BeforeOwner, RewriteState } from "./owner.ts";
+import type { BeforeOwner, Endpoint, RewriteState } from "./owner.ts";
 import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import type { Places } from "./places.ts";
@@ -21,9 +21,11 @@ export interface Registration {
   /** Where the client put it. */
   readonly path: string;
   /** Where it stands in the mesh. */
-  readonly meshPath: string;
+  meshPath: string;
   readonly instance: Instance;
   state: RewriteState;
+  /** Clock time since when it stands at its own address, and at that of the mesh; for what stood there when it was first seen, long ago. */
+  readonly since: { real: number; mesh: number };
   /** True from before the first step of a move until its end: the list around it is followed. */
   moving: boolean;
   /** True when the node of the mesh may be there whatever the state says, because it has been asked for. */
@@ -72,6 +74,8 @@ type DeleteRequest = Request & { readonly op: "delete" };
 export class SessionNodes implements OwnNodes {
   readonly registrations = new Map<string, Registration>();
   readonly entries = new Map<string, Entry>();
+  /** What is registered and not carried, by path: it stays where the client put it. */
+  readonly uncarried = new Map<string, Instance>();
   readonly #host: OwnNodesHost;
   readonly #byMesh = new Map<string, Registration>();
   /** Those that the ensemble has taken. */
@@ -112,11 +116,13 @@ export class SessionNodes implements OwnNodes {
     const { clock, limits, layouts, owner } = this.#host;
     this.#resumed = new Set();
     this.#resumedUntil = clock.now() + limits.recreateMs;
+    this.uncarried.clear();
     const found = new Map<string, { layout: Layout; instance: Instance; real: boolean; mesh: boolean }>();
     for (const path of owned) {
       const { layout, place } = layouts.locate(path);
       if (place.kind === "provider" || place.kind === "consumer" || place.kind === "private") this.#resumed.add(path);
       if (place.kind === "private") this.#addEntry(path, place.application);
+      if (place.kind === "consumer") this.#wants(layout, place);
       if (layout === undefined || place.kind !== "provider") continue;
       const instance = layout.readProvider(place.interfaceName, place.name, () => 0);
       if (instance === undefined) continue;
@@ -131,9 +137,15 @@ export class SessionNodes implements OwnNodes {
     }
     for (const [path, registration] of this.registrations) if (!found.has(path)) this.#forget(registration);
     for (const [path, { layout, instance, real, mesh }] of found) {
-      const registration = this.registrations.get(path) ?? this.#register(layout, path, instance);
-      if (registration === undefined) continue;
+      const known = this.registrations.get(path);
+      const registration = known ?? this.#register(layout, path, instance);
+      if (registration === undefined) {
+        this.uncarried.set(path, instance);
+        continue;
+      }
       registration.state = real ? (mesh ? "both" : "direct") : "mesh";
+      // Which of the two came last is not known: each has the whole time before it.
+      if (known === undefined && real && mesh) registration.since.real = registration.since.mesh = clock.now();
       registration.meshAsked = mesh;
       this.#standing.add(registration);
     }
@@ -189,7 +201,8 @@ export class SessionNodes implements OwnNodes {
 
   #create(request: CreateRequest, located: Located): Plan | undefined {
     if (request.flags !== createFlags.ephemeral) return undefined;
-    const registration = this.registrations.get(request.path) ?? this.#begin(request.path, located);
+    const known = this.registrations.get(request.path);
+    const registration = known ?? this.#begin(request.path, located);
     // Known from now on, so that what the client asks of it next finds it; forgotten again if it is refused.
     if (registration?.state === "mesh") this.#remember(registration);
     const held = this.#held.get(request.path);
@@ -199,9 +212,24 @@ export class SessionNodes implements OwnNodes {
       this.#resumed.delete(request.path);
       return { kind: "steps", run: () => this.#recreate(request, registration) };
     }
+    if (known === undefined && registration?.state === "mesh")
+      return { kind: "steps", run: () => this.#createInMesh(request, registration) };
     const up = standing(request.path, registration);
     const reply = (reply: Reply): Buffer => this.#created(request, reply, registration);
     return up === request.path ? { kind: "pass", reply } : { kind: "pass", request: { ...request, path: up }, reply };
+  }
+
+  /** Others must reach it where it will stand before they hear of it; what cannot be carried after all begins where the client put it. */
+  async #createInMesh(request: CreateRequest, registration: Registration): Promise<Buffer> {
+    const passage = this.#passage();
+    const at = await this.#host.owner.carried(registration.instance);
+    if (at === undefined) {
+      registration.state = "direct";
+      registration.meshAsked = false;
+    } else this.readdress(registration, at);
+    const { xid: _, ...create } = request;
+    const path = standing(request.path, registration);
+    return this.#created(request, await passage.asked({ ...create, path }), registration);
   }
 
   /** What the session owns already is not made again, and never away in between. Only the data is brought to what was written now. */
@@ -245,9 +273,14 @@ export class SessionNodes implements OwnNodes {
 
   /** From now on the node is the client's own. */
   #hold(path: string, registration: Registration | undefined): void {
-    const { place } = this.#host.layouts.locate(path);
+    const { layout, place } = this.#host.layouts.locate(path);
     if (place.kind === "private") this.#addEntry(path, place.application);
-    if (registration === undefined) return;
+    if (place.kind === "consumer") this.#wants(layout, place);
+    if (registration === undefined) {
+      const instance = place.kind === "provider" && layout?.readProvider(place.interfaceName, place.name, () => 0);
+      if (instance) this.uncarried.set(path, instance);
+      return;
+    }
     this.#remember(registration);
     this.#standing.add(registration);
     this.#host.note(registration.state === "mesh" ? registration.meshPath : path, true);
@@ -302,6 +335,7 @@ export class SessionNodes implements OwnNodes {
   /** The client has taken its node away: what stands for it in the mesh goes with it. */
   #deleted(path: string): void {
     this.entries.delete(path);
+    this.uncarried.delete(path);
     const registration = this.registrations.get(path);
     if (registration === undefined) return;
     this.#host.note(registration.path, false);
@@ -437,13 +471,28 @@ export class SessionNodes implements OwnNodes {
     const name = layout.nameOf({ ...instance, address: published.host, port: published.port, mode: "mesh" });
     const meshPath = `${parentOf(path)}/${name}`;
     if (meshPath === path) return undefined;
-    return { path, meshPath, instance, state: "direct", moving: false, meshAsked: false };
+    const since = { real: Number.NEGATIVE_INFINITY, mesh: Number.NEGATIVE_INFINITY };
+    return { path, meshPath, instance, state: "direct", since, moving: false, meshAsked: false };
   }
 
   #register(layout: Layout, path: string, instance: Instance): Registration | undefined {
     const registration = this.#registration(layout, path, instance);
     if (registration !== undefined) this.#remember(registration);
     return registration;
+  }
+
+  /** It will stand in the mesh at another address than was foreseen. Only while nothing of it stands there. */
+  readdress(registration: Registration, { host: address, port }: Endpoint): void {
+    const { path, instance } = registration;
+    const name = this.#host.layouts.locate(path).layout?.nameOf({ ...instance, address, port, mode: "mesh" });
+    const isKnown = this.#byMesh.delete(registration.meshPath);
+    if (name !== undefined) registration.meshPath = `${parentOf(path)}/${name}`;
+    if (isKnown) this.#byMesh.set(registration.meshPath, registration);
+  }
+
+  #wants(layout: Layout | undefined, place: Extract<Place, { readonly kind: "consumer" }>): void {
+    const wanted = layout?.readConsumer(place.interfaceName, place.name);
+    if (wanted !== undefined) this.#host.owner.wants(wanted);
   }
 
   #remember(registration: Registration): void {

@@ -6,6 +6,8 @@ import type { Clock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { Instance } from "@dualmesh/model/instance";
+import type { DoorPeer } from "../../door.ts";
+import type { Wanted } from "../layout.ts";
 import type { BeforeLimits } from "./limits.ts";
 
 /** The door's side of its connection to the ensemble, which the host opens for one connection of a client. */
@@ -48,14 +50,21 @@ export interface SessionModes {
 }
 
 export interface BeforeOwner {
-  /** Opens a connection to the ensemble. Nothing may be called back before this returns. */
-  open(remote: string, events: UpstreamEvents): Upstream;
+  /** Opens a connection to the ensemble for that of a client. Nothing may be called back before this returns. */
+  open(client: DoorPeer, events: UpstreamEvents): Upstream;
   /** A session that has just been made or resumed and that the door has not seen before. */
   modes(session: { readonly id: string; readonly remote: string }): SessionModes;
-  /** Where others reach an instance of this application in the mesh; undefined when it is not carried. */
+  /** Where others will reach an instance of this application in the mesh; undefined when it is not carried. */
   published(instance: Instance): Endpoint | undefined;
+  /**
+   * Resolves, soon, once others do reach it there, to where that is, which may be another place than was foreseen; to undefined when they
+   * cannot. Nobody is told of an address before.
+   */
+  carried(instance: Instance): Promise<Endpoint | undefined>;
   /** The reverse, for an instance that stands at a published address: where the application itself listens. */
   original(instance: Instance): Endpoint | undefined;
+  /** An application says what it will call. */
+  wants(wanted: Wanted): void;
   /** What a consumer in the mesh is shown: stand-ins, and real addresses of what cannot be carried. */
   shown(list: RealList): readonly Instance[];
 }

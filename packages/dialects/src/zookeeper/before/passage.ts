@@ -51,6 +51,8 @@ export interface PassageHost {
   readonly partial: PartialBytes;
   /** The ensemble has opened the session. The client is told so, and its requests go on, when this has resolved. */
   opened(passage: Passage, session: OpenedSession): Promise<Conduct>;
+  /** The ensemble says that a session is over that a client wanted to go on with. */
+  expired(session: bigint): void;
   /** The client or the ensemble is gone. Called before the connection to the ensemble is closed, while it can still be spoken to. */
   closing(passage: Passage, by: "client" | "ensemble"): void;
 }
@@ -201,7 +203,7 @@ export class Passage implements DoorConnection {
   }
 
   #open(): void {
-    this.#upstream = this.#host.owner.open(this.remote, {
+    this.#upstream = this.#host.owner.open(this.#peer, {
       received: (bytes) => this.#received(bytes),
       closed: () => {
         if (this.#isClosed()) return;
@@ -235,6 +237,7 @@ export class Passage implements DoorConnection {
     const { sessionId, timeoutMs } = decodeConnectReply(frame.subarray(4));
     if (sessionId === 0n || timeoutMs <= 0) {
       this.#state = "refused"; // expired: the client must be told exactly that
+      if (this.#asked !== undefined && this.#asked.sessionId !== 0n) this.#host.expired(this.#asked.sessionId);
       return this.tell(frame);
     }
     this.#state = "learning";

@@ -16,8 +16,10 @@ import {
   type Stat,
 } from "@dualmesh/wire/jute/reply";
 import { type Acl, decodeConnectRequest, decodeRequest, openAcl, type Request } from "@dualmesh/wire/jute/request";
+import type { DoorPeer } from "../../door.ts";
 import { MemoryJournal } from "../../testing/memory-journal.ts";
 import { type ConnectOptions, ZooKeeperTestClient } from "../../testing/zookeeper-client.ts";
+import type { Wanted } from "../layout.ts";
 import { type BeforeDoor, openBeforeDoor } from "./door.ts";
 import type { BeforeLimits } from "./limits.ts";
 import type { BeforeOwner, RealList, SessionModes, Upstream, UpstreamEvents } from "./owner.ts";
@@ -313,12 +315,13 @@ export class ModelOwner implements BeforeOwner {
   readonly ensemble: ModelEnsemble;
   begins: SessionModes = { provides: "direct", consumes: "direct" };
   bypassed = new Set<string>();
+  readonly wanted: string[] = [];
 
   constructor(ensemble: ModelEnsemble) {
     this.ensemble = ensemble;
   }
 
-  open(_remote: string, events: UpstreamEvents): Upstream {
+  open(_client: DoorPeer, events: UpstreamEvents): Upstream {
     return this.ensemble.open(events);
   }
 
@@ -328,6 +331,14 @@ export class ModelOwner implements BeforeOwner {
 
   published({ host, port }: Instance): { host: string; port: number } | undefined {
     return port >= 20_000 && port < 30_000 ? { host, port: port + 10_000 } : undefined;
+  }
+
+  async carried(instance: Instance): Promise<{ host: string; port: number } | undefined> {
+    return this.published(instance);
+  }
+
+  wants({ services }: Wanted): void {
+    this.wanted.push(...services);
   }
 
   original({ host, port }: Instance): { host: string; port: number } | undefined {

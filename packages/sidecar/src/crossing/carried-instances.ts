@@ -1,0 +1,91 @@
+/**
+ * What an application provides, as its crossing has it carried: the published address of each instance, in both directions. It is on disk
+ * before anybody can hear of it, because after a restart the ensemble names the published addresses and only the disk says what they are.
+ */
+import { messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
+import type { Address, Carried } from "../face/elsewhere.ts";
+import type { Face } from "../face/face.ts";
+import type { CrossingKeep } from "./keep.ts";
+
+export interface CarriedInstancesOptions {
+  readonly face: Pick<Face, "carry">;
+  readonly keep: CrossingKeep;
+  readonly log: Log;
+  /** Of the crossing. */
+  readonly name: string;
+  readonly host: string;
+}
+
+export class CarriedInstances {
+  readonly #options: CarriedInstancesOptions;
+  readonly #carried = new Map<string, Carried>();
+  /** By service and published address, where the application itself listens. */
+  readonly #originals = new Map<string, Address>();
+
+  constructor(options: CarriedInstancesOptions) {
+    this.#options = options;
+  }
+
+  /** Has everything carried again that a former process carried; resolves when it is. */
+  async restore(): Promise<void> {
+    const { keep, name } = this.#options;
+    const records = keep.carried(name);
+    for (const { instance, published } of records)
+      this.#originals.set(placeOf(instance.service, published), at(instance));
+    await Promise.all(records.map(({ instance }) => this.#of(instance).inForce()));
+  }
+
+  published(instance: Instance): Address | undefined {
+    return this.#of(instance).published;
+  }
+
+  /** Why an instance is not carried; empty when it is. */
+  bypassed(instance: Instance): string {
+    return this.#of(instance).bypassed;
+  }
+
+  original({ service, address: host, port }: Instance): Address | undefined {
+    return this.#originals.get(placeOf(service, { host, port }));
+  }
+
+  /** Resolves once others reach it, and the disk knows where; to undefined when they cannot. */
+  async carried(instance: Instance): Promise<Address | undefined> {
+    const { keep, name, log } = this.#options;
+    const carried = this.#of(instance);
+    await carried.inForce();
+    const { published } = carried;
+    if (published === undefined) return undefined;
+    this.#originals.set(placeOf(instance.service, published), at(instance));
+    keep.putCarried(name, { instance, published });
+    try {
+      await keep.flushed();
+    } catch (error) {
+      log.error({ name, error: messageOf(error) }, "an instance stays at its own address: the disk does not take it");
+      return undefined;
+    }
+    return published;
+  }
+
+  release(): void {
+    for (const carried of this.#carried.values()) carried.release();
+    this.#carried.clear();
+  }
+
+  #of(instance: Instance): Carried {
+    const key = instanceKeyText(instance);
+    let carried = this.#carried.get(key);
+    if (carried === undefined) {
+      carried = this.#options.face.carry(instance, this.#options.host);
+      if (carried.bypassed === "") this.#carried.set(key, carried);
+    }
+    return carried;
+  }
+}
+
+const at = ({ host, appPort }: Instance): Address => ({ host, port: appPort });
+
+function placeOf(service: string, { host, port }: Address): string {
+  return `${service}|${host}|${port}`;
+}

@@ -1,0 +1,266 @@
+/**
+ * One crossing: the door before the ensemble that one application's registry connections go through, with a port for each server, and the
+ * decisions that the door asks for. What is decided is on disk before it is done.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import type { Journal } from "@dualmesh/base/state/journal";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
+import type { Door, DoorPeer } from "@dualmesh/dialects/door";
+import { type BeforeDoor, openBeforeDoor, type StepOptions } from "@dualmesh/dialects/zookeeper/before/door";
+import type { SessionModes } from "@dualmesh/dialects/zookeeper/before/owner";
+import type { Crossing, CrossingDoor, CrossingStepArguments, Place } from "@dualmesh/model/crossing";
+import type { Face } from "../face/face.ts";
+import type { DoorHost } from "../transport/door-host.ts";
+import { readServer } from "./arguments.ts";
+import { CarriedInstances } from "./carried-instances.ts";
+import type { CrossingKeep, CrossingRecord } from "./keep.ts";
+import { ShownServices } from "./shown-services.ts";
+import { Turn } from "./turn.ts";
+import { type DialServer, openUpstream } from "./upstream.ts";
+import { crossingOf } from "./view.ts";
+
+export interface CrossingContext {
+  readonly face: Pick<Face, "carry" | "watch" | "consumer">;
+  /** True when a call to the service at the outbound port finds a provider. */
+  readonly reaches: (service: string) => boolean;
+  readonly outbound: { readonly host: string; readonly port: number };
+  readonly keep: CrossingKeep;
+  /** The doors' own: what they have taken back at the ensemble. */
+  readonly entries: Journal;
+  readonly dial: DialServer;
+  /** Opens a port of a door on loopback: the one that it had, or one that is free. Rejects with `listen.…`. */
+  readonly listen: (door: Pick<Door, "connect">, host: string, port: number | undefined) => Promise<DoorHost>;
+  readonly dubboRoot: string;
+  readonly sofaRoot: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+type Side = "provides" | "consumes";
+
+/** How long a service that is to be called through the sidecar may take to be known. */
+const knownWithinMs = 5_000;
+const restoredWithinMs = 2_000;
+/** Sessions for which something else was decided than for the crossing. */
+const maxOwnModes = 1_000;
+
+export class OpenCrossing {
+  readonly #context: CrossingContext;
+  #record: CrossingRecord;
+  readonly #door: BeforeDoor;
+  readonly #carried: CarriedInstances;
+  readonly #shown: ShownServices;
+  readonly #hosts = new Map<string, DoorHost>();
+  /** Which server a connection of the application called. */
+  readonly #called = new WeakMap<DoorPeer, string>();
+  readonly #turns: Readonly<Record<Side, Turn>> = { provides: new Turn(), consumes: new Turn() };
+
+  constructor(record: CrossingRecord, context: CrossingContext) {
+    const { keep, clock, log, face, dial, entries, dubboRoot, sofaRoot } = context;
+    const { name, host, chroots } = record;
+    const told = new ThrottledLog({ clock, log });
+    this.#context = context;
+    this.#record = record;
+    const carried = new CarriedInstances({ face, keep, log, name, host });
+    this.#carried = carried;
+    const onChange = (): void => this.#door.refresh();
+    const shown = new ShownServices({ ...context, told, name, onChange });
+    this.#shown = shown;
+    const owner = {
+      open: (client: DoorPeer, events: Parameters<typeof openUpstream>[2]) =>
+        openUpstream(dial, readServer(this.#called.get(client) ?? ""), events),
+      modes: ({ id }: { readonly id: string }) => this.#modesOf(id),
+      published: carried.published.bind(carried),
+      carried: carried.carried.bind(carried),
+      original: carried.original.bind(carried),
+      shown: shown.shown.bind(shown),
+      wants: ({ services, timeoutMs }: { readonly services: readonly string[]; readonly timeoutMs: number }) => {
+        for (const service of services) face.consumer(service, timeoutMs);
+        if (this.#record.consumes === "mesh") for (const service of services) shown.expect(service);
+      },
+    };
+    const roots = { dubboRoots: [dubboRoot], sofaRoots: [sofaRoot] };
+    this.#door = openBeforeDoor({ owner, journal: entries, clock, log }, { ...roots, chroots });
+  }
+
+  get name(): string {
+    return this.#record.name;
+  }
+
+  get record(): CrossingRecord {
+    return this.#record;
+  }
+
+  /** Anybody's applications depend on it now. */
+  get connections(): number {
+    return [...this.#hosts.values()].reduce((sum, { connections }) => sum + connections, 0);
+  }
+
+  applications(): readonly string[] {
+    return this.#door.sessions().map(({ application }) => application);
+  }
+
+  /** What stood behind published ports stands there again, and stand-ins lead somewhere. */
+  async restore(): Promise<void> {
+    await this.#carried.restore();
+    if (this.#someConsumeInMesh()) await this.#shown.restore(restoredWithinMs);
+  }
+
+  /** Has a port for each server, and the disk know of them. Rejects with `listen.…`, `state.…`. */
+  async open(servers: readonly string[]): Promise<void> {
+    const doors: CrossingDoor[] = [];
+    for (const server of servers) {
+      const host = this.#hosts.get(server) ?? (await this.#listen(server));
+      doors.push({ server, port: host.port });
+    }
+    await this.#keep({ doors });
+  }
+
+  async provide(asked: CrossingStepArguments): Promise<void> {
+    await this.#step("provides", asked, async (only, options) => {
+      const registrations = this.#door.registrations().filter(({ session }) => only(session));
+      if (registrations.length === 0 && asked.to === "mesh") {
+        const [other] = this.#door.uncarried().filter(({ session }) => only(session));
+        if (other !== undefined) throw notCarried(other.instance.service, this.#carried.bypassed(other.instance));
+      }
+      const paths = [...new Set(registrations.map(({ path }) => path))];
+      const move = asked.to === "mesh" ? this.#door.toMesh.bind(this.#door) : this.#door.toDirect.bind(this.#door);
+      await all(paths.map((path) => move(path, options)));
+    });
+  }
+
+  async consume(asked: CrossingStepArguments): Promise<void> {
+    await this.#step("consumes", asked, async (only, options, signal) => {
+      const sessions = this.#door.consumers().filter(({ session }) => only(session));
+      if (asked.to === "mesh") await this.#prepare(sessions, signal);
+      const move = asked.to === "mesh" ? "consumerToMesh" : "consumerToDirect";
+      await all(sessions.map(({ session }) => this.#door[move](session, options)));
+      if (!this.#someConsumeInMesh() && this.#door.consumers().every(({ state }) => state === "direct"))
+        this.#shown.clear();
+    });
+    await this.#flushed();
+  }
+
+  view(): Crossing {
+    const { name, doors, chroots, host, provides, consumes } = this.#record;
+    const { connections } = this;
+    const shape = { name, doors, chroots, host, provides, consumes, connections };
+    return crossingOf(shape, this.#door, this.#carried);
+  }
+
+  /** Nothing comes through any more; what is published goes on being served for a while, unless the process ends. */
+  async close(how: "for good" | "with the process"): Promise<void> {
+    for (const turn of Object.values(this.#turns)) turn.end();
+    for (const host of this.#hosts.values()) await host.close();
+    this.#hosts.clear();
+    await this.#door[Symbol.asyncDispose]();
+    if (how === "for good") {
+      this.#shown.clear();
+      this.#carried.release();
+    } else this.#shown.close();
+  }
+
+  async #listen(server: string): Promise<DoorHost> {
+    const kept = this.#record.doors.find((door) => door.server === server)?.port;
+    const loopback = readServer(server).host.includes(":") ? "::1" : "127.0.0.1";
+    const connect = (peer: DoorPeer) => {
+      this.#called.set(peer, server);
+      return this.#door.connect(peer);
+    };
+    const host = await this.#context.listen({ connect }, loopback, kept);
+    this.#hosts.set(server, host);
+    return host;
+  }
+
+  /** Decides, and does what follows for what is there already. */
+  #step(
+    side: Side,
+    { to, sessions, overlapMs }: CrossingStepArguments,
+    work: (only: (session: string) => boolean, options: StepOptions, signal: AbortSignal) => Promise<void>,
+  ): Promise<void> {
+    return this.#turns[side].take(to, (sessions ?? []).join(), async (signal) => {
+      const before = this.#record;
+      await this.#decide(side, to, sessions);
+      const only = (session: string): boolean => sessions === undefined || sessions.includes(session);
+      try {
+        await work(only, { signal, ...(overlapMs === undefined ? {} : { overlapMs }) }, signal);
+      } catch (error) {
+        if (isMeshError(error, "crossing.not-carried"))
+          await this.#keep({ [side]: before[side], sessions: before.sessions });
+        throw error;
+      }
+    });
+  }
+
+  async #decide(side: Side, to: Place, sessions: readonly string[] | undefined): Promise<void> {
+    const known = Object.entries(this.#record.sessions);
+    if (sessions === undefined) {
+      const other: Side = side === "provides" ? "consumes" : "provides";
+      const left = known.flatMap(([id, modes]) => {
+        const place = modes[other];
+        return place === undefined ? [] : [[id, { [other]: place }] as const];
+      });
+      return this.#keep({ [side]: to, sessions: Object.fromEntries(left) });
+    }
+    const told = sessions.map((id) => [id, { ...this.#record.sessions[id], [side]: to }] as const);
+    const others = known.filter(([id]) => !sessions.includes(id));
+    // Ids are not used again: those of long ago are the ones that nobody has any more.
+    return this.#keep({ sessions: Object.fromEntries([...others, ...told].slice(-maxOwnModes)) });
+  }
+
+  async #prepare(sessions: readonly { readonly session: string }[], signal: AbortSignal): Promise<void> {
+    const lists = await Promise.all(sessions.map(({ session }) => this.#door.lists(session)));
+    const services = new Set(lists.flat(2).flatMap(({ instances }) => instances.map(({ service }) => service)));
+    const without = await this.#shown.prepare([...services], knownWithinMs, signal);
+    await this.#flushed();
+    const [first] = without;
+    if (first !== undefined && without.length === services.size)
+      throw notCarried(first, "the sidecar knows no provider of it that it can call");
+    if (first === undefined) return;
+    const fields = { crossing: this.name, services: without.slice(0, 20), count: without.length };
+    this.#context.log.warn(fields, "services are called past the sidecar, which cannot carry them");
+  }
+
+  #modesOf(session: string): SessionModes {
+    const { provides, consumes, sessions } = this.#record;
+    const own = sessions[session];
+    return { provides: own?.provides ?? provides, consumes: own?.consumes ?? consumes };
+  }
+
+  #someConsumeInMesh(): boolean {
+    const { consumes, sessions } = this.#record;
+    return consumes === "mesh" || Object.values(sessions).some((modes) => modes.consumes === "mesh");
+  }
+
+  async #keep(change: Partial<CrossingRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change };
+    this.#context.keep.put(this.#record);
+    await this.#flushed();
+  }
+
+  #flushed(): Promise<void> {
+    return this.#context.keep.flushed();
+  }
+}
+
+/** Does all of it, whatever fails, and then says what failed first. What the application took away meanwhile is no failure. */
+async function all(steps: readonly Promise<void>[]): Promise<void> {
+  const failures = (await Promise.allSettled(steps)).flatMap((one) =>
+    one.status === "rejected" &&
+    !isMeshError(one.reason, "zookeeper.unknown") &&
+    !isMeshError(one.reason, "zookeeper.withdrawn")
+      ? [one.reason as unknown]
+      : [],
+  );
+  const [first] = failures.filter((reason) => !isMeshError(reason, "zookeeper.not-carried"));
+  if (first !== undefined) throw first;
+  const [refused] = failures;
+  if (refused !== undefined && failures.length === steps.length)
+    throw new MeshError("crossing.not-carried", messageOf(refused), {}, { cause: refused });
+}
+
+function notCarried(service: string, reason: string): MeshError {
+  return new MeshError("crossing.not-carried", `${service} cannot be carried: ${reason}`, { service, reason });
+}
