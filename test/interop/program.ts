@@ -175,14 +175,17 @@ function parse(line: string): Said | undefined {
 
 /** Directories that go when the harness does, however it ends. */
 export const temporary = new Set<string>();
+/** What else goes then, after the programs have been told to end. */
+export const lastly = new Set<() => void>();
 
 function endAll(): void {
   for (const program of alive) program.signal("SIGKILL");
+  for (const undo of lastly) undo();
   for (const directory of temporary) rmSync(directory, { recursive: true, force: true });
 }
 
 /** Programs are in groups of their own, so that a Ctrl-C on the terminal reaches only the harness, which ends them. */
-function guard(): void {
+export function guard(): void {
   if (guarded) return;
   guarded = true;
   process.once("exit", endAll);
