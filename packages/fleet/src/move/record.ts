@@ -3,8 +3,10 @@
  * and on disk, before each step is done, so that whoever finds it later knows what may have been done and what certainly was not.
  */
 import { MeshError } from "@dualmesh/base/errors";
+import type { CrossingDoor } from "@dualmesh/model/crossing";
 import type { HostAddress, Selection } from "../host/host.ts";
 import type { ProcessName } from "../process/facts.ts";
+import type { WatchBounds } from "../watch/watching.ts";
 import { isStepName, type StepName } from "./steps.ts";
 
 /**
@@ -26,8 +28,8 @@ export interface ProcessId {
 export interface OwnSidecar {
   /** The user that it runs as; undefined for the mover's own. */
   readonly user: { readonly uid: number; readonly gid: number } | undefined;
-  /** The words of its command line after `sidecar run`. */
-  readonly words: readonly string[];
+  /** Its configuration, as YAML. */
+  readonly configuration: string;
 }
 
 /** A published port and the application's own behind it. */
@@ -35,6 +37,12 @@ export interface PublishedPort {
   readonly service: string;
   readonly published: HostAddress;
   readonly direct: HostAddress;
+}
+
+/** A service that the process calls, and where its providers are called without a sidecar. */
+export interface CalledService {
+  readonly service: string;
+  readonly direct: readonly HostAddress[];
 }
 
 export interface MoveRecord {
@@ -66,13 +74,20 @@ export interface MoveRecord {
   readonly first: "provider" | "consumer";
   readonly watchBeforeMs: number;
   readonly watchMs: number;
+  readonly bounds: WatchBounds;
+  /** What it was seen to call; at most 200 services with 64 addresses each. */
+  readonly calls: readonly CalledService[];
   readonly state: MoveState;
+  /** What is to be in the end: a sidecar that was away may come back in the midst of a way out. */
+  readonly wanted: "in" | "out";
   /** The steps on the way in that were begun: what may have to be taken back. */
   readonly begun: readonly StepName[];
   /** The steps of the present way that are done. */
   readonly done: readonly StepName[];
   /** The one that is being done; empty between two. */
   readonly step: StepName | "";
+  /** The ports that the sidecar opened, once it has. */
+  readonly doors: readonly CrossingDoor[];
   readonly published: readonly PublishedPort[];
   /** Who is at it, or was. */
   readonly mover: ProcessId;
@@ -84,13 +99,23 @@ export interface MoveRecord {
 
 /** Reads what stands on disk; throws `move.damaged`. */
 export function readRecord(value: unknown, path: string): MoveRecord {
-  const record = value as Partial<MoveRecord> | null;
+  const record = (typeof value === "object" && value !== null ? value : {}) as Readonly<Record<string, unknown>>;
+  const steps = (key: string): boolean => Array.isArray(record[key]) && (record[key] as unknown[]).every(isStepName);
+  const text = (...keys: string[]): boolean => keys.every((key) => typeof record[key] === "string");
+  const list = (...keys: string[]): boolean => keys.every((key) => Array.isArray(record[key]));
   const known =
-    record?.version === 1 &&
-    typeof record.name === "string" &&
-    states.includes(String(record.state)) &&
-    Array.isArray(record.begun) &&
-    record.begun.every(isStepName);
+    record["version"] === 1 &&
+    text("name", "host", "failed") &&
+    isMoveName(record["name"] as string) &&
+    states.includes(String(record["state"])) &&
+    (record["wanted"] === "in" || record["wanted"] === "out") &&
+    steps("begun") &&
+    steps("done") &&
+    (record["step"] === "" || isStepName(record["step"])) &&
+    list("servers", "chroots", "calls", "doors", "published") &&
+    isProcess(record["process"]) &&
+    isProcess(record["mover"]) &&
+    typeof (record["sidecar"] as { readonly state?: unknown } | undefined)?.state === "string";
   if (!known) {
     throw new MeshError(
       "move.damaged",
@@ -98,10 +123,19 @@ export function readRecord(value: unknown, path: string): MoveRecord {
       { path },
     );
   }
-  return record as MoveRecord;
+  return record as unknown as MoveRecord;
+}
+
+export function isMoveName(name: string): boolean {
+  return /^p\d{1,10}-\d{1,15}$/.test(name);
 }
 
 /** True for a move that only its mover, or who recovers it, may go on with. */
 export function isUnfinished({ state }: MoveRecord): boolean {
   return state === "entering" || state === "leaving" || state === "undoing";
+}
+
+function isProcess(value: unknown): boolean {
+  const { pid, started } = (value ?? {}) as { readonly pid?: unknown; readonly started?: unknown };
+  return Number.isSafeInteger(pid) && Number.isSafeInteger(started);
 }

@@ -78,10 +78,13 @@ export function stepsOut(begun: readonly StepName[]): readonly OutwardStep[] {
   return (Object.keys(outward) as OutwardStep[]).filter((step) => needed.has(step));
 }
 
-/** The steps that set the sidecar aside, and those that bring it back. */
-export const stepsAside: readonly StepName[] = ["forward", "release", "cut-back"];
+export type AsideStep = "forward" | "release" | "cut-back";
+export type ReturnStep = InwardStep | "unforward";
 
-export function stepsReturn(begun: readonly StepName[]): readonly StepName[] {
+/** The steps that set the sidecar aside, and those that bring it back. */
+export const stepsAside: readonly AsideStep[] = ["forward", "release", "cut-back"];
+
+export function stepsReturn(begun: readonly StepName[]): readonly ReturnStep[] {
   const swaps = (["provide", "consume"] as const).filter((step) => begun.includes(step));
   return ["sidecar", "crossing", "tracking", "rule", "cut", ...swaps, "unforward"];
 }

@@ -22,12 +22,16 @@ export interface SidecarControl {
   close(asked: CrossingNameArguments): Promise<void>;
 }
 
-/** Sidecars that movers start, and end. */
+/** Sidecars, as processes. */
 export interface SidecarProcesses {
-  /** Starts it when it does not run; resolves when it answers at its control socket. */
+  /** Whether one answers now; a cheap question, asked five times a second. */
+  answers(record: MoveRecord): Promise<boolean>;
+  /** Starts one of the mover's own when it does not run; resolves when it answers at its control socket. */
   start(record: MoveRecord): Promise<void>;
-  /** Ends it in order, unless another move of this state directory needs it. */
+  /** Ends one of the mover's own in order, unless another move of this state directory needs it. Resolves when it is gone. */
   end(record: MoveRecord): Promise<void>;
+  /** How many connections callers have at the published ports of a move. */
+  callers(record: MoveRecord): Promise<number>;
 }
 
 export interface MoveWorld {
@@ -35,13 +39,45 @@ export interface MoveWorld {
   readonly log: Log;
   /** This process. */
   readonly self: ProcessId;
+  /** Whether there is still such a process; a cheap question. */
+  lives(of: ProcessId): Promise<boolean>;
   /** Undefined when there is no such process any more. */
   process(of: ProcessId): Promise<ProcessFacts | undefined>;
   /** The packet filter where the process lives; undefined when nobody is left in that network namespace. */
   host(record: MoveRecord): Promise<Host | undefined>;
   control(record: MoveRecord): SidecarControl;
   readonly sidecars: SidecarProcesses;
-  /** Sees that a guard runs for this state directory. */
-  ensureGuard(): Promise<void>;
+  /** Sees that a guard runs for this moves directory. */
+  ensureGuard(record: MoveRecord): Promise<void>;
   openWatch(options: WatchOptions): Watching;
+}
+
+/** Given by `MoveRecords.take`: nobody else is at this move until it is given back. */
+export interface Hold {
+  release(): Promise<void>;
+}
+
+/** How a move ended, for the history. */
+export interface MoveEnding {
+  readonly name: string;
+  readonly pid: number;
+  readonly command: string;
+  readonly state: "out" | "undone" | "gone";
+  readonly failed: string;
+  /** Wall time, in milliseconds. */
+  readonly at: number;
+}
+
+/** Where the records of moves are kept. */
+export interface MoveRecords {
+  /** Every record that can be read, by name. */
+  list(): Promise<readonly MoveRecord[]>;
+  /** Undefined when there is none; throws `move.damaged`. */
+  read(name: string): Promise<MoveRecord | undefined>;
+  /** Replaces the record whole; on disk when it resolves. */
+  write(record: MoveRecord): Promise<void>;
+  /** Throws `move.busy` while another living process has it. */
+  take(name: string): Promise<Hold>;
+  /** Puts an ended move into the history and removes its record. */
+  forget(record: MoveRecord, ending: MoveEnding): Promise<void>;
 }

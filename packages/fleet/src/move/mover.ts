@@ -1,0 +1,194 @@
+/**
+ * Moves one process in and out, whoever began it. Every way ends in one of three places: in, out, or forwarded with a record that says
+ * what is wanted; what fails on a way in takes it back, what fails on a way out leaves the record for who recovers it.
+ */
+import { MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Watching, WatchSummary } from "../watch/watching.ts";
+import { attend } from "./attend.ts";
+import { inwardSteps, openWatch, type WayIn } from "./inward.ts";
+import { awayMs, isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
+import { comeBack, goAside, goOut, setAside } from "./outward.ts";
+import type { MoveRecord } from "./record.ts";
+import { stepsIn } from "./steps.ts";
+
+/** How long the sidecar of a move that is set aside may take to start: nobody waits for it. */
+const patientMs = 20_000;
+
+/** All of it with the move's hold in hand. */
+export class Mover {
+  readonly #move: OneMove;
+
+  constructor(options: MoveOptions) {
+    this.#move = new OneMove(options);
+  }
+
+  get record(): MoveRecord {
+    return this.#move.record;
+  }
+
+  /** The rest of the way in. Aborting `signal` undoes it. */
+  async enter(signal: AbortSignal): Promise<MoveEnd> {
+    const move = this.#move;
+    const stop = new AbortController();
+    const abort = (): void => stop.abort(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
+    let opening: Promise<Watching> | undefined;
+    const watch = (): Promise<Watching> => {
+      opening ??= opened(move, stop);
+      return opening;
+    };
+    const attending = attend(move, stop);
+    try {
+      const way: WayIn = { move, signal: stop.signal, watch };
+      for (const step of stepsIn(move.record)) {
+        if (move.record.done.includes(step)) continue;
+        stop.signal.throwIfAborted();
+        await move.step(step, () => inwardSteps[step](way));
+      }
+      stop.signal.throwIfAborted();
+      await move.become("in");
+      return { state: "in", failed: "", ...(await seen(opening)) };
+    } catch (error) {
+      attending[Symbol.dispose]();
+      if (isGone(error)) return await this.#clean();
+      const end = await this.undo(messageOf(error));
+      return { ...end, ...(await seen(opening)) };
+    } finally {
+      attending[Symbol.dispose]();
+      signal.removeEventListener("abort", abort);
+      await (await ifOpen(opening))?.close();
+    }
+  }
+
+  /** Takes a way in back. */
+  async undo(reason: string): Promise<MoveEnd> {
+    this.#move.tell({ event: "undo", reason });
+    await this.#move.become("undoing", { failed: reason, wanted: "out" });
+    return this.#finish();
+  }
+
+  /** The way out of a move that is in, or set aside, or on its way out. */
+  async leave(): Promise<MoveEnd> {
+    const move = this.#move;
+    if (this.record.state === "forwarded") {
+      await move.change({ wanted: "out" });
+      return this.#return();
+    }
+    if (this.record.state === "entering") return this.undo("its way in was not waited for");
+    if (this.record.state === "in") await move.become("leaving", { failed: "", wanted: "out" });
+    return this.#finish();
+  }
+
+  /** Whatever a mover left: completes it or takes it back. The sidecar of a move that is in is brought back, or set aside. */
+  async recover(signal: AbortSignal): Promise<MoveEnd> {
+    const { world } = this.#move;
+    try {
+      if (!(await world.lives(this.record.process))) return await this.#clean();
+      switch (this.record.state) {
+        case "entering":
+          return await this.#recoverEntering(signal);
+        case "leaving":
+        case "undoing":
+          return await this.#finish();
+        case "in":
+          return await this.#recoverIn();
+        case "forwarded":
+          await goAside(this.#move);
+          return await this.#return();
+      }
+    } catch (error) {
+      if (isGone(error)) return this.#clean();
+      throw error;
+    }
+  }
+
+  async #recoverEntering(signal: AbortSignal): Promise<MoveEnd> {
+    const swaps = stepsIn(this.record).filter((step) => step === "provide" || step === "consume");
+    const isSwapped = swaps.every((step) => this.record.done.includes(step));
+    if (isSwapped && (await this.#move.isBack(awayMs))) return this.enter(signal);
+    return this.undo("its mover died on the way in");
+  }
+
+  async #recoverIn(): Promise<MoveEnd> {
+    const move = this.#move;
+    if (this.record.step === "" && (await move.world.sidecars.answers(this.record))) return { state: "in", failed: "" };
+    if (await move.isBack(awayMs)) {
+      if (!(await comeBack(move))) return this.#forwarded();
+      await move.become("in", { failed: "" });
+      return { state: "in", failed: "" };
+    }
+    await setAside(move, `the sidecar at ${this.record.sidecar.state} does not answer`);
+    return this.#forwarded();
+  }
+
+  /** A move that is set aside goes to where it is wanted, if its sidecar can be had. */
+  async #return(): Promise<MoveEnd> {
+    const move = this.#move;
+    if (!(await move.isBack(patientMs)) || !(await comeBack(move))) return this.#forwarded();
+    if (this.record.wanted === "out") {
+      await move.become("leaving");
+      return this.#finish();
+    }
+    await move.become("in", { failed: "" });
+    return { state: "in", failed: "" };
+  }
+
+  async #finish(): Promise<MoveEnd> {
+    const move = this.#move;
+    const state = this.record.state === "undoing" ? "undone" : "out";
+    try {
+      if ((await goOut(move)) === "forwarded") return this.#forwarded();
+    } catch (error) {
+      if (isGone(error)) return this.#clean();
+      throw error;
+    }
+    await move.end(state);
+    return { state, failed: this.record.failed };
+  }
+
+  #forwarded(): MoveEnd {
+    return { state: "forwarded", failed: this.record.failed };
+  }
+
+  /** The process has ended, and with it all that it had in its registry: takes away what was made for it. */
+  async #clean(): Promise<MoveEnd> {
+    const move = this.#move;
+    const { record, world } = move;
+    const host = await world.host(record);
+    await host?.release(record.name);
+    await host?.unforward(record.name);
+    try {
+      await world.control(record).close({ name: record.name });
+    } catch (error) {
+      world.log.info(
+        { move: record.name, error: messageOf(error) },
+        "the crossing of a process that has ended is not closed",
+      );
+    }
+    if (record.sidecar.own !== undefined) await world.sidecars.end(record);
+    const failed = `process ${record.process.pid} has ended`;
+    await move.end("gone", failed);
+    return { state: "gone", failed };
+  }
+}
+
+async function opened(move: OneMove, stop: AbortController): Promise<Watching> {
+  const watching = await openWatch(move);
+  void watching.verdict.then(({ reason }) => stop.abort(new MeshError("move.worse", reason)));
+  return watching;
+}
+
+/** A watch that could not be opened has ended the way in, with its reason. */
+async function ifOpen(opening: Promise<Watching> | undefined): Promise<Watching | undefined> {
+  try {
+    return await opening;
+  } catch {
+    return undefined;
+  }
+}
+
+async function seen(opening: Promise<Watching> | undefined): Promise<{ readonly watch?: WatchSummary }> {
+  const watching = await ifOpen(opening);
+  return watching === undefined ? {} : { watch: watching.summary() };
+}

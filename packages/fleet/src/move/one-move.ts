@@ -1,0 +1,186 @@
+/**
+ * One move in the hands of one mover: its record, which is on disk before each step, what it asks of the world in the midst of it, and
+ * what it tells of its progress.
+ */
+import { sleep } from "@dualmesh/base/clock";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Crossing, CrossingList } from "@dualmesh/model/crossing";
+import type { Host } from "../host/host.ts";
+import type { ProcessFacts } from "../process/facts.ts";
+import type { WatchSummary } from "../watch/watching.ts";
+import type { MoveRecord, MoveState } from "./record.ts";
+import { type StepName, stepsIn } from "./steps.ts";
+import type { MoveEnding, MoveRecords, MoveWorld, SidecarControl } from "./world.ts";
+
+/** What a mover tells while it goes on. */
+export type MoveEvent =
+  | { readonly event: "step"; readonly step: StepName; readonly at: "begin" }
+  | { readonly event: "step"; readonly step: StepName; readonly at: "end"; readonly ms: number }
+  /** The way in ends here, for this reason, and is taken back. */
+  | { readonly event: "undo"; readonly reason: string }
+  | { readonly event: "note"; readonly text: string };
+
+export interface MoveEnd {
+  readonly state: "in" | "out" | "undone" | "forwarded" | "gone";
+  readonly failed: string;
+  readonly watch?: WatchSummary;
+}
+
+export interface MoveOptions {
+  readonly world: MoveWorld;
+  readonly records: MoveRecords;
+  readonly record: MoveRecord;
+  readonly tell: (event: MoveEvent) => void;
+}
+
+/** How long a sidecar may be away: its own parent has it back within a third of a second (docs/performance.md), the guard within two. */
+export const awayMs = 3_000;
+/** How long a step is asked for again when its registry cannot do it now: an ensemble finds a new leader within that. */
+const passingMs = 20_000;
+const askAgainMs = 200;
+/** The process has ended, or nobody is left in its network namespace: what was made for it is taken away. */
+const gone = "move.gone";
+
+export class OneMove {
+  readonly world: MoveWorld;
+  readonly tell: (event: MoveEvent) => void;
+  readonly #records: MoveRecords;
+  #record: MoveRecord;
+  /** One after the other, since two steps may go on side by side. */
+  #writing: Promise<void> = Promise.resolve();
+  #starting: Promise<void> | undefined;
+
+  constructor({ world, records, record, tell }: MoveOptions) {
+    this.world = world;
+    this.tell = tell;
+    this.#records = records;
+    this.#record = record;
+  }
+
+  get record(): MoveRecord {
+    return this.#record;
+  }
+
+  /** On disk when it resolves. */
+  async change(change: Partial<MoveRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change, mover: this.world.self };
+    const written = this.#writing.then(() => this.#records.write(this.#record));
+    this.#writing = written.catch(() => undefined); // whoever asked for it has the error
+    await written;
+  }
+
+  /** Begins another way: none of its steps is done yet. */
+  async become(state: MoveState, change: Partial<MoveRecord> = {}): Promise<void> {
+    await this.change({ state, step: "", done: [], since: this.world.clock.wall(), ...change });
+  }
+
+  /** Does a step, which is in the record before. */
+  async step(step: StepName, work: () => Promise<void>): Promise<void> {
+    const { begun } = this.#record;
+    const isNew = stepsIn(this.#record).some((one) => one === step) && !begun.includes(step);
+    await this.change({ step, ...(isNew ? { begun: [...begun, step] } : {}) });
+    const { clock } = this.world;
+    const started = clock.now();
+    this.tell({ event: "step", step, at: "begin" });
+    await work();
+    // On disk with whatever is written next: until then the step counts as being done, and may be done again.
+    this.#record = { ...this.#record, step: "", done: [...this.#record.done, step] };
+    this.tell({ event: "step", step, at: "end", ms: Math.round(clock.now() - started) });
+  }
+
+  note(text: string): void {
+    this.world.log.warn({ move: this.#record.name }, text);
+    this.tell({ event: "note", text });
+  }
+
+  /** It is out, or its process is gone: puts it into the history. */
+  async end(state: MoveEnding["state"], failed = this.#record.failed): Promise<void> {
+    const { name, process } = this.#record;
+    const at = this.world.clock.wall();
+    await this.#records.forget(this.#record, { name, pid: process.pid, command: process.command, state, failed, at });
+  }
+
+  /** Throws `move.gone`. */
+  async facts(): Promise<ProcessFacts> {
+    const facts = await this.world.process(this.#record.process);
+    if (facts === undefined) throw new MeshError(gone, `process ${this.#record.process.pid} has ended`);
+    return facts;
+  }
+
+  /** Throws `move.gone`. */
+  async host(): Promise<Host> {
+    const host = await this.world.host(this.#record);
+    if (host === undefined) throw new MeshError(gone, `nobody is left where process ${this.#record.process.pid} was`);
+    return host;
+  }
+
+  /** This move's crossing, with what the sidecar says beside it; the crossing is undefined when the sidecar knows none of this name. */
+  async crossing(signal?: AbortSignal): Promise<CrossingList & { readonly crossing: Crossing | undefined }> {
+    const list = await this.ask((control) => control.list(), signal);
+    return { ...list, crossing: list.crossings.find(({ name }) => name === this.#record.name) };
+  }
+
+  /**
+   * Asks the sidecar. One that is away is waited for, and started when it is the mover's own; what its registry cannot do now is asked for again.
+   * Rejects with `control.…` after `awayMs`.
+   */
+  async ask<Answer>(work: (control: SidecarControl) => Promise<Answer>, signal?: AbortSignal): Promise<Answer> {
+    const { clock } = this.world;
+    const begun = clock.now();
+    let away: number | undefined;
+    for (;;) {
+      try {
+        return await work(this.world.control(this.#record));
+      } catch (error) {
+        const now = clock.now();
+        if (isAway(error)) {
+          away ??= now;
+          if (now - away >= awayMs) throw error;
+          if (!(await this.isBack(away + awayMs - now))) throw error;
+        } else if (!isPassing(error) || now - begun >= passingMs) throw error;
+        else away = undefined;
+        signal?.throwIfAborted();
+        await sleep(clock, askAgainMs, signal);
+      }
+    }
+  }
+
+  /** Whether the sidecar answers within the time; the mover's own is started. */
+  async isBack(withinMs: number): Promise<boolean> {
+    const { clock, sidecars } = this.world;
+    const end = clock.now() + withinMs;
+    for (;;) {
+      if (await sidecars.answers(this.#record)) return true;
+      this.#start();
+      const left = end - clock.now();
+      if (left <= 0) return false;
+      await sleep(clock, Math.min(askAgainMs, left));
+    }
+  }
+
+  /** In the background, once at a time. */
+  #start(): void {
+    if (this.#record.sidecar.own === undefined) return;
+    const { sidecars, log } = this.world;
+    this.#starting ??= sidecars
+      .start(this.#record)
+      .catch((error) => log.warn({ error: messageOf(error) }, "the sidecar could not be started"))
+      .finally(() => {
+        this.#starting = undefined;
+      });
+  }
+}
+
+export function isGone(error: unknown): boolean {
+  return isMeshError(error, gone);
+}
+
+/** Nobody answers at the control socket, or not in time. */
+export function isAway(error: unknown): boolean {
+  return isMeshError(error, "control.unreachable") || isMeshError(error, "control.timeout");
+}
+
+/** What the registry's servers, or a session that is reconnecting, may be able to do in a while. */
+function isPassing(error: unknown): boolean {
+  return isMeshError(error) && (error.code.startsWith("zookeeper.") || error.code === "control.busy");
+}

@@ -1,0 +1,152 @@
+/**
+ * The way out, which is also how a way in is undone; and the two ways of a move whose sidecar is away: set aside, when the host takes its
+ * place, and back. Whoever fails on these ways leaves a record that says where, and they are gone again.
+ */
+import { sleep } from "@dualmesh/base/clock";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
+import type { CrossingStepArguments } from "@dualmesh/model/crossing";
+import type { ForwardRule } from "../host/host.ts";
+import { addressText } from "./addresses.ts";
+import { inwardSteps } from "./inward.ts";
+import { isAway, isGone, type OneMove } from "./one-move.ts";
+import { leadBack } from "./sessions.ts";
+import { type AsideStep, type OutwardStep, stepsAside, stepsOut, stepsReturn } from "./steps.ts";
+
+/** Both addresses stand side by side for so long when a move is undone: calls are to go the old way within ten seconds. */
+const undoOverlapMs = 2_500;
+/** Dubbo 3 takes a change up to five seconds later, and then its longest call may still be under way. */
+const lingerMs = 15_000;
+/** SDKs keep some connections open long after they use them no more; the sidecar goes on with them for a while. */
+const longestLingerMs = 60_000;
+const lookMs = 1_000;
+
+export type OutwardEnd = "out" | "forwarded";
+
+/** Takes back what was begun. `forwarded` when the sidecar is away and calls may have gone through it. */
+export async function goOut(move: OneMove): Promise<OutwardEnd> {
+  const steps = stepsOut(move.record.begun).filter((step) => !move.record.done.includes(step));
+  const swaps = steps.filter((step) => step === "consume-back" || step === "provide-back");
+  try {
+    await swapBack(move, swaps);
+  } catch (error) {
+    if (!isAway(error)) throw error;
+    await setAside(move, messageOf(error));
+    return "forwarded";
+  }
+  const backAt = move.world.clock.now();
+  const rest: Readonly<Partial<Record<OutwardStep, () => Promise<void>>>> = {
+    release: () => release(move),
+    "cut-back": () => leadBack(move),
+    linger: () => linger(move, backAt),
+    close: () => close(move),
+    "end-sidecar": () => endSidecar(move),
+  };
+  for (const step of steps) {
+    const work = rest[step];
+    if (work !== undefined) await move.step(step, work);
+  }
+  return "out";
+}
+
+/** One after the other, with all the time that callers may need; side by side and soon when calls have become worse. */
+async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<void> {
+  const { name, state } = move.record;
+  const back: CrossingStepArguments = { name, to: "direct" };
+  const swap = (step: OutwardStep, asked: CrossingStepArguments): Promise<void> =>
+    move.step(step, async () => {
+      try {
+        await move.ask((control) => (step === "provide-back" ? control.provide(asked) : control.consume(asked)));
+      } catch (error) {
+        if (!isMeshError(error, "crossing.unknown")) throw error;
+      }
+    });
+  if (state !== "undoing") {
+    for (const step of swaps) await swap(step, back);
+    return;
+  }
+  const ends = await Promise.allSettled(swaps.map((step) => swap(step, { ...back, overlapMs: undoOverlapMs })));
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
+}
+
+async function release(move: OneMove): Promise<void> {
+  await (await move.host()).release(move.record.name);
+}
+
+async function linger(move: OneMove, backAt: number): Promise<void> {
+  const { clock, sidecars, log } = move.world;
+  for (;;) {
+    const waited = clock.now() - backAt;
+    if (waited >= longestLingerMs) return;
+    if (waited >= lingerMs) {
+      const callers = await sidecars.callers(move.record).catch((error) => {
+        log.warn({ error: messageOf(error) }, "it cannot be seen who still calls the published ports");
+        return 0;
+      });
+      if (callers === 0) return;
+    }
+    await sleep(clock, lookMs);
+  }
+}
+
+async function close(move: OneMove): Promise<void> {
+  const { name, sidecar } = move.record;
+  try {
+    await move.ask((control) => control.close({ name }));
+  } catch (error) {
+    if (isMeshError(error, "crossing.unknown")) return;
+    if (!isAway(error)) throw error;
+    move.note(`the sidecar at ${sidecar.state} is away and keeps the crossing ${name}, which nobody uses any more`);
+  }
+}
+
+async function endSidecar(move: OneMove): Promise<void> {
+  // Left by a time in which the sidecar was away: it takes no more calls now.
+  await (await move.host()).unforward(move.record.name);
+  if (move.record.sidecar.own !== undefined) await move.world.sidecars.end(move.record);
+}
+
+/** The sidecar is away: its callers arrive at the application itself, and the application at its registry. */
+export async function setAside(move: OneMove, failed: string): Promise<void> {
+  await move.become("forwarded", { failed });
+  await goAside(move);
+}
+
+/** What is left of setting it aside. */
+export async function goAside(move: OneMove): Promise<void> {
+  const work: Readonly<Record<AsideStep, () => Promise<void>>> = {
+    forward: async () => {
+      const { name, published } = move.record;
+      const byPort = new Map(published.map((one) => [addressText(one.published), one]));
+      const rules: ForwardRule[] = [...byPort.values()].map((one) => ({
+        published: one.published,
+        appPort: one.direct.port,
+      }));
+      if (rules.length > 0) await (await move.host()).forward(name, rules);
+    },
+    release: () => release(move),
+    "cut-back": () => leadBack(move),
+  };
+  for (const step of stepsAside) if (!move.record.done.includes(step)) await move.step(step, work[step]);
+  await move.change({});
+}
+
+/**
+ * The sidecar answers again: the way in once more, as far as it was gone, and the host's rule last. For a move that is wanted out only the
+ * sessions come through the doors, since only there they can be swapped back. False when it was set aside again.
+ */
+export async function comeBack(move: OneMove): Promise<boolean> {
+  const { wanted, begun, name } = move.record;
+  const { signal } = new AbortController();
+  await move.change({ done: [], step: "" });
+  try {
+    for (const step of stepsReturn(wanted === "in" ? begun : [])) {
+      if (step !== "unforward") await move.step(step, () => inwardSteps[step]({ move, signal, watch: undefined }));
+      else if (wanted === "in") await move.step(step, async () => (await move.host()).unforward(name));
+    }
+  } catch (error) {
+    if (isGone(error)) throw error;
+    await setAside(move, messageOf(error));
+    return false;
+  }
+  return true;
+}

@@ -1,0 +1,136 @@
+/**
+ * The moves directory: for each move a directory of its name, with its record and the lock of who is at it; beside them `history.jsonl` with
+ * what became of former ones. The directory belongs to the user that movers run as.
+ */
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type Clock, sleep } from "@dualmesh/base/clock";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { readDocument, writeDocument } from "@dualmesh/base/state/document";
+import { type Files, systemFiles } from "@dualmesh/base/state/files";
+import { type Lock, takeLock } from "@dualmesh/base/state/lock";
+import { isMoveName, type MoveRecord, readRecord } from "./record.ts";
+import type { Hold, MoveEnding, MoveRecords } from "./world.ts";
+
+export interface RecordsOptions {
+  readonly path: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly files?: Files;
+}
+
+/** Moves at once; who begins one more is refused. */
+const maxMoves = 1_000;
+const maxHistoryBytes = 1024 * 1024;
+/** A directory that is removed while its lock is asked for is made again. */
+const takeRounds = 20;
+const takeAgainMs = 20;
+
+/** The directory is there and belongs to this user. */
+export function openRecords({ path, clock, log, files = systemFiles }: RecordsOptions): MoveRecords {
+  const directoryOf = (name: string): string => join(path, name);
+  const fileOf = (name: string): string => join(directoryOf(name), "record.document");
+  const history = join(path, "history.jsonl");
+
+  const read = async (name: string): Promise<MoveRecord | undefined> => {
+    const value = await readDocument(files, fileOf(name));
+    return value === undefined ? undefined : readRecord(value, fileOf(name));
+  };
+  const names = async (): Promise<string[]> => {
+    try {
+      return (await readdir(path)).filter(isMoveName).sort();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      throw error;
+    }
+  };
+  return {
+    read,
+    async list() {
+      const found = await Promise.all(
+        (await names()).slice(0, maxMoves).map(async (name) => {
+          try {
+            return await read(name);
+          } catch (error) {
+            // One that cannot be read must not hide the others.
+            log.error({ move: name, error: messageOf(error) }, "the record of a move cannot be read");
+            return undefined;
+          }
+        }),
+      );
+      return found.filter((record) => record !== undefined);
+    },
+    async write(record) {
+      const { name } = record;
+      await mkdir(directoryOf(name), { recursive: true, mode: 0o700 });
+      await writeDocument(files, fileOf(name), record);
+      await files.syncDirectory(directoryOf(name));
+    },
+    async take(name) {
+      const known = await names();
+      if (!known.includes(name) && known.length >= maxMoves) {
+        throw new MeshError("move.too-many", `there are ${maxMoves} moves in ${path}: move some out`, { path });
+      }
+      return hold(await locked(directoryOf(name), name, clock));
+    },
+    async forget(record, ending) {
+      await append(files, history, ending).catch((error) =>
+        log.warn({ move: record.name, error: messageOf(error) }, "the history of moves could not be written"),
+      );
+      await files.remove(fileOf(record.name));
+      await files.syncDirectory(fileOf(record.name));
+      // What is left is its lock. Who asks for that right now makes the directory again.
+      await rm(directoryOf(record.name), { recursive: true, force: true }).catch(() => undefined);
+    },
+  };
+}
+
+function hold(lock: Lock): Hold {
+  return { release: () => lock.release() };
+}
+
+async function locked(directory: string, name: string, clock: Clock): Promise<Lock> {
+  for (let round = 1; ; round++) {
+    try {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      return await takeLock(directory, clock);
+    } catch (error) {
+      if (isMeshError(error, "state.locked")) throw busy(name, error.details["pid"], error);
+      const isRemoved = (error as NodeJS.ErrnoException).code === "ENOENT" || /ENOENT/.test(messageOf(error));
+      if (!isRemoved || round >= takeRounds) throw error;
+      await sleep(clock, takeAgainMs);
+    }
+  }
+}
+
+function busy(name: string, pid: unknown, cause: unknown): MeshError {
+  const who = typeof pid === "number" ? `process ${pid}` : "another process";
+  return new MeshError(
+    "move.busy",
+    `${who} is at the move ${name}: wait for it, or see dualmesh move status`,
+    { name, pid },
+    { cause },
+  );
+}
+
+/** The history is a help for people: it is kept short, and of two moves that end at the same moment one may be missing. */
+async function append(files: Files, path: string, ending: MoveEnding): Promise<void> {
+  const before = (await files.read(path)) ?? Buffer.alloc(0);
+  const line = Buffer.from(`${JSON.stringify(ending)}\n`);
+  const kept = before.length + line.length <= maxHistoryBytes ? before : newestHalf(before);
+  const fresh = `${path}.${ending.name}`;
+  const file = await files.open(fresh, "new");
+  try {
+    await file.write(Buffer.concat([kept, line]), 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await files.rename(fresh, path);
+}
+
+function newestHalf(lines: Buffer): Buffer {
+  const half = lines.subarray(lines.length >> 1);
+  return half.subarray(half.indexOf(10) + 1);
+}

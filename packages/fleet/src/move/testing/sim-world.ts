@@ -1,0 +1,254 @@
+/** The world of one mover on a machine in memory. A mover can be killed at any of its words to the world: from then on it hears nothing. */
+
+import { MeshError } from "@dualmesh/base/errors";
+import { silentLog } from "@dualmesh/base/log";
+import type { Host } from "../../host/host.ts";
+import type { ProcessFacts } from "../../process/facts.ts";
+import type { Watching, WatchVerdict } from "../../watch/watching.ts";
+import { defaultWatchBounds } from "../../watch/watching.ts";
+import type { MoveRecord, ProcessId } from "../record.ts";
+import type { MoveEnding, MoveRecords, MoveWorld } from "../world.ts";
+import { away, type Machine, machineHost, registryServer, type SimProcess } from "./machine.ts";
+
+/** Where a mover is killed: before its n-th word is heard, when what it asks for has begun, or when it is done. */
+export interface Death {
+  readonly at: number;
+  readonly phase: "before" | "inside" | "after";
+}
+
+/** The disk, and who lives: shared by all movers of a machine. */
+export class Disk {
+  readonly records = new Map<string, MoveRecord>();
+  readonly endings: MoveEnding[] = [];
+  readonly holders = new Map<string, SimMover>();
+}
+
+export class SimMover {
+  readonly machine: Machine;
+  readonly disk: Disk;
+  readonly self: ProcessId;
+  readonly death: Death | undefined;
+  isDead = false;
+  words = 0;
+  /** The word at which it died. */
+  last = "";
+  readonly verdict = Promise.withResolvers<WatchVerdict>();
+  guards = 0;
+
+  constructor(machine: Machine, disk: Disk, pid: number, death?: Death) {
+    this.machine = machine;
+    this.disk = disk;
+    this.self = { pid, started: pid };
+    this.death = death;
+  }
+
+  die(): void {
+    this.isDead = true;
+  }
+
+  get world(): MoveWorld {
+    const { machine } = this;
+    return {
+      clock: machine.clock,
+      log: silentLog,
+      self: this.self,
+      lives: (of) => this.#word("lives", async () => this.#lives(of)),
+      process: (of) => this.#word("process", async () => this.#facts(of)),
+      host: async () => this.#host,
+      control: (record) => ({
+        list: () =>
+          this.#ask("list", async () => ({
+            crossings: machine.crossings(),
+            directory: { kind: "zookeeper", addresses: [registryServer], chroot: "" },
+            outbound: "127.0.0.1:20882",
+            figures: [],
+          })),
+        open: ({ name }) => this.#ask("open", async () => machine.open(name, this.#processOf(record))),
+        provide: (asked) => this.#ask(`provide ${asked.to}`, () => machine.provide(asked)),
+        consume: (asked) => this.#ask(`consume ${asked.to}`, () => machine.consume(asked)),
+        close: ({ name }) => this.#ask("close", async () => machine.close(name)),
+      }),
+      sidecars: {
+        answers: () => this.#word("answers", async () => machine.sidecarRuns),
+        start: () => this.#word("start", () => this.#start()),
+        end: (record) =>
+          this.#word("end", async () => {
+            const others = [...this.disk.records.values()].filter(({ name }) => name !== record.name);
+            if (others.length === 0 && machine.sidecarRuns) machine.endSidecar();
+          }),
+        callers: () => this.#word("callers", async () => 0),
+      },
+      ensureGuard: () => this.#word("guard", async () => void this.guards++),
+      openWatch: () => this.#watching(),
+    };
+  }
+
+  get records(): MoveRecords {
+    const { disk } = this;
+    return {
+      list: () => this.#word("records", async () => [...disk.records.values()]),
+      read: (name) => this.#word("read", async () => disk.records.get(name)),
+      write: (record) => this.#word("write", async () => void disk.records.set(record.name, record)),
+      take: (name) =>
+        this.#word("take", async () => {
+          const holder = disk.holders.get(name);
+          if (holder !== undefined && !holder.isDead) {
+            throw new MeshError("move.busy", `process ${holder.self.pid} is at it`, { pid: holder.self.pid });
+          }
+          disk.holders.set(name, this);
+          return { release: async () => void disk.holders.delete(name) };
+        }),
+      forget: (record, ending) =>
+        this.#word("forget", async () => {
+          disk.records.delete(record.name);
+          disk.endings.push(ending);
+        }),
+    };
+  }
+
+  /** Everything that a mover says to the world goes through here; a dead one is not heard, and hears nothing. */
+  #word<Answer>(word: string, work: () => Promise<Answer>): Promise<Answer> {
+    if (this.isDead) return never();
+    this.words++;
+    if (this.words !== this.death?.at) return this.#living(work());
+    this.last = word;
+    const { phase } = this.death;
+    if (phase !== "after") this.isDead = true;
+    if (phase === "before") return never();
+    const done = work();
+    done.catch(() => undefined);
+    if (phase === "inside") return never();
+    return done.then(
+      () => this.#dies(),
+      () => this.#dies(),
+    );
+  }
+
+  #living<Answer>(work: Promise<Answer>): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      work.then(
+        (answer) => !this.isDead && resolve(answer),
+        (error) => !this.isDead && reject(error),
+      );
+    });
+  }
+
+  #dies(): Promise<never> {
+    this.isDead = true;
+    return never();
+  }
+
+  #ask<Answer>(word: string, work: () => Promise<Answer>): Promise<Answer> {
+    return this.#word(word, async () => {
+      if (!this.machine.sidecarRuns) throw away();
+      return await work();
+    });
+  }
+
+  async #start(): Promise<void> {
+    if (this.machine.sidecarRuns) return;
+    await new Promise<void>((resolve) => void this.machine.clock.after(1_200, resolve));
+    if (!this.machine.sidecarStarts) throw new MeshError("move.sidecar-failed", "it does not start");
+    this.machine.startSidecar();
+  }
+
+  #lives(of: ProcessId): boolean {
+    const process = this.machine.processes.find(({ pid }) => pid === of.pid);
+    if (process !== undefined) return process.lives;
+    return [...this.disk.holders.values()].some(({ self, isDead }) => self.pid === of.pid && !isDead);
+  }
+
+  #processOf(record: MoveRecord): SimProcess {
+    return this.machine.processes.find(({ pid }) => pid === record.process.pid) as SimProcess;
+  }
+
+  #facts(of: ProcessId): ProcessFacts | undefined {
+    const process = this.machine.processes.find(({ pid }) => pid === of.pid);
+    if (process === undefined || !process.lives) return undefined;
+    return {
+      ...of,
+      uid: 1_000,
+      cgroup: "/app",
+      netns: 1,
+      command: ["java"],
+      listening: [{ host: "0.0.0.0", port: 20_880 }],
+      connections: this.machine.flows(process),
+      exact: true,
+    };
+  }
+
+  readonly #host: Host = {
+    check: async () => [],
+    catch: (rule) => this.#word("catch", async () => void this.machine.rules.set(rule.name, rule)),
+    release: (name) => this.#word("release", async () => void this.machine.rules.delete(name)),
+    caught: async () => [...this.machine.rules.keys()],
+    keepTracking: () =>
+      this.#word("tracking", async () => {
+        this.machine.tracking = true;
+      }),
+    forward: (name, rules) => this.#word("forward", async () => void this.machine.forwards.set(name, rules)),
+    unforward: (name) => this.#word("unforward", async () => void this.machine.forwards.delete(name)),
+    forwarded: async () => [...this.machine.forwards.keys()],
+    cut: (flows) => this.#word("cut", async () => flows.filter((flow) => this.machine.cut(flow)).length),
+    whyNoCapture: async () => undefined,
+    capture: async () => ({ close: async () => undefined }),
+  };
+
+  #watching(): Watching {
+    return {
+      measureBefore: (ms, signal) =>
+        this.#word(
+          "measure",
+          () =>
+            new Promise((resolve) => {
+              const timer = this.machine.clock.after(ms, resolve);
+              signal.addEventListener("abort", () => {
+                timer.cancel();
+                resolve();
+              });
+            }),
+        ),
+      start: () => undefined,
+      verdict: this.verdict.promise,
+      summary: () => ({ before: [], since: [], unseen: [] }),
+      close: async () => undefined,
+    };
+  }
+}
+
+function never<Answer>(): Promise<Answer> {
+  return new Promise(() => undefined);
+}
+
+/** A record at the beginning of a way in. */
+export function recordOf(process: SimProcess, self: ProcessId, change: Partial<MoveRecord> = {}): MoveRecord {
+  return {
+    version: 1,
+    name: `p${process.pid}-${process.started}`,
+    process: { pid: process.pid, started: process.started, uid: 1_000, cgroup: "/app", netns: 1, command: "java" },
+    named: { kind: "pid", pid: process.pid },
+    selection: { kind: "cgroup", path: "/app" },
+    exclusive: true,
+    servers: [registryServer],
+    chroots: [],
+    host: machineHost,
+    sidecar: { state: "/sidecar", own: { user: undefined, configuration: "" } },
+    only: undefined,
+    first: "provider",
+    watchBeforeMs: 1_000,
+    watchMs: 2_000,
+    bounds: defaultWatchBounds,
+    calls: [{ service: "dubbo/fx.Rates::", direct: [{ host: "10.1.1.3", port: 20_880 }] }],
+    state: "entering",
+    wanted: "in",
+    begun: [],
+    done: [],
+    step: "",
+    doors: [],
+    published: [],
+    mover: self,
+    since: 0,
+    failed: "",
+    ...change,
+  };
+}
