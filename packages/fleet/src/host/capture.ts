@@ -5,12 +5,11 @@
  */
 import { MeshError } from "@dualmesh/base/errors";
 import type { Capture, CaptureOptions } from "./host.ts";
-import { readCapturePorts, readSnapBytes } from "./inputs.ts";
+import { readCaptureRequest, wholePacketBytes } from "./inputs.ts";
 import type { Namespace } from "./namespace.ts";
 import { findProgram, firstLine, missingText, runProgram, startProgram } from "./programs.ts";
 
 const linkType = "LINUX_SLL2";
-const wholePacketBytes = 262_144;
 const kernelBufferKiB = 4_096;
 const maxSaidLength = 4_096;
 /** The user of those who own nothing. */
@@ -32,8 +31,8 @@ export async function whyNoCapture(namespace: Namespace): Promise<string | undef
 
 /** Rejects with `host.not-permitted` and the like when it does not begin. */
 export async function openCapture(options: CaptureOptions, namespace: Namespace): Promise<Capture> {
-  const ports = readCapturePorts(options.ports);
-  const snapBytes = options.snapBytes === undefined ? wholePacketBytes : readSnapBytes(options.snapBytes);
+  const { onBytes, onEnd, ...asked } = options;
+  const { ports, snapBytes = wholePacketBytes } = readCaptureRequest(asked);
   const filter = `tcp and (${ports.map((port) => `port ${port}`).join(" or ")})`;
   const limits = ["-s", `${snapBytes}`, "-B", `${kernelBufferKiB}`];
   const words = confined(["-i", "any", "-y", linkType, "-n", ...limits, "--immediate-mode", "-U", "-w", "-", filter]);
@@ -60,14 +59,14 @@ export async function openCapture(options: CaptureOptions, namespace: Namespace)
       began = true;
       resolve();
       if (closing) return;
-      const taken = options.onBytes(bytes);
+      const taken = onBytes(bytes);
       if (taken === undefined) return;
       child.stdout.pause();
       void taken.finally(() => child.stdout.resume());
     });
     void ended.then(() => {
       if (!began) reject(new MeshError("host.failed", `tcpdump did not begin: ${firstLine(said)}`));
-      else if (!closing) options.onEnd(`tcpdump ended: ${firstLine(said)}`);
+      else if (!closing) onEnd(`tcpdump ended: ${firstLine(said)}`);
     });
   });
   return {

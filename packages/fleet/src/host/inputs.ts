@@ -6,14 +6,27 @@
 import { isIPv4, isIPv6, SocketAddress } from "node:net";
 import { MeshError } from "@dualmesh/base/errors";
 import type { ProcessName } from "../process/facts.ts";
-import type { CatchRule, FlowAddress, ForwardRule, HostAddress, Selection, StartOptions, User } from "./host.ts";
+import type {
+  CaptureOptions,
+  CatchRule,
+  FlowAddress,
+  ForwardRule,
+  HostAddress,
+  Selection,
+  StartOptions,
+  User,
+} from "./host.ts";
+import type { Hello, Request } from "./messages.ts";
 
 const maxWays = 64;
 const maxForwards = 256;
 const maxFlows = 1_024;
 const maxPorts = 64;
 const maxWords = 64;
+const maxUsers = 64;
 const maxWordLength = 4_096;
+/** What tcpdump takes as "all of it". */
+export const wholePacketBytes = 262_144;
 /** The kernel's own limit of a path, less its end. */
 const maxPathLength = 4_095;
 /** The largest user id that is one: the next means "nobody changes". */
@@ -181,15 +194,14 @@ export function readFlows(given: unknown): readonly FlowAddress[] {
   });
 }
 
-export function readCapturePorts(given: unknown): readonly number[] {
-  const ports = listOf(given, "the ports", maxPorts, readPort);
-  if (ports.length === 0) throw malformed("the ports", ports, "one at least");
-  return ports;
-}
+export type CaptureRequest = Omit<CaptureOptions, "onBytes" | "onEnd">;
 
-/** Of each packet; the largest is what tcpdump takes as "all of it". */
-export function readSnapBytes(given: unknown): number {
-  return integerOf(given, "the bytes of a packet", 96, 262_144);
+export function readCaptureRequest(given: unknown): CaptureRequest {
+  const fields = fieldsOf(given, "a capture", ["ports"], ["snapBytes"]);
+  const ports = listOf(fields["ports"], "the ports", maxPorts, readPort);
+  if (ports.length === 0) throw malformed("the ports", ports, "one at least");
+  if (fields["snapBytes"] === undefined) return { ports };
+  return { ports, snapBytes: integerOf(fields["snapBytes"], "the bytes of a packet", 96, wholePacketBytes) };
 }
 
 export function readProcessName(given: unknown): ProcessName {
@@ -232,5 +244,26 @@ export function readStart(given: unknown): StartOptions {
     user: user === undefined || user === null ? undefined : readUser(user),
     words,
     log: readPath(fields["log"]),
+  };
+}
+
+/** The first line to the agent. */
+export function readHello(given: unknown): Hello {
+  const { version, asker, users } = fieldsOf(given, "the first line", ["version", "asker", "users"]);
+  return {
+    version: integerOf(version, "the version", 0, 1_000_000),
+    asker: readUser(asker),
+    users: listOf(users, "the users", maxUsers, readUser),
+  };
+}
+
+/** Each line after it; what the operation makes of its arguments is read by itself. */
+export function readRequest(given: unknown): Request {
+  const fields = fieldsOf(given, "a request", ["id", "operation", "arguments"], ["netns"]);
+  return {
+    id: integerOf(fields["id"], "the number of a request", 1, Number.MAX_SAFE_INTEGER),
+    operation: textOf(fields["operation"], "an operation", 64),
+    ...(fields["netns"] === undefined ? {} : { netns: readNetns(fields["netns"]) }),
+    arguments: listOf(fields["arguments"], "the arguments", 2, (each) => each),
   };
 }

@@ -187,15 +187,19 @@ class LinuxHost implements Host {
 
   async capture(options: CaptureOptions): Promise<Capture> {
     const { captures } = this.#options;
-    const opened = await openCapture(options, this.#namespace);
-    const capture: Capture = {
+    const capture: Capture = await openCapture({ ...options, onEnd: ended }, this.#namespace);
+    captures.add(capture);
+    return {
       async close() {
         captures.delete(capture);
-        await opened.close();
+        await capture.close();
       },
     };
-    captures.add(capture);
-    return capture;
+
+    function ended(why: string): void {
+      captures.delete(capture);
+      options.onEnd(why);
+    }
   }
 
   #remove(table: string): Promise<void> {

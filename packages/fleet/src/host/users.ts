@@ -16,15 +16,15 @@ export function isSameUser(one: User, other: User): boolean {
   return one.uid === other.uid;
 }
 
-/** Runs `task`, which must not wait for anything, with the rights of a user. A process that cannot come back from it does not go on. */
+/** Runs `task`, which must not wait for anything, with the rights of a user. */
 export function asUser<T>(user: User, task: () => T): T {
   const own = ownUser();
   if (isSameUser(own, user)) return task();
   const groups = process.getgroups?.() ?? [];
-  process.setgroups?.([]);
-  process.setegid?.(user.gid);
-  process.seteuid?.(user.uid);
   try {
+    process.setgroups?.([]);
+    process.setegid?.(user.gid);
+    process.seteuid?.(user.uid);
     return task();
   } finally {
     process.seteuid?.(own.uid);
