@@ -1,7 +1,7 @@
 /**
  * A host of the ZooKeeper door that stands before an ensemble, for tests: it takes connections on one port and at first passes their
  * bytes to the ensemble as a wire would; from `lead` on, new connections go through the door. Beside it what else a test of moving
- * needs: a raw client over a socket, and forwarders that stand for sidecars.
+ * needs: a raw client over a socket, and a passer that leads connections where a rule would.
  */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
@@ -114,32 +114,37 @@ export async function rawClient(port: number, options: ConnectOptions = {}): Pro
   return client;
 }
 
-/** Passes connections on to a port of this machine, and counts them: what stands for a sidecar's way. */
-export class Forwarder implements AsyncDisposable {
+/** Passes connections on to the ensemble, or to a port that they are led to: what stands for a rule in the packet filter. */
+export class Passer implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** Bytes towards the target. */
-  bytes = 0;
+  readonly #ensemble: number;
+  #target: number;
 
-  private constructor(host: string, target: number) {
+  private constructor(ensemble: number) {
+    this.#ensemble = ensemble;
+    this.#target = ensemble;
     this.#server = createServer({ noDelay: true }, (socket) => {
       this.#sockets.add(socket);
       socket.once("close", () => this.#sockets.delete(socket));
-      socket.on("data", (bytes) => {
-        this.bytes += bytes.length;
-      });
-      join(socket, connect({ port: target, host, noDelay: true }));
+      join(socket, connect({ port: this.#target, host: "127.0.0.1", noDelay: true }));
     });
   }
 
-  static async start(host: string, target: number): Promise<Forwarder> {
-    const forwarder = new Forwarder(host, target);
-    await listen(forwarder.#server, host);
-    return forwarder;
+  static async start(ensemble: number): Promise<Passer> {
+    const passer = new Passer(ensemble);
+    await listen(passer.#server, "127.0.0.1");
+    return passer;
   }
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Sends new connections to a port, or to the ensemble, and cuts those that stand. */
+  lead(port: number | undefined): void {
+    this.#target = port ?? this.#ensemble;
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -7,6 +7,7 @@ import type { Log } from "@dualmesh/base/log";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import type { Address, Carried } from "../face/elsewhere.ts";
 import type { Face } from "../face/face.ts";
+import { watchedOver } from "../face/lasting.ts";
 import type { CrossingKeep } from "./keep.ts";
 
 export interface CarriedInstancesOptions {
@@ -21,8 +22,8 @@ export interface CarriedInstancesOptions {
 export class CarriedInstances {
   readonly #options: CarriedInstancesOptions;
   readonly #carried = new Map<string, Carried>();
-  /** By service and published address, where the application itself listens. */
-  readonly #originals = new Map<string, Address>();
+  /** By service and published address, what the application registered. */
+  readonly #originals = new Map<string, Instance>();
 
   constructor(options: CarriedInstancesOptions) {
     this.#options = options;
@@ -32,13 +33,14 @@ export class CarriedInstances {
   async restore(): Promise<void> {
     const { keep, name } = this.#options;
     const records = keep.carried(name);
-    for (const { instance, published } of records)
-      this.#originals.set(placeOf(instance.service, published), at(instance));
+    for (const { instance, published } of records) this.#originals.set(placeOf(instance.service, published), instance);
     await Promise.all(records.map(({ instance }) => this.#of(instance).inForce()));
   }
 
-  published(instance: Instance): Address | undefined {
-    return this.#of(instance).published;
+  /** As others will see it; undefined when it is not carried. */
+  published(instance: Instance): Instance | undefined {
+    const address = this.#of(instance).published;
+    return address === undefined ? undefined : publishedAt(instance, address);
   }
 
   /** Why an instance is not carried; empty when it is. */
@@ -46,18 +48,19 @@ export class CarriedInstances {
     return this.#of(instance).bypassed;
   }
 
-  original({ service, address: host, port }: Instance): Address | undefined {
+  /** What the application registered that others see so. */
+  original({ service, address: host, port }: Instance): Instance | undefined {
     return this.#originals.get(placeOf(service, { host, port }));
   }
 
   /** Resolves once others reach it, and the disk knows where; to undefined when they cannot. */
-  async carried(instance: Instance): Promise<Address | undefined> {
+  async carried(instance: Instance): Promise<Instance | undefined> {
     const { keep, name, log } = this.#options;
     const carried = this.#of(instance);
     await carried.inForce();
     const { published } = carried;
     if (published === undefined) return undefined;
-    this.#originals.set(placeOf(instance.service, published), at(instance));
+    this.#originals.set(placeOf(instance.service, published), instance);
     keep.putCarried(name, { instance, published });
     try {
       await keep.flushed();
@@ -65,7 +68,7 @@ export class CarriedInstances {
       log.error({ name, error: messageOf(error) }, "an instance stays at its own address: the disk does not take it");
       return undefined;
     }
-    return published;
+    return publishedAt(instance, published);
   }
 
   release(): void {
@@ -84,7 +87,10 @@ export class CarriedInstances {
   }
 }
 
-const at = ({ host, appPort }: Instance): Address => ({ host, port: appPort });
+/** Its own words, at the sidecar's port. */
+function publishedAt(instance: Instance, { host: address, port }: Address): Instance {
+  return { ...instance, address, port, mode: "mesh", registration: watchedOver(instance.registration) };
+}
 
 function placeOf(service: string, { host, port }: Address): string {
   return `${service}|${host}|${port}`;

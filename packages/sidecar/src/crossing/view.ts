@@ -49,7 +49,7 @@ function rowOf(
     application,
     host,
     appPort,
-    published: published === undefined ? "" : `${bracketed(published.host)}:${published.port}`,
+    published: published === undefined ? "" : `${bracketed(published.address)}:${published.port}`,
     bypassed: carried.bypassed(instance),
   };
 }

@@ -33,6 +33,15 @@ export function lasting({ dialect, text }: Registration): Registration {
   };
 }
 
+/** A provider's own words as they stand at the sidecar's port, with which its callers have a connection then. */
+export function watchedOver({ dialect, text }: Registration): Registration {
+  const url = registrationUrl(text);
+  if (dialect !== "dubbo" || url === undefined || parseProviderUrl(url) === undefined) return { dialect, text };
+  const [before, parameters = ""] = split(url);
+  const kept = `?${parameters}`.replace(watchParameter, "$1").slice(1).split("&");
+  return { dialect, text: `${before}?${[...kept, watched].filter((parameter) => parameter !== "").join("&")}` };
+}
+
 function split(url: string): readonly [string, string | undefined] {
   const at = url.indexOf("?");
   return at < 0 ? [url, undefined] : [url.slice(0, at), url.slice(at + 1)];

@@ -5,12 +5,14 @@
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import type { Instance } from "@dualmesh/model/instance";
+import { parseServiceText } from "@dualmesh/model/service";
 import { errorCode } from "@dualmesh/wire/jute/reply";
 import { type Acl, createFlags, type Request } from "@dualmesh/wire/jute/request";
+import { publishedName } from "../client/published-name.ts";
 import type { Layout, Located, Place } from "../layout.ts";
 import type { BeforeLimits } from "./limits.ts";
 import type { OwnNodes } from "./lists.ts";
-import type { BeforeOwner, Endpoint, RewriteState } from "./owner.ts";
+import type { BeforeOwner, RewriteState } from "./owner.ts";
 import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import type { Places } from "./places.ts";
@@ -127,12 +129,8 @@ export class SessionNodes implements OwnNodes {
       const instance = layout.readProvider(place.interfaceName, place.name, () => 0);
       if (instance === undefined) continue;
       const real = owner.original(instance);
-      const at =
-        real === undefined
-          ? instance
-          : { ...instance, host: real.host, appPort: real.port, address: real.host, port: real.port };
-      const key = real === undefined ? path : `${parentOf(path)}/${layout.nameOf(at)}`;
-      const known = found.get(key) ?? { layout, instance: at, real: false, mesh: false };
+      const key = real === undefined ? path : `${parentOf(path)}/${layout.nameOf(real)}`;
+      const known = found.get(key) ?? { layout, instance: real ?? instance, real: false, mesh: false };
       found.set(key, { ...known, ...(real === undefined ? { real: true } : { mesh: true }) });
     }
     for (const [path, registration] of this.registrations) if (!found.has(path)) this.#forget(registration);
@@ -468,8 +466,7 @@ export class SessionNodes implements OwnNodes {
   #registration(layout: Layout, path: string, instance: Instance): Registration | undefined {
     const published = this.#host.owner.published(instance);
     if (published === undefined) return undefined;
-    const name = layout.nameOf({ ...instance, address: published.host, port: published.port, mode: "mesh" });
-    const meshPath = `${parentOf(path)}/${name}`;
+    const meshPath = meshPathOf(layout, path, published);
     if (meshPath === path) return undefined;
     const since = { real: Number.NEGATIVE_INFINITY, mesh: Number.NEGATIVE_INFINITY };
     return { path, meshPath, instance, state: "direct", since, moving: false, meshAsked: false };
@@ -482,11 +479,10 @@ export class SessionNodes implements OwnNodes {
   }
 
   /** It will stand in the mesh at another address than was foreseen. Only while nothing of it stands there. */
-  readdress(registration: Registration, { host: address, port }: Endpoint): void {
-    const { path, instance } = registration;
-    const name = this.#host.layouts.locate(path).layout?.nameOf({ ...instance, address, port, mode: "mesh" });
+  readdress(registration: Registration, published: Instance): void {
+    const { layout } = this.#host.layouts.locate(registration.path);
     const isKnown = this.#byMesh.delete(registration.meshPath);
-    if (name !== undefined) registration.meshPath = `${parentOf(path)}/${name}`;
+    if (layout !== undefined) registration.meshPath = meshPathOf(layout, registration.path, published);
     if (isKnown) this.#byMesh.set(registration.meshPath, registration);
   }
 
@@ -516,6 +512,12 @@ export class SessionNodes implements OwnNodes {
 
 function sameData(one: Buffer | undefined, other: Buffer | undefined): boolean {
   return (one ?? Buffer.alloc(0)).equals(other ?? Buffer.alloc(0));
+}
+
+/** Beside a registration, with the words by which other sidecars know what they see. */
+function meshPathOf(layout: Layout, path: string, published: Instance): string {
+  const interfaceName = parseServiceText(published.service)?.name ?? "";
+  return `${parentOf(path)}/${publishedName(layout, interfaceName, published)}`;
 }
 
 /** Where a node of the client's own is at the ensemble. */

@@ -30,11 +30,6 @@ export interface UpstreamEvents {
 /** Direct: as it really is. Both: the real one and the one of the mesh. Mesh: that of the mesh alone. */
 export type RewriteState = "direct" | "both" | "mesh";
 
-export interface Endpoint {
-  readonly host: string;
-  readonly port: number;
-}
-
 /** The providers of an interface as the ensemble has them, this session's own under the application's own address. */
 export interface RealList {
   /** `dubbo` or `sofa`. */
@@ -54,15 +49,15 @@ export interface BeforeOwner {
   open(client: DoorPeer, events: UpstreamEvents): Upstream;
   /** A session that has just been made or resumed and that the door has not seen before. */
   modes(session: { readonly id: string; readonly remote: string }): SessionModes;
-  /** Where others will reach an instance of this application in the mesh; undefined when it is not carried. */
-  published(instance: Instance): Endpoint | undefined;
+  /** An instance of this application as others will see it in the mesh; undefined when it is not carried. */
+  published(instance: Instance): Instance | undefined;
   /**
-   * Resolves, soon, once others do reach it there, to where that is, which may be another place than was foreseen; to undefined when they
+   * Resolves, soon, once others do reach it there, to what they see, which may be at another place than was foreseen; to undefined when they
    * cannot. Nobody is told of an address before.
    */
-  carried(instance: Instance): Promise<Endpoint | undefined>;
-  /** The reverse, for an instance that stands at a published address: where the application itself listens. */
-  original(instance: Instance): Endpoint | undefined;
+  carried(instance: Instance): Promise<Instance | undefined>;
+  /** The reverse: for what stands at a published address, the instance as its application registered it. */
+  original(instance: Instance): Instance | undefined;
   /** An application says what it will call. */
   wants(wanted: Wanted): void;
   /** What a consumer in the mesh is shown: stand-ins, and real addresses of what cannot be carried. */

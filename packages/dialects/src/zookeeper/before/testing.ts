@@ -329,11 +329,12 @@ export class ModelOwner implements BeforeOwner {
     return this.begins;
   }
 
-  published({ host, port }: Instance): { host: string; port: number } | undefined {
-    return port >= 20_000 && port < 30_000 ? { host, port: port + 10_000 } : undefined;
+  published(instance: Instance): Instance | undefined {
+    const { port } = instance;
+    return port >= 20_000 && port < 30_000 ? { ...instance, port: port + 10_000 } : undefined;
   }
 
-  async carried(instance: Instance): Promise<{ host: string; port: number } | undefined> {
+  async carried(instance: Instance): Promise<Instance | undefined> {
     return this.published(instance);
   }
 
@@ -341,8 +342,9 @@ export class ModelOwner implements BeforeOwner {
     this.wanted.push(...services);
   }
 
-  original({ host, port }: Instance): { host: string; port: number } | undefined {
-    return port >= 30_000 && port < 40_000 ? { host, port: port - 10_000 } : undefined;
+  original(instance: Instance): Instance | undefined {
+    const port = instance.port - 10_000;
+    return port >= 20_000 && port < 30_000 ? { ...instance, port, appPort: port } : undefined;
   }
 
   shown({ instances }: RealList): readonly Instance[] {

@@ -46,7 +46,7 @@ export function publishedNode(instance: Instance, layouts: readonly Layout[]): {
     const text = `${instance.service} cannot be in ZooKeeper: it was registered in ${instance.registration.dialect}, which says too little for Dubbo or SOFA-RPC`;
     throw new MeshError("registry.refused", text, { service: instance.service });
   }
-  const name = markedName(layout, interfaceName, instance);
+  const name = publishedName(layout, interfaceName, instance);
   if (name.length > maxNodeNameLength)
     throw new MeshError("registry.refused", `the registration of ${instance.service} is too long for a node's name`);
   return { path: `${layout.providersPath(interfaceName)}/${name}`, data: layout.dataOf(instance) };
@@ -78,7 +78,8 @@ export function readPublished(layout: Layout, interfaceName: string, name: strin
   };
 }
 
-function markedName(layout: Layout, interfaceName: string, instance: Instance): string {
+/** The name of the node that publishes an instance. */
+export function publishedName(layout: Layout, interfaceName: string, instance: Instance): string {
   const name = layout.nameOf(instance);
   if (instance.mode === "sdk") return name;
   const said = layout.readProvider(interfaceName, name, () => 0);
