@@ -1,5 +1,6 @@
 /** The table of commands. A command's code is loaded when it runs, so that a sidecar has no demo in its memory. */
 import type { Command, RawCommand } from "./command.ts";
+import { moveCommands } from "./move/commands.ts";
 import { partCommand } from "./run/part-command.ts";
 import { statusCommand } from "./status/command.ts";
 
@@ -79,4 +80,5 @@ export const commands: readonly (Command | RawCommand)[] = [
     loadRunner: async () => (await import("./run/sidecar-runner.ts")).sidecarRunner,
   }),
   statusCommand,
+  ...moveCommands,
 ];

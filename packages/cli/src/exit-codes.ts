@@ -10,6 +10,7 @@ export const exitCodes = {
   portTaken: 5,
   state: 6,
   unreachable: 7,
+  refused: 8,
 } as const;
 
 /** What each code says, in `--help`. */
@@ -22,6 +23,7 @@ export const exitCodeTexts: readonly (readonly [number, string])[] = [
   [exitCodes.portTaken, "a port is taken or cannot be listened on"],
   [exitCodes.state, "the state directory cannot be used"],
   [exitCodes.unreachable, "nothing answers at the address or in the directory"],
+  [exitCodes.refused, "a move was refused before anything was changed"],
 ];
 
 export function exitCodeOf(error: unknown): number {

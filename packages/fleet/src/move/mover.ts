@@ -125,7 +125,8 @@ export class Mover {
   /** A move that is set aside goes to where it is wanted, if its sidecar can be had. */
   async #return(): Promise<MoveEnd> {
     const move = this.#move;
-    if (!(await move.isBack(patientMs)) || !(await comeBack(move))) return this.#forwarded();
+    const waitMs = this.record.sidecar.own === undefined ? awayMs : patientMs;
+    if (!(await move.isBack(waitMs)) || !(await comeBack(move))) return this.#forwarded();
     if (this.record.wanted === "out") {
       await move.become("leaving");
       return this.#finish();

@@ -9,6 +9,7 @@ import type { ForwardRule } from "../host/host.ts";
 import { addressText } from "./addresses.ts";
 import { inwardSteps } from "./inward.ts";
 import { isAway, isGone, type OneMove } from "./one-move.ts";
+import type { MoveRecord } from "./record.ts";
 import { leadBack } from "./sessions.ts";
 import { type AsideStep, type OutwardStep, stepsAside, stepsOut, stepsReturn } from "./steps.ts";
 
@@ -109,6 +110,11 @@ async function endSidecar(move: OneMove): Promise<void> {
 export async function setAside(move: OneMove, failed: string): Promise<void> {
   await move.become("forwarded", { failed });
   await goAside(move);
+}
+
+/** True for a move all of which is set aside. */
+export function isAside({ state, done }: MoveRecord): boolean {
+  return state === "forwarded" && stepsAside.every((step) => done.includes(step));
 }
 
 /** What is left of setting it aside. */

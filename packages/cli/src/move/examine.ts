@@ -1,0 +1,54 @@
+/** The means by which a process is examined from where this program runs: the process's own network namespace. */
+import { lookup } from "node:dns/promises";
+import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { isIpAddress } from "@dualmesh/base/http/host-name";
+import type { Means } from "@dualmesh/fleet/move/checks/examine";
+import { reading } from "@dualmesh/fleet/move/checks/reader";
+import { askServer } from "@dualmesh/fleet/move/checks/server";
+import { childOf } from "@dualmesh/fleet/move/own-sidecars";
+import { controlOf } from "@dualmesh/fleet/move/real-world";
+import { parseCgroup } from "@dualmesh/fleet/process/cgroups";
+import type { Setting } from "./privileges.ts";
+
+/** Where names are slow, nothing of a check waits for them longer. */
+const resolveMs = 3_000;
+
+export function meansOf({ privileged, records, world, moves, user }: Setting): Means {
+  const clock = systemClock;
+  return {
+    privileged,
+    records,
+    clock,
+    self: world.self,
+    moves,
+    user,
+    cgroup: parseCgroup(readFileSync("/proc/self/cgroup", "utf8")),
+    askServer: (address) => askServer(address, clock),
+    resolve: addressesOf,
+    reading: (addresses, read) => reading(addresses, clock, read),
+    list: (state) => controlOf(state, clock).list(),
+    pidOf: async (state) => (await childOf(state))?.pid,
+    surroundings: ({ pid }) => ({ addresses: ownAddresses(), pids: pidsOf(pid) }),
+  };
+}
+
+export async function addressesOf(name: string): Promise<readonly string[]> {
+  if (isIpAddress(name)) return [name];
+  const late = sleep(systemClock, resolveMs).then((): never => {
+    throw new Error(`no address within ${resolveMs} ms`);
+  });
+  const found = await Promise.race([lookup(name, { all: true }), late]);
+  return found.map(({ address }) => address);
+}
+
+function ownAddresses(): readonly string[] {
+  return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
+}
+
+/** The ids of a process, also in the namespaces of process ids that it is in. */
+function pidsOf(pid: number): readonly number[] {
+  const [, ids = String(pid)] = /^NSpid:\s*(.+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return ids.split(/\s+/).map(Number);
+}

@@ -1,0 +1,56 @@
+/** `dualmesh move recover`: now, what the guard does by itself. */
+import { systemClock } from "@dualmesh/base/clock";
+import { isMeshError } from "@dualmesh/base/errors";
+import { Mover } from "@dualmesh/fleet/move/mover";
+import type { FlagValues } from "../command.ts";
+import { exitCodes } from "../exit-codes.ts";
+import { tellEnd } from "./in.ts";
+import { listenForInterrupts } from "./interrupt.ts";
+import { movesPath, openSetting, ownerOfMoves, type Setting } from "./privileges.ts";
+import { openTeller, type Teller, titleOf } from "./tell.ts";
+import { readPid, textOf } from "./wish.ts";
+
+export async function runRecover(flags: FlagValues): Promise<number> {
+  const pidText = textOf(flags, "pid");
+  const pid = pidText === undefined ? undefined : readPid(pidText);
+  const moves = movesPath(flags);
+  const user = ownerOfMoves(moves);
+  const isJson = flags.has("json");
+  const write = (text: string): unknown => process.stdout.write(text);
+  await using setting = await openSetting({ moves, user, sudo: flags.has("sudo"), logLevel: "error" });
+  using interrupt = listenForInterrupts("completed", (text) => process.stderr.write(`${text}\n`));
+  const all = (await setting.records.list()).filter((record) => pid === undefined || record.process.pid === pid);
+  let code: number = exitCodes.ok;
+  for (const { name } of all) {
+    code = Math.max(code, await recoverOne(name, setting, openTeller(isJson, write), interrupt.signal));
+  }
+  if (all.length === 0 && !isJson) write("there is nothing to recover\n");
+  return code;
+}
+
+async function recoverOne(
+  name: string,
+  { records, world }: Setting,
+  teller: Teller,
+  signal: AbortSignal,
+): Promise<number> {
+  const begun = systemClock.now();
+  let hold: Awaited<ReturnType<Setting["records"]["take"]>>;
+  try {
+    hold = await records.take(name);
+  } catch (error) {
+    if (!isMeshError(error, "move.busy")) throw error;
+    teller.event({ event: "note", text: error.message });
+    return exitCodes.ok;
+  }
+  try {
+    const record = await records.read(name);
+    if (record === undefined) return exitCodes.ok;
+    teller.begins(`${titleOf(record)}, found ${record.state}`);
+    const end = await new Mover({ world, records, record, tell: (event) => teller.event(event) }).recover(signal);
+    tellEnd(record, end, begun, teller);
+    return end.state === "forwarded" ? exitCodes.failed : exitCodes.ok;
+  } finally {
+    await hold.release();
+  }
+}

@@ -1,0 +1,96 @@
+/** `dualmesh move status`: the moves of this machine. It only reads. */
+import { systemClock } from "@dualmesh/base/clock";
+import { isMeshError } from "@dualmesh/base/errors";
+import { silentLog } from "@dualmesh/base/log";
+import { isAlive } from "@dualmesh/fleet/move/processes";
+import { controlOf } from "@dualmesh/fleet/move/real-world";
+import { isUnfinished, type MoveRecord } from "@dualmesh/fleet/move/record";
+import { openRecords } from "@dualmesh/fleet/move/records";
+import { stepText } from "@dualmesh/fleet/move/steps";
+import type { Crossing, CrossingFigures } from "@dualmesh/model/crossing";
+import type { FlagValues } from "../command.ts";
+import { exitCodes } from "../exit-codes.ts";
+import { movesPath } from "./privileges.ts";
+import { titleOf } from "./tell.ts";
+
+interface MoveStatus {
+  readonly record: MoveRecord;
+  readonly processLives: boolean;
+  readonly moverLives: boolean;
+  /** Undefined when it does not answer. */
+  readonly sidecar: { readonly crossing: Crossing | undefined; readonly calls: Calls } | undefined;
+}
+
+interface Calls {
+  readonly inbound: number;
+  readonly outbound: number;
+  /** Of both, those that the application did not answer. */
+  readonly failed: number;
+}
+
+export async function runStatus(flags: FlagValues): Promise<number> {
+  const moves = movesPath(flags);
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  const all = await Promise.all((await records.list()).map(statusOf));
+  if (flags.has("json")) for (const one of all) process.stdout.write(`${JSON.stringify(one)}\n`);
+  else if (all.length === 0) process.stdout.write(`no process is moved; the records would be in ${moves}\n`);
+  else for (const one of all) process.stdout.write(textOf(one, systemClock.wall()));
+  return exitCodes.ok;
+}
+
+async function statusOf(record: MoveRecord): Promise<MoveStatus> {
+  return {
+    record,
+    processLives: isAlive(record.process),
+    moverLives: isAlive(record.mover),
+    sidecar: await sidecarOf(record),
+  };
+}
+
+async function sidecarOf({ sidecar, name }: MoveRecord): Promise<MoveStatus["sidecar"]> {
+  try {
+    const { crossings, figures } = await controlOf(sidecar.state, systemClock).list();
+    return { crossing: crossings.find((one) => one.name === name), calls: callsOf(figures) };
+  } catch (error) {
+    if (isMeshError(error)) return undefined;
+    throw error;
+  }
+}
+
+function callsOf(figures: readonly CrossingFigures[]): Calls {
+  const sum = (count: (figure: CrossingFigures) => number): number =>
+    figures.reduce((total, figure) => total + count(figure), 0);
+  const all = ({ results }: CrossingFigures): number => Object.values(results).reduce((total, one) => total + one, 0);
+  return {
+    inbound: sum((figure) => (figure.direction === "inbound" ? all(figure) : 0)),
+    outbound: sum((figure) => (figure.direction === "outbound" ? all(figure) : 0)),
+    failed: sum((figure) => all(figure) - (figure.results["ok"] ?? 0) - (figure.results["error"] ?? 0)),
+  };
+}
+
+function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall: number): string {
+  const { state, step, since, failed, host, servers, published } = record;
+  const age = Math.max(0, Math.round((wall - since) / 1_000));
+  const lines = [`${titleOf(record)}: ${state} for ${age} s${step === "" ? "" : `, at ${step}: ${stepText(step)}`}`];
+  if (!processLives) lines.push("the process has ended: dualmesh move recover takes away what was made for it");
+  else if (isUnfinished(record) && !moverLives)
+    lines.push("its mover has died: the guard goes on with it, or dualmesh move recover");
+  if (failed !== "") lines.push(`why: ${failed}`);
+  lines.push(`registry ${servers.join(", ")}; others reach it at ${host}`);
+  if (published.length > 0) {
+    const ports = published.map(({ service, published: at, direct }) => `${service} at ${at.port} for ${direct.port}`);
+    lines.push(`published ${ports.join(", ")}`);
+  }
+  lines.push(...sidecarLines(record, sidecar));
+  return `${lines.map((line, index) => (index === 0 ? line : `  ${line}`)).join("\n")}\n`;
+}
+
+function sidecarLines({ sidecar: { state } }: MoveRecord, sidecar: MoveStatus["sidecar"]): readonly string[] {
+  if (sidecar === undefined) return [`its sidecar at ${state} does not answer, or is another user's`];
+  const { crossing, calls } = sidecar;
+  const connected = crossing?.sessions.filter((session) => session.connected).length ?? 0;
+  return [
+    `sidecar ${state}: ${crossing?.connections ?? 0} connections, ${connected} sessions; provides ${crossing?.provides ?? "direct"}, consumes ${crossing?.consumes ?? "direct"}`,
+    `calls through it: ${calls.inbound} in, ${calls.outbound} out, ${calls.failed} not answered`,
+  ];
+}

@@ -1,0 +1,116 @@
+/** Which sidecar a process is moved by: one that runs beside it and has its instances from the same ensemble, or one that is started. */
+import { isMeshError } from "@dualmesh/base/errors";
+import type { CrossingList } from "@dualmesh/model/crossing";
+import type { Privileged, User } from "../../host/host.ts";
+import { addressText, readAddress } from "../addresses.ts";
+import { ownSidecarConfiguration, ownSidecarState } from "../own-sidecars.ts";
+import type { MoveRecord, OwnSidecar } from "../record.ts";
+import type { Checks } from "./check.ts";
+import type { Registry, RegistryMeans } from "./registry.ts";
+
+export interface SidecarMeans extends Pick<RegistryMeans, "resolve"> {
+  readonly privileged: Pick<Privileged, "stateDirectories">;
+  readonly list: (state: string) => Promise<CrossingList>;
+  /** Process id of the one that answers at a state directory. */
+  readonly pidOf: (state: string) => Promise<number | undefined>;
+  readonly moves: string;
+  /** As whom a sidecar is started. */
+  readonly user: User;
+}
+
+export interface SidecarWish {
+  readonly netns: number;
+  readonly registry: Registry;
+  readonly chroot: string;
+  readonly host: string;
+  /** As the operator names it. */
+  readonly state: string | undefined;
+}
+
+export interface SidecarChoice {
+  readonly sidecar: MoveRecord["sidecar"];
+  /** Of the one that runs already. */
+  readonly pid: number | undefined;
+}
+
+/** Undefined when the lines say why there is none. */
+export async function chooseSidecar(
+  wish: SidecarWish,
+  means: SidecarMeans,
+  checks: Checks,
+): Promise<SidecarChoice | undefined> {
+  const { netns, registry, chroot, host, state } = wish;
+  if (state !== undefined) return named(state, wish, means, checks);
+  const servers = registry.servers;
+  const started = ownSidecarState(means.moves, netns, servers, chroot);
+  const own: OwnSidecar = { user: means.user, configuration: ownSidecarConfiguration(servers, chroot, host) };
+  for (const directory of await means.privileged.stateDirectories(netns)) {
+    const list = await listOf(directory.path, means);
+    if (list === undefined || (await whyNot(list, wish, means)) !== undefined) continue;
+    checks.ok("sidecar", `the one at ${directory.path} serves ${list.directory.addresses.join(", ")}`);
+    const isOwn = directory.path === started;
+    return { sidecar: { state: directory.path, own: isOwn ? own : undefined }, pid: await means.pidOf(directory.path) };
+  }
+  checks.ok("sidecar", `none runs beside it for this registry; one is started, with its state in ${started}`);
+  return { sidecar: { state: started, own }, pid: undefined };
+}
+
+async function named(
+  state: string,
+  wish: SidecarWish,
+  means: SidecarMeans,
+  checks: Checks,
+): Promise<SidecarChoice | undefined> {
+  let list: CrossingList;
+  try {
+    list = await means.list(state);
+  } catch (error) {
+    if (!isMeshError(error)) throw error;
+    checks.stop(
+      "sidecar",
+      `no sidecar answers at ${state} (${error.message}): start it, or leave --state out and one is started`,
+    );
+    return undefined;
+  }
+  const why = await whyNot(list, wish, means);
+  if (why !== undefined) {
+    checks.stop("sidecar", `the sidecar at ${state} ${why}`);
+    return undefined;
+  }
+  checks.ok("sidecar", `the one at ${state} serves ${list.directory.addresses.join(", ")}`);
+  return { sidecar: { state, own: undefined }, pid: await means.pidOf(state) };
+}
+
+/** Undefined for what is no sidecar, or another user's. */
+async function listOf(state: string, means: SidecarMeans): Promise<CrossingList | undefined> {
+  try {
+    return await means.list(state);
+  } catch (error) {
+    if (isMeshError(error)) return undefined;
+    throw error;
+  }
+}
+
+async function whyNot(
+  { directory }: CrossingList,
+  { registry, chroot }: SidecarWish,
+  { resolve }: SidecarMeans,
+): Promise<string | undefined> {
+  const { kind, addresses } = directory;
+  if (kind !== "zookeeper")
+    return `has its instances from "${kind}": it needs directory: zookeeper, with the servers of this registry`;
+  const places = await Promise.all(
+    addresses.map(async (text) => {
+      const address = readAddress(text);
+      const hosts = address === undefined ? [] : await resolve(address.host).catch(() => []);
+      return hosts.map((host) => addressText({ host, port: address?.port ?? 0 }));
+    }),
+  );
+  if (!places.flat().some((place) => registry.servers.includes(place))) {
+    return `is at another registry (${addresses.join(", ")}): it needs one at ${registry.servers.join(", ")}`;
+  }
+  if (directory.chroot !== chroot) {
+    return `has ${directory.chroot || "no"} root node of its own and the process ${chroot || "none"}: set zookeeper.chroot alike`;
+  }
+  return undefined;
+}

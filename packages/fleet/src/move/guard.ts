@@ -1,0 +1,152 @@
+/**
+ * The guard of a moves directory: looks five times a second whether the sidecar of each move answers and whether the mover of each unfinished
+ * one lives. A sidecar that died is started again, or set aside when that takes too long, and comes back when it can; what a dead mover
+ * left is completed or taken back. It ends when there has been no move for a minute.
+ */
+import { type Clock, sleep } from "@dualmesh/base/clock";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { Mover } from "./mover.ts";
+import { isAside } from "./outward.ts";
+import { isUnfinished, type MoveRecord } from "./record.ts";
+import type { MoveRecords, MoveWorld } from "./world.ts";
+
+export interface GuardOptions {
+  readonly world: MoveWorld;
+  readonly records: MoveRecords;
+  readonly signal: AbortSignal;
+}
+
+const lookMs = 200;
+const idleMs = 60_000;
+/** What failed is tried again after a second, then after twice as long each time. */
+const firstAgainMs = 1_000;
+const longestAgainMs = 60_000;
+
+/** Resolves when there is nothing left to guard, or the signal is aborted and what was being mended is. */
+export async function runGuard({ world, records, signal }: GuardOptions): Promise<void> {
+  const { clock, log } = world;
+  const wards = new Map<string, Ward>();
+  let lastSeen = clock.now();
+  while (!signal.aborted) {
+    const list = await listed(records, log);
+    for (const record of list) {
+      const ward = wards.get(record.name) ?? new Ward(world, records, signal);
+      wards.set(record.name, ward);
+      ward.look(record);
+    }
+    const names = new Set(list.map(({ name }) => name));
+    for (const [name, ward] of wards) if (!names.has(name) && !ward.isBusy) wards.delete(name);
+    if (list.length > 0 || wards.size > 0) lastSeen = clock.now();
+    else if (clock.now() - lastSeen >= idleMs) break;
+    await aborted(clock, lookMs, signal);
+  }
+  await Promise.all([...wards.values()].map((ward) => ward.idle()));
+}
+
+async function listed(records: MoveRecords, log: Log): Promise<readonly MoveRecord[]> {
+  try {
+    return await records.list();
+  } catch (error) {
+    log.error({ error: messageOf(error) }, "the moves cannot be read");
+    return [];
+  }
+}
+
+async function aborted(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(clock, ms, signal).catch(() => undefined); // the loop sees it
+}
+
+/** One move as the guard sees it; one thing at a time is done for it. */
+class Ward {
+  readonly #world: MoveWorld;
+  readonly #records: MoveRecords;
+  readonly #signal: AbortSignal;
+  #work: Promise<void> | undefined;
+  #failures = 0;
+  #notBefore = 0;
+
+  constructor(world: MoveWorld, records: MoveRecords, signal: AbortSignal) {
+    this.#world = world;
+    this.#records = records;
+    this.#signal = signal;
+  }
+
+  get isBusy(): boolean {
+    return this.#work !== undefined;
+  }
+
+  look(record: MoveRecord): void {
+    if (this.#work !== undefined || this.#world.clock.now() < this.#notBefore) return;
+    this.#work = this.#mend(record).finally(() => {
+      this.#work = undefined;
+    });
+  }
+
+  async idle(): Promise<void> {
+    await this.#work;
+  }
+
+  async #mend(seen: MoveRecord): Promise<void> {
+    const { clock, log } = this.#world;
+    try {
+      if (!(await this.#needs(seen))) {
+        this.#failures = 0;
+        return;
+      }
+      const end = await this.#recover(seen.name);
+      // A sidecar that is started in vain is started less and less often; one that somebody else starts is seen at once.
+      if (end === "forwarded" && seen.sidecar.own !== undefined) this.#again();
+      else this.#failures = 0;
+    } catch (error) {
+      this.#again();
+      const fields = { move: seen.name, error: messageOf(error), againMs: Math.round(this.#notBefore - clock.now()) };
+      log.error(fields, "the guard could not mend a move, and tries again");
+    }
+  }
+
+  async #needs(record: MoveRecord): Promise<boolean> {
+    const { lives, self, sidecars } = this.#world;
+    if (!(await lives(record.process))) return true;
+    // What this guard itself could not mend, it tries again.
+    if (isUnfinished(record)) return record.mover.pid === self.pid || !(await lives(record.mover));
+    const answers = await sidecars.answers(record);
+    if (record.state === "forwarded") return answers || record.sidecar.own !== undefined || !isAside(record);
+    return record.step !== "" || !answers;
+  }
+
+  /** Undefined when somebody else is at it, or it is gone. */
+  async #recover(name: string): Promise<string | undefined> {
+    const { clock, log } = this.#world;
+    let hold: Awaited<ReturnType<MoveRecords["take"]>>;
+    try {
+      hold = await this.#records.take(name);
+    } catch (error) {
+      if (!isMeshError(error, "move.busy")) throw error;
+      return undefined;
+    }
+    try {
+      const record = await this.#records.read(name);
+      if (record === undefined) return undefined;
+      const { state: from, step } = record;
+      const begun = clock.now();
+      log.warn({ move: name, from, step }, "the guard mends a move");
+      const mover = new Mover({
+        world: this.#world,
+        records: this.#records,
+        record,
+        tell: (event) => log.info({ move: name, ...event }, "on the way"),
+      });
+      const { state: to } = await mover.recover(this.#signal);
+      log.info({ move: name, from, to, ms: Math.round(clock.now() - begun) }, "the guard has mended a move");
+      return to;
+    } finally {
+      await hold.release();
+    }
+  }
+
+  #again(): void {
+    const waitMs = Math.min(longestAgainMs, firstAgainMs * 2 ** this.#failures++);
+    this.#notBefore = this.#world.clock.now() + waitMs;
+  }
+}

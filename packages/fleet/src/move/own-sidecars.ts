@@ -1,0 +1,178 @@
+/**
+ * Sidecars that movers start: one for the moves of a network namespace to one ensemble, in a directory below the moves directory, with its
+ * configuration, its log and its state. It runs under its own parent, which has it back within a third of a second when it dies; a mover or
+ * the guard starts it when both are gone.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type Clock, sleep } from "@dualmesh/base/clock";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { readDocument, writeDocument } from "@dualmesh/base/state/document";
+import { systemFiles } from "@dualmesh/base/state/files";
+import { type Lock, takeLock } from "@dualmesh/base/state/lock";
+import type { Privileged } from "../host/host.ts";
+import { isAlive, processId } from "./processes.ts";
+import type { MoveRecord, ProcessId } from "./record.ts";
+import type { MoveRecords } from "./world.ts";
+
+export interface OwnSidecarsOptions {
+  readonly privileged: Pick<Privileged, "start">;
+  readonly records: Pick<MoveRecords, "list">;
+  readonly clock: Clock;
+  readonly answers: (state: string) => Promise<boolean>;
+}
+
+/** A start of Node from the sources on a busy machine. */
+const startMs = 20_000;
+/** More than its own drain may take (below). */
+const endMs = 60_000;
+const lookMs = 50;
+/** Another mover may be waiting for its start or its end. */
+const lockMs = startMs + endMs;
+
+/** The directory of the sidecar for a namespace and an ensemble, below the moves directory. */
+export function ownSidecarState(moves: string, netns: number, servers: readonly string[], chroot: string): string {
+  const hash = createHash("sha256").update([netns, chroot, ...[...servers].sort()].join("\n"));
+  return join(moves, `sidecar-${hash.digest("hex").slice(0, 8)}`, "state");
+}
+
+/** Its configuration: no doors but those of crossings, and a short wait at its end, before which nobody has called it for a while. */
+export function ownSidecarConfiguration(servers: readonly string[], chroot: string, host: string): string {
+  const lines = [
+    "# Written by dualmesh move for the sidecar that it starts.",
+    "directory: zookeeper",
+    `zookeeper: { addresses: ${JSON.stringify(servers)}${chroot === "" ? "" : `, chroot: ${JSON.stringify(chroot)}`} }`,
+    `advertise: ${JSON.stringify(host)}`,
+    "doors: { zookeeper: false, mesh: false, eureka: false, http: false }",
+    "drain: { idleMs: 2000, maxMs: 30000 }",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+export class OwnSidecars {
+  readonly #options: OwnSidecarsOptions;
+
+  constructor(options: OwnSidecarsOptions) {
+    this.#options = options;
+  }
+
+  async start(record: MoveRecord): Promise<void> {
+    const { own, state } = record.sidecar;
+    if (own === undefined) throw new MeshError("move.not-own", `the sidecar at ${state} is not the mover's to start`);
+    const directory = dirname(state);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const lock = await this.#lock(directory);
+    try {
+      if (await this.#options.answers(state)) return;
+      const running = await readProcess(directory);
+      // Its parent lives, and has it back soon.
+      if (running === undefined || !isAlive(running)) await this.#spawn(record, directory, own);
+      await this.#untilItAnswers(state, directory);
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async end(record: MoveRecord): Promise<void> {
+    const { state } = record.sidecar;
+    const directory = dirname(state);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const lock = await this.#lock(directory);
+    try {
+      const others = await this.#options.records.list();
+      if (others.some(({ name, sidecar }) => name !== record.name && sidecar.state === state)) return;
+      const processes = [await readProcess(directory), await childOf(state)].filter((one) => one !== undefined);
+      await this.#endAll(processes.filter(isAlive));
+      await systemFiles.remove(processFile(directory));
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async #spawn(record: MoveRecord, directory: string, own: NonNullable<MoveRecord["sidecar"]["own"]>): Promise<void> {
+    const file = join(directory, "sidecar.yaml");
+    await writeFile(file, own.configuration, { mode: 0o600 });
+    const pid = await this.#options.privileged.start({
+      netns: record.process.netns,
+      user: own.user,
+      words: ["sidecar", "run", "--supervised", "--config", file, "--state", record.sidecar.state],
+      log: logFile(directory),
+    });
+    const started = processId(pid);
+    if (started !== undefined) await writeDocument(systemFiles, processFile(directory), started);
+  }
+
+  async #untilItAnswers(state: string, directory: string): Promise<void> {
+    const { clock, answers } = this.#options;
+    const end = clock.now() + startMs;
+    for (;;) {
+      if (await answers(state)) return;
+      const running = await readProcess(directory);
+      const hasEnded = running === undefined || !isAlive(running);
+      if (hasEnded || clock.now() >= end) {
+        const how = hasEnded ? "ended at once" : `does not answer within ${startMs / 1_000} s`;
+        throw new MeshError(
+          "move.sidecar-failed",
+          `the sidecar that was started ${how}; ${logFile(directory)} says why`,
+          { state },
+        );
+      }
+      await sleep(clock, lookMs);
+    }
+  }
+
+  async #endAll(processes: readonly ProcessId[]): Promise<void> {
+    const { clock } = this.#options;
+    const [first] = processes;
+    // The parent passes it on, and ends with its child.
+    if (first !== undefined) signal(first, "SIGTERM");
+    const end = clock.now() + endMs;
+    while (processes.some(isAlive)) {
+      if (clock.now() >= end) for (const one of processes) if (isAlive(one)) signal(one, "SIGKILL");
+      await sleep(clock, lookMs);
+    }
+  }
+
+  async #lock(directory: string): Promise<Lock> {
+    const { clock } = this.#options;
+    const end = clock.now() + lockMs;
+    for (;;) {
+      try {
+        return await takeLock(directory, clock);
+      } catch (error) {
+        if (!isMeshError(error, "state.locked") || clock.now() >= end) throw error;
+        await sleep(clock, lookMs);
+      }
+    }
+  }
+}
+
+const processFile = (directory: string): string => join(directory, "process.document");
+const logFile = (directory: string): string => join(directory, "log");
+
+async function readProcess(directory: string): Promise<ProcessId | undefined> {
+  const known = (await readDocument(systemFiles, processFile(directory))) as Partial<ProcessId> | null | undefined;
+  if (typeof known?.pid !== "number" || typeof known.started !== "number") return undefined;
+  return { pid: known.pid, started: known.started };
+}
+
+/** The process that answers; undefined when none does. */
+export async function childOf(state: string): Promise<ProcessId | undefined> {
+  try {
+    const { pid } = (await callControl(controlPath(state), "status")) as { readonly pid?: unknown };
+    return typeof pid === "number" ? processId(pid) : undefined;
+  } catch (error) {
+    if (isMeshError(error)) return undefined;
+    throw error;
+  }
+}
+
+function signal({ pid }: ProcessId, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}

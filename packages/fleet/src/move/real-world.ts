@@ -1,0 +1,140 @@
+/** The world of a mover that runs: processes and rules through who holds the privileges, sidecars through their control sockets. */
+import { mkdir } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { join } from "node:path";
+import { type Clock, sleep } from "@dualmesh/base/clock";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { takeLock } from "@dualmesh/base/state/lock";
+import type { Crossing, CrossingList, CrossingStepArguments } from "@dualmesh/model/crossing";
+import type { Privileged } from "../host/host.ts";
+import { openWatch } from "../watch/watch.ts";
+import { addressText } from "./addresses.ts";
+import { childOf, OwnSidecars } from "./own-sidecars.ts";
+import { isAlive, processId } from "./processes.ts";
+import type { MoveRecord } from "./record.ts";
+import type { MoveRecords, MoveWorld, SidecarControl, SidecarProcesses } from "./world.ts";
+
+export interface RealWorldOptions {
+  readonly privileged: Privileged;
+  readonly records: MoveRecords;
+  /** The moves directory. */
+  readonly moves: string;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Beside the time in which both addresses stand side by side: until every provider of every list is known. */
+const stepMs = 45_000;
+const defaultOverlapMs = 6_000;
+const openMs = 15_000;
+const answerMs = 1_000;
+const guardMs = 15_000;
+const guardLookMs = 50;
+
+export function openRealWorld(options: RealWorldOptions): MoveWorld {
+  const { privileged, clock, log } = options;
+  const self = processId("self");
+  if (self === undefined)
+    throw new MeshError("move.no-proc", "this process is not in /proc: mount it where dualmesh runs");
+  return {
+    clock,
+    log,
+    self,
+    lives: async (of) => isAlive(of),
+    async process({ pid, started }) {
+      const [facts] = await privileged.facts({ kind: "pid", pid });
+      return facts?.started === started ? facts : undefined;
+    },
+    host: ({ process }) => privileged.host(process.netns),
+    control: ({ sidecar }) => controlOf(sidecar.state, clock),
+    sidecars: sidecarsOf(options),
+    ensureGuard: (record) => ensureGuard(options, record),
+    openWatch: (asked) => openWatch(asked, { clock, log }),
+  };
+}
+
+/** A sidecar by its state directory. */
+export function controlOf(state: string, clock: Clock): SidecarControl {
+  const ask = async (command: string, given: object, timeoutMs: number): Promise<unknown> =>
+    callControl(controlPath(state), command, { ...given }, { timeoutMs, clock });
+  const step = (command: string, asked: CrossingStepArguments): Promise<Crossing> =>
+    ask(command, asked, stepMs + (asked.overlapMs ?? defaultOverlapMs)) as Promise<Crossing>;
+  return {
+    list: () => ask("crossing.list", {}, 5_000) as Promise<CrossingList>,
+    open: (asked) => ask("crossing.open", asked, openMs) as Promise<Crossing>,
+    provide: (asked) => step("crossing.provide", asked),
+    consume: (asked) => step("crossing.consume", asked),
+    close: async (asked) => void (await ask("crossing.close", asked, openMs)),
+  };
+}
+
+function sidecarsOf({ privileged, records, clock }: RealWorldOptions): SidecarProcesses {
+  const own = new OwnSidecars({ privileged, records, clock, answers: (state) => answers(state, clock) });
+  return {
+    answers: ({ sidecar }) => answers(sidecar.state, clock),
+    start: (record) => own.start(record),
+    end: (record) => own.end(record),
+    async callers({ sidecar, published }) {
+      const process = await childOf(sidecar.state);
+      if (process === undefined) return 0;
+      const ports = new Set(published.map((port) => addressText(port.published)));
+      const [facts] = await privileged.facts({ kind: "pid", pid: process.pid });
+      return (facts?.connections ?? []).filter(({ local }) => ports.has(addressText(local))).length;
+    },
+  };
+}
+
+/** Whether somebody listens there, which the kernel itself says. */
+function answers(state: string, clock: Clock): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(controlPath(state));
+    const end = (is: boolean): void => {
+      timer.cancel();
+      socket.destroy();
+      resolve(is);
+    };
+    const timer = clock.after(answerMs, () => end(false), true);
+    socket.on("connect", () => end(true));
+    socket.on("error", () => end(false));
+  });
+}
+
+/** The directory whose lock the guard holds. */
+export function guardDirectory(moves: string): string {
+  return join(moves, "guard");
+}
+
+async function ensureGuard({ privileged, moves, clock }: RealWorldOptions, record: MoveRecord): Promise<void> {
+  await mkdir(guardDirectory(moves), { recursive: true, mode: 0o700 });
+  if (await isGuarded(moves, clock)) return;
+  const log = join(moves, "guard.log");
+  await privileged.start({
+    netns: record.process.netns,
+    user: undefined,
+    words: ["move", "guard", "--moves", moves],
+    log,
+  });
+  const end = clock.now() + guardMs;
+  while (!(await isGuarded(moves, clock))) {
+    if (clock.now() >= end) {
+      throw new MeshError(
+        "move.no-guard",
+        `the guard was started and is not at work after ${guardMs / 1_000} s; ${log} says why`,
+      );
+    }
+    await sleep(clock, guardLookMs);
+  }
+}
+
+async function isGuarded(moves: string, clock: Clock): Promise<boolean> {
+  try {
+    const lock = await takeLock(guardDirectory(moves), clock);
+    await lock.release();
+    return false;
+  } catch (error) {
+    if (isMeshError(error, "state.locked")) return true;
+    throw error;
+  }
+}
