@@ -9,6 +9,7 @@ import type { InboundPort, InboundService } from "../face/inbound.ts";
 import type { OutboundService } from "../face/wanted.ts";
 import type { Endpoint, EndpointCell, InboundRoutes, ServiceRoute, Snapshot } from "../snapshot.ts";
 import { headOf } from "./heads.ts";
+import { metadataServices } from "./metadata-service.ts";
 
 export interface FeedTarget {
   apply(snapshot: Snapshot): void;
@@ -63,7 +64,7 @@ export class SnapshotFeed {
     for (const { port, services } of ports) {
       const list = routes.get(port) ?? [];
       routes.set(port, list);
-      for (const service of services) {
+      for (const service of [...services, ...metadataServices(services)]) {
         const route = this.#inboundRoute(service);
         // An application that is there is preferred to one that is leaving.
         const at = list.findIndex((other) => other.service === service.service);

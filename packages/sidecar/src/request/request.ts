@@ -440,7 +440,7 @@ const nothing = Buffer.alloc(0);
 function findRoute({ codec, direction, table }: FrameWay, frame: RpcFrame, head: string): Route | undefined {
   const routes = table.find(codec.protocol, head);
   if (routes === undefined) return direction === "inbound" ? table.only(codec.protocol) : undefined;
-  if (routes.length === 1) return routes[0];
+  if (routes.length === 1 && routes[0]?.isOfItsGroupOnly !== true) return routes[0];
   // Several services share this head: only now is the group worth its walk behind the arguments.
   const group = codec.group(frame) ?? "";
   return routes.find((route) => route.group === group);

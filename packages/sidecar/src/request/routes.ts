@@ -9,6 +9,7 @@ import type { EndpointCell, ServiceRoute, Snapshot } from "../snapshot.ts";
 import { Balancer, type Candidate } from "../upstream/balance.ts";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { Pools } from "../upstream/pools.ts";
+import { isMetadataService } from "./metadata-service.ts";
 
 export interface RouteContext {
   readonly clock: Clock;
@@ -22,6 +23,8 @@ export class Route {
   readonly protocol: string;
   readonly group: string;
   readonly direction: Direction;
+  /** Means no request but those that name its group. */
+  readonly isOfItsGroupOnly: boolean;
   timeoutMs: number;
   /** False until somebody has said who provides the service: calls wait a little. */
   known = false;
@@ -38,6 +41,7 @@ export class Route {
     this.protocol = spec.protocol;
     this.group = spec.group;
     this.direction = direction;
+    this.isOfItsGroupOnly = isMetadataService(spec.service);
     this.timeoutMs = spec.timeoutMs;
     this.#context = context;
     this.replace(spec.cell);
