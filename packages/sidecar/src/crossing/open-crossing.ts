@@ -3,7 +3,7 @@
  * decisions that the door asks for. What is decided is on disk before it is done.
  */
 import type { Clock } from "@dualmesh/base/clock";
-import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Journal } from "@dualmesh/base/state/journal";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
@@ -127,7 +127,13 @@ export class OpenCrossing {
       }
       const paths = [...new Set(registrations.map(({ path }) => path))];
       const move = asked.to === "mesh" ? this.#door.toMesh.bind(this.#door) : this.#door.toDirect.bind(this.#door);
-      await all(paths.map((path) => move(path, options)));
+      try {
+        await all(paths.map((path) => move(path, options)));
+      } catch (error) {
+        const [first] = registrations;
+        if (first === undefined || !isMeshError(error, "zookeeper.not-carried")) throw error;
+        throw notCarried(first.instance.service, this.#carried.bypassed(first.instance));
+      }
     });
   }
 
@@ -245,7 +251,10 @@ export class OpenCrossing {
   }
 }
 
-/** Does all of it, whatever fails, and then says what failed first. What the application took away meanwhile is no failure. */
+/**
+ * Does all of it, whatever fails, and then says what failed first. What the application took away meanwhile is no failure, and what cannot
+ * be carried only when that is everything.
+ */
 async function all(steps: readonly Promise<void>[]): Promise<void> {
   const failures = (await Promise.allSettled(steps)).flatMap((one) =>
     one.status === "rejected" &&
@@ -257,8 +266,7 @@ async function all(steps: readonly Promise<void>[]): Promise<void> {
   const [first] = failures.filter((reason) => !isMeshError(reason, "zookeeper.not-carried"));
   if (first !== undefined) throw first;
   const [refused] = failures;
-  if (refused !== undefined && failures.length === steps.length)
-    throw new MeshError("crossing.not-carried", messageOf(refused), {}, { cause: refused });
+  if (refused !== undefined && failures.length === steps.length) throw refused;
 }
 
 function notCarried(service: string, reason: string): MeshError {
