@@ -3,7 +3,7 @@
  * ended by its id. None outlives the harness, however that ends.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 
@@ -138,8 +138,16 @@ export class Program {
 
   /** The last lines of its output, for a person who must find out what went wrong. */
   tail(): string {
-    const text = readFileSync(this.#log, "utf8");
-    return text.length > tailLength ? `…${text.slice(-tailLength)}` : text;
+    // A program that cannot reach what it needs may have written more than a string holds.
+    const log = openSync(this.#log, "r");
+    try {
+      const { size } = fstatSync(log);
+      const bytes = Buffer.alloc(Math.min(size, tailLength));
+      readSync(log, bytes, 0, bytes.length, size - bytes.length);
+      return `${size > tailLength ? "…" : ""}${bytes.toString("utf8")}`;
+    } finally {
+      closeSync(log);
+    }
   }
 
   #hear(line: string): void {

@@ -1,4 +1,5 @@
 /** What a subscriber of the real ensemble saw while something moved: every change of every list, and whether one was ever empty. */
+import type { Span } from "../calls.ts";
 import type { Program } from "../program.ts";
 
 export interface Change {
@@ -25,9 +26,9 @@ export class Recorder {
   }
 
   /** Lists that were without an instance of a group, with the time of it. */
-  emptied(): readonly string[] {
+  emptied(span: Span): readonly string[] {
     return this.changes()
-      .filter(({ left }) => left === 0)
+      .filter(({ left, at }) => left === 0 && at >= span.from && at < span.to)
       .map(({ list, group, at }) => `${list}${group === "" ? "" : ` (${group})`} at ${new Date(at).toISOString()}`);
   }
 

@@ -23,6 +23,15 @@ export interface WorldOptions {
   readonly twin?: boolean;
 }
 
+export interface SidecarOptions {
+  /** As in the sidecar's configuration. */
+  readonly doors?: Readonly<Record<string, unknown>>;
+  readonly somebody?: Somebody;
+  /** Modules that are loaded before it. */
+  readonly imports?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** A process that provides one service and calls another. */
 export interface Application {
   readonly name: string;
@@ -41,6 +50,7 @@ export interface Caller {
 }
 
 const registryPort = 2_181;
+const noDoors = { zookeeper: false, mesh: false, eureka: false, http: false };
 const adminPort = 9_000;
 const readinessRequest = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const memory = "-Xmx128m";
@@ -84,6 +94,11 @@ export class World implements AsyncDisposable {
 
   get twin(): Application {
     return must(this.#twin, "no second application to move");
+  }
+
+  /** Those that move. */
+  get applications(): readonly Application[] {
+    return [this.#moved, this.#twin].filter((one) => one !== undefined);
   }
 
   /** The SDK's consumer, the one behind a sidecar, and the applications that move: all that call. */
@@ -138,20 +153,51 @@ export class World implements AsyncDisposable {
   // --- programs
 
   /** A program of the harness or the product on one of the hosts. */
-  launch(name: string, host: Host, line: CommandLine, as: Somebody = root): Program {
+  launch(
+    name: string,
+    host: Host,
+    line: CommandLine,
+    as: Somebody = root,
+    env: Readonly<Record<string, string>> = {},
+  ): Program {
+    return this.launchOnMachine(name, host.on(line, as), { HOME: this.folder(`${name}-home`, as.uid), ...env });
+  }
+
+  /** A program on none of the hosts, as somebody's who is logged in on the machine below them. */
+  launchOnMachine(name: string, line: CommandLine, env: Readonly<Record<string, string>> = {}): Program {
     const program = new Program({
       name,
-      ...host.on(line, as),
+      ...line,
       cwd: repository,
       log: join(this.directory, `${name}-${++this.#counter}.log`),
-      env: { HOME: this.folder(`${name}-home`, as.uid), XDG_STATE_HOME: this.folder("state", 0), CI: "true" },
+      env: { HOME: this.folder("home", 0), XDG_STATE_HOME: this.folder("state", 0), CI: "true", ...env },
     });
     this.#programs.push(program);
     return program;
   }
 
-  node(name: string, host: Host, words: readonly string[]): Program {
-    return this.launch(name, host, { command: process.execPath, words });
+  /** A sidecar as somebody else runs it. Resolves, when it is ready, to its state directory. */
+  async startSidecar(name: string, host: Host, options: SidecarOptions = {}): Promise<string> {
+    const { doors = noDoors, somebody = root, imports = [], env = {} } = options;
+    const state = join(this.folder(`${name}-state`, somebody.uid), "sidecar");
+    const config = {
+      directory: "zookeeper",
+      zookeeper: { addresses: this.addresses },
+      advertise: host.address,
+      admin: { port: adminPort },
+      doors,
+      state,
+    };
+    const file = join(this.directory, `${name}.yaml`);
+    writeFileSync(file, JSON.stringify(config, undefined, 2)); // JSON is YAML as well
+    const imported = imports.flatMap((path) => ["--import", path]);
+    const words = [...imported, join(repository, "packages/cli/src/main.ts"), "sidecar", "run", "--config", file];
+    const program = this.launch(name, host, { command: process.execPath, words }, somebody, env);
+    await eventually(`${name} is ready`, launchLimitMs, () => {
+      if (!program.running) throw new Error(`it ended: ${program.tail()}`);
+      return host.ask("127.0.0.1", adminPort, readinessRequest).startsWith("HTTP/1.1 200");
+    });
+    return state;
   }
 
   folder(name: string, uid: number): string {
@@ -193,17 +239,17 @@ export class World implements AsyncDisposable {
     const starting = [
       ...others.map((name) => this.#startProvider(name, theirs)),
       this.#startMoved("moved", framework.port, 4_001, selectedBy, options.asksNames === true),
-      ...(twin ? [this.#startMoved("twin", framework.port + 1, 4_002, selectedBy, false)] : []),
+      ...(twin ? [this.#startMoved("twin", framework.port + 10, 4_002, selectedBy, false)] : []),
     ];
     const started = await Promise.all(starting);
     this.#moved = started.find((one) => one?.name === "moved");
     this.#twin = started.find((one) => one?.name === "twin");
     await this.#startRecorder();
     const sdk = this.#startConsumer("sdk", this.addresses);
-    const mesh = this.#startSidecar().then(() => this.#startConsumer("mesh", [`127.0.0.1:${registryPort}`]));
-    const own = [this.#moved, this.#twin].flatMap((one) =>
-      one === undefined ? [] : { name: one.name, program: one.program, service: framework.consumed },
-    );
+    const doors = { ...noDoors, zookeeper: { port: registryPort } };
+    const meshSidecar = this.startSidecar("mesh-sidecar", this.#host("mesh"), { doors });
+    const mesh = meshSidecar.then(() => this.#startConsumer("mesh", [`127.0.0.1:${registryPort}`]));
+    const own = this.applications.map(({ name, program }) => ({ name, program, service: framework.consumed }));
     this.#callers = [...(await Promise.all([sdk, mesh])), ...own];
   }
 
@@ -215,7 +261,7 @@ export class World implements AsyncDisposable {
     const ensemble =
       hosts.length > 1 ? { id: String(index + 1), servers: hosts.map(({ address }) => address).join(",") } : {};
     const words = { host: host.address, port: String(registryPort), data, ...ensemble };
-    return this.launch(name, host, this.#java("zookeeper", "interop.Server", words, host));
+    return this.launch(name, host, this.#java(name, "zookeeper", "interop.Server", words, host));
   }
 
   /** What a server says that it is; empty while it serves nobody. */
@@ -230,7 +276,7 @@ export class World implements AsyncDisposable {
       service: services.join(","),
       port: String(this.framework.port),
     };
-    const line = this.#java(this.framework.fixture, "interop.Provider", { ...words, provider: name }, host);
+    const line = this.#java(name, this.framework.fixture, "interop.Provider", { ...words, provider: name }, host);
     await this.launch(name, host, line).ready(launchLimitMs);
   }
 
@@ -246,14 +292,14 @@ export class World implements AsyncDisposable {
     const somebody: Somebody = { uid, cgroup, resolver: asksNames ? this.#resolver() : undefined };
     const { provided, fixture } = this.framework;
     const words = { ...this.#told(name, this.addresses), service: provided, provider: name, port: String(port) };
-    const line = this.#java(fixture, "interop.Both", words, host, asksNames);
+    const line = this.#java(name, fixture, "interop.Both", words, host, asksNames);
     const program = await this.launch(name, host, line, somebody).ready(launchLimitMs);
     return { name, program, host, port, somebody, address: `${host.address}:${port}` };
   }
 
   async #startConsumer(name: string, registry: readonly string[]): Promise<Caller> {
     const host = this.#host(name);
-    const line = this.#java(this.framework.fixture, "interop.Consumer", this.#told(name, registry), host);
+    const line = this.#java(name, this.framework.fixture, "interop.Consumer", this.#told(name, registry), host);
     const program = await this.launch(name, host, line).ready(launchLimitMs);
     return { name, program, service: this.framework.provided };
   }
@@ -261,43 +307,25 @@ export class World implements AsyncDisposable {
   async #startRecorder(): Promise<void> {
     const lists = [this.framework.provided, this.framework.consumed].map((service) => this.listOf(service));
     const words = [join(import.meta.dirname, "recording.ts"), this.addresses.join(","), ...lists];
-    this.#recorder = new Recorder(await this.node("recorder", this.#host("sdk"), words).ready());
-  }
-
-  /** That of the consumer that is in the mesh from the beginning. */
-  async #startSidecar(): Promise<void> {
-    const host = this.#host("mesh");
-    const state = join(this.directory, "mesh-sidecar");
-    const config = {
-      directory: "zookeeper",
-      zookeeper: { addresses: this.addresses },
-      inbound: { host: host.address },
-      admin: { port: adminPort },
-      doors: { zookeeper: { port: registryPort }, mesh: false, eureka: false, http: false },
-      state,
-    };
-    const file = join(this.directory, "mesh-sidecar.yaml");
-    writeFileSync(file, JSON.stringify(config, undefined, 2)); // JSON is YAML as well
-    const words = [join(repository, "packages/cli/src/main.ts"), "sidecar", "run", "--config", file];
-    const program = this.node("mesh-sidecar", host, words);
-    await eventually("the consumer's sidecar is ready", launchLimitMs, () => {
-      if (!program.running) throw new Error(`it ended: ${program.tail()}`);
-      return host.ask("127.0.0.1", adminPort, readinessRequest).startsWith("HTTP/1.1 200");
-    });
+    this.#recorder = new Recorder(
+      await this.launch("recorder", this.#host("sdk"), { command: process.execPath, words }).ready(),
+    );
   }
 
   #told(application: string, registry: readonly string[]): Readonly<Record<string, string>> {
     return { application: `move-${application}`, registry: this.framework.registry(registry) };
   }
 
+  /** Each program has a home of its own, since SDKs keep files there and may not write those of another user. */
   #java(
+    name: string,
     fixture: Parameters<typeof javaCommand>[0],
     main: string,
     properties: Readonly<Record<string, string>>,
     host: Host,
     asksNames = false,
   ): CommandLine {
-    const home = this.folder(`${host.name}-java`, 1);
+    const home = this.folder(`${name}-java`, 1);
     const names = asksNames ? {} : { "jdk.net.hosts.file": this.#names(host) };
     const { command, words } = javaCommand(fixture, main, home, { ...properties, ...names });
     return { command, words: [...words.slice(0, -3), memory, ...words.slice(-3)] };

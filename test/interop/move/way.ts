@@ -1,0 +1,136 @@
+/**
+ * Which way calls go: through the application's sidecar, all of them, or none. Without this a move that changed nothing would lose nothing
+ * either.
+ */
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { silentLog } from "@dualmesh/base/log";
+import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { openRecords } from "@dualmesh/fleet/move/records";
+import type { CrossingList } from "@dualmesh/model/crossing";
+import type { Call } from "../calls.ts";
+import { callsMade } from "./load.ts";
+import { movesOf } from "./mover.ts";
+import type { Application, World } from "./world.ts";
+
+const windowMs = 2_000;
+/** A client of Dubbo 3 takes the second change within 5 s when these are over; slow calls of before end within 1.5 s. */
+const patienceMs = 15_000;
+/** Of the calls that were made in a window, which ends among calls that are under way. */
+const least = 0.8;
+const most = 1.25;
+
+export interface Carried {
+  readonly wrong: readonly string[];
+  /** For people. */
+  readonly told: string;
+}
+
+/** Resolves when every call goes through the sidecar, or with what does not. */
+export async function allCarried(world: World, application: Application): Promise<Carried> {
+  return within(async () => {
+    const state = await stateOf(world, application);
+    if (state === undefined) return { wrong: [`no record of a move of ${application.name}`], told: "" };
+    const [before, from] = [await figures(state), systemClock.wall()];
+    await sleep(systemClock, windowMs);
+    const [after, to] = [await figures(state), systemClock.wall()];
+    if (before === undefined || after === undefined) return { wrong: ["its sidecar does not answer"], told: "" };
+    const { provided, consumed } = world.framework;
+    const made = { from, to };
+    const answered = callsMade(world.callers, made, provided).filter((call) => isBy(call, application));
+    const called = callsMade(ofApplication(world, application), made, consumed);
+    const ways = [
+      { what: "calls to it", seen: grown(before, after, "inbound", provided), of: answered.length },
+      { what: "calls by it", seen: grown(before, after, "outbound", consumed), of: called.length },
+    ];
+    const wrong = ways
+      .filter(({ seen, of }) => seen < of * least || seen > of * most || of === 0)
+      .map(({ what, seen, of }) => `${seen} of ${of} ${what} went through its sidecar`);
+    const addresses = world.recorder.addresses(world.listOf(provided));
+    if (addresses.includes(application.address))
+      wrong.push(`${application.address} is still in the list of ${provided}`);
+    return { wrong, told: ways.map(({ what, seen, of }) => `${seen}/${of} ${what}`).join(", ") };
+  });
+}
+
+/** Resolves when no call goes through a sidecar of its host, or with what does. */
+export async function noneCarried(world: World, application: Application): Promise<Carried> {
+  return within(() => {
+    const { provided } = world.framework;
+    const addresses = world.recorder.addresses(world.listOf(provided));
+    const wrong: string[] = [];
+    if (!addresses.includes(application.address))
+      wrong.push(`${application.address} is not in the list of ${provided}`);
+    const others = addresses.filter((one) => isOn(one, application) && !isOwn(world, one));
+    if (others.length > 0) wrong.push(`${others.join(", ")} is in the list of ${provided}`);
+    // The consumer's own sidecar listens at the same number on its host: only this host's ends count.
+    const ends = established(application).filter(({ local }) => sidecarPorts.has(local));
+    if (ends.length > 0) wrong.push(`${ends.length} connections at its sidecar`);
+    return { wrong, told: "" };
+  });
+}
+
+const sidecarPorts: ReadonlySet<number> = new Set([20_881, 20_882]);
+
+async function within(look: () => Carried | Promise<Carried>): Promise<Carried> {
+  const end = systemClock.now() + patienceMs;
+  for (;;) {
+    const carried = await look();
+    if (carried.wrong.length === 0 || systemClock.now() > end) return carried;
+    await sleep(systemClock, 100);
+  }
+}
+
+/** The state directory of the sidecar of its move. */
+export async function stateOf(world: World, application: Application): Promise<string | undefined> {
+  const records = openRecords({ path: movesOf(world), clock: systemClock, log: silentLog });
+  const record = (await records.list()).find(({ process }) => process.pid === application.program.pid);
+  return record?.sidecar.state;
+}
+
+async function figures(state: string): Promise<CrossingList["figures"] | undefined> {
+  try {
+    return ((await callControl(controlPath(state), "crossing.list")) as CrossingList).figures;
+  } catch {
+    return undefined; // it is away for a moment; whoever asks says so at the end
+  }
+}
+
+function grown(
+  before: CrossingList["figures"],
+  after: CrossingList["figures"],
+  direction: "inbound" | "outbound",
+  service: string,
+): number {
+  const total = (all: CrossingList["figures"]): number =>
+    all
+      .filter((one) => one.direction === direction && one.service.includes(service))
+      .reduce((sum, { counts }) => sum + counts.reduce((one, more) => one + more, 0), 0);
+  return total(after) - total(before);
+}
+
+function isBy({ who }: Call, { name }: Application): boolean {
+  return who?.startsWith(`${name}:`) ?? false;
+}
+
+function ofApplication(world: World, { program }: Application) {
+  return world.callers.filter((caller) => caller.program === program);
+}
+
+function isOn(address: string, { host }: Application): boolean {
+  return address.startsWith(`${host.address}:`);
+}
+
+function isOwn(world: World, address: string): boolean {
+  return world.applications.some((one) => one.address === address);
+}
+
+/** Established connections of its host, as the host sees them. */
+function established({ host }: Application): readonly { readonly local: number; readonly remote: number }[] {
+  const portOf = (text = ""): number => Number(text.slice(text.lastIndexOf(":") + 1));
+  return host
+    .run("ss", "-Htn", "state", "established")
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => line.trim().split(/\s+/))
+    .map(([, , local, remote]) => ({ local: portOf(local), remote: portOf(remote) }));
+}
