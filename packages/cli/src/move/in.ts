@@ -47,7 +47,7 @@ export async function runIn(flags: FlagValues): Promise<number> {
     teller.plan(planText(record), record);
     return exitCodes.ok;
   }
-  return move(record, setting, teller);
+  return await move(record, setting, teller); // what it needs is closed behind it
 }
 
 /** What only root can do, before it is nobody in particular. */
