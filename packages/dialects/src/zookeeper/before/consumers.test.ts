@@ -155,6 +155,30 @@ describe("a consumer that is moved through a door before an ensemble", () => {
     assert.deepEqual(client.events(), [`children ${providers}`]);
   });
 
+  it("says what it will call when it writes that down, and when it is resumed", async () => {
+    const { fixture, client } = await consumerFixture();
+    const url = "consumer://10.0.0.1/demo.Greeter?application=shop&interface=demo.Greeter&version=1.0&timeout=700";
+    fixture.ensemble.put("/dubbo/demo.Greeter/consumers", 0n);
+    client.create(`/dubbo/demo.Greeter/consumers/${encodeURIComponent(url)}`, 1);
+    await fixture.settle();
+    assert.deepEqual(fixture.owner.wanted, ["dubbo/demo.Greeter:1.0: 700"]);
+    const { identity } = client;
+    await fixture.restart();
+    await fixture.client(identity);
+    assert.deepEqual(fixture.owner.wanted, Array(2).fill("dubbo/demo.Greeter:1.0: 700"));
+  });
+
+  it("has lists that can be asked for as the ensemble has them, in every state", async () => {
+    const { fixture, client, session } = await consumerFixture();
+    await list(fixture, client);
+    for (const state of ["direct", "both", "mesh"] as const) {
+      await fixture.door.consume(session, state);
+      const [only, ...others] = await fixture.door.lists(session);
+      assert.deepEqual([only?.dialect, only?.interfaceName, others], ["dubbo", "demo.Greeter", []]);
+      assert.deepEqual(only?.instances.map(({ host }) => host).sort(), ["10.0.0.1", "10.0.0.2"]);
+    }
+  });
+
   it("fires a watch only when the client has set one, and once", async () => {
     const { fixture, client, session } = await consumerFixture();
     await list(fixture, client, false);

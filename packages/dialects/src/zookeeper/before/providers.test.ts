@@ -102,6 +102,66 @@ describe("a provider that is moved through a door before an ensemble", () => {
     assert.equal(fixture.door.registrations()[0]?.state, "mesh");
   });
 
+  it("waits only for the address that came last, whatever it was told before", async () => {
+    const { fixture } = await providerFixture();
+    const { clock, door } = fixture;
+    const undo = new AbortController();
+    const moving = door.toMesh(real, { signal: undo.signal });
+    await clock.advance(2_000);
+    undo.abort(new Error("undone"));
+    await assert.rejects(moving, /undone/);
+    const before = clock.now();
+    const back = door.toDirect(real);
+    await fixture.settle();
+    await back;
+    assert.equal(clock.now(), before, "the application's own address was never away");
+    const again = door.toMesh(real, { overlapMs: 1_000 });
+    await clock.advance(1_000);
+    await again;
+    const returning = door.toDirect(real);
+    await clock.advance(5_900);
+    assert.equal(door.registrations()[0]?.state, "both");
+    await clock.advance(100);
+    await returning;
+    assert.equal(door.registrations()[0]?.state, "direct");
+  });
+
+  it("stays where it is when nobody can reach it in the mesh, also when it is to begin there", async () => {
+    const { fixture } = await providerFixture();
+    const { owner, door, ensemble } = fixture;
+    owner.reached = false;
+    await assert.rejects(door.toMesh(real), { code: "zookeeper.not-carried" });
+    assert.deepEqual(ensemble.changes, []);
+    owner.begins = { provides: "mesh", consumes: "direct" };
+    const client = await fixture.client();
+    const path = `${providers}/${dubboName("10.0.0.3", 20_880)}`;
+    const made = client.create(path, ephemeral);
+    await fixture.settle();
+    assert.equal(client.error(made), 0);
+    assert.deepEqual(ensemble.changes, [`create ${path}`]);
+    assert.deepEqual(
+      door.registrations().map(({ state }) => state),
+      ["direct", "direct"],
+    );
+  });
+
+  it("is told of beside those that are moved when it is not carried at all, while it is there", async () => {
+    const { fixture, client } = await providerFixture();
+    const path = `${providers}/${dubboName("10.0.0.1", 80)}`;
+    client.create(path, ephemeral);
+    await fixture.settle();
+    const told = () => fixture.door.uncarried().map((one) => [one.path, one.instance.appPort]);
+    assert.deepEqual(told(), [[path, 80]]);
+    const { identity } = client;
+    await fixture.restart();
+    const again = await fixture.client(identity);
+    assert.deepEqual(told(), [[path, 80]]);
+    again.create(path, ephemeral);
+    again.delete(path);
+    await fixture.settle();
+    assert.deepEqual(told(), []);
+  });
+
   it("is resumed by another process of the door, which learns from the ensemble what is moved", async () => {
     for (const state of ["direct", "both", "mesh"] as const) {
       const { fixture, client } = await providerFixture();

@@ -147,12 +147,14 @@ describe("a session that is resumed through the door", () => {
     assert.deepEqual(ensemble.changes, ["delete /mine", "create /mine", `delete ${entry}`]);
   });
 
-  it("hears from the ensemble itself that it has expired", async () => {
+  it("hears from the ensemble itself that it has expired, and is forgotten", async () => {
     const { fixture, ensemble, identity } = await resumed();
     ensemble.expire(identity.sessionId ?? 0n);
+    assert.equal(fixture.door.consumers().length, 1);
     const client = await fixture.client(identity);
     assert.equal(client.connected?.sessionId, 0n);
     assert.equal(client.connected?.timeoutMs, 0);
+    assert.deepEqual(fixture.door.consumers(), []);
     assert.equal(ensemble.newest.received.length, 1);
   });
 });

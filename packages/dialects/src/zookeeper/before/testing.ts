@@ -316,6 +316,8 @@ export class ModelOwner implements BeforeOwner {
   begins: SessionModes = { provides: "direct", consumes: "direct" };
   bypassed = new Set<string>();
   readonly wanted: string[] = [];
+  /** False while nobody reaches what is published. */
+  reached = true;
 
   constructor(ensemble: ModelEnsemble) {
     this.ensemble = ensemble;
@@ -335,11 +337,11 @@ export class ModelOwner implements BeforeOwner {
   }
 
   async carried(instance: Instance): Promise<Instance | undefined> {
-    return this.published(instance);
+    return this.reached ? this.published(instance) : undefined;
   }
 
-  wants({ services }: Wanted): void {
-    this.wanted.push(...services);
+  wants({ services, timeoutMs }: Wanted): void {
+    this.wanted.push(...services.map((service) => `${service} ${timeoutMs}`));
   }
 
   original(instance: Instance): Instance | undefined {
