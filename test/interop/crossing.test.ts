@@ -3,10 +3,14 @@
  * is lost, no subscriber of the ensemble sees an empty list, and a sidecar that is killed meanwhile goes on where it was.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
+import { dubboBytes, hessianCall } from "@dualmesh/wire/dubbo/arbitrary";
 import { CrossingWorld } from "./crossing-world.ts";
 import { buildFixtures } from "./fixtures.ts";
+import { machineAddress } from "./product.ts";
 import { eventually, type Program } from "./program.ts";
 import { Recorder } from "./recorder.ts";
 import { takeTurn } from "./turn.ts";
@@ -16,11 +20,18 @@ interface Framework {
   readonly fixture: "dubbo27" | "dubbo3" | "sofarpc";
   readonly service: string;
   readonly root: string;
+  /** What the consumer that is moved provides as well. Its own service a Dubbo process would call within itself. */
+  readonly provides?: string;
 }
 
 const frameworks: readonly Framework[] = [
   { fixture: "dubbo27", service: "interop.ledger.Dubbo27Sdk", root: "dubbo" },
-  { fixture: "dubbo3", service: "interop.ledger.Dubbo3Sdk", root: "dubbo" },
+  {
+    fixture: "dubbo3",
+    service: "interop.ledger.Dubbo3Sdk",
+    root: "dubbo",
+    provides: "interop.ledger.Dubbo3Mesh",
+  },
   { fixture: "sofarpc", service: "interop.ledger.SofaRpcSdk", root: "sofa-rpc" },
 ];
 
@@ -61,7 +72,7 @@ async function meanwhile(world: CrossingWorld, programs: readonly Program[], ms:
   };
 }
 
-for (const { fixture, service, root } of frameworks) {
+for (const { fixture, service, root, provides } of frameworks) {
   test(`a running provider and consumer of ${fixture} go into the mesh and back, over the death of their sidecar`, {
     timeout: 200_000,
   }, async (t) => {
@@ -71,13 +82,20 @@ for (const { fixture, service, root } of frameworks) {
     const began = systemClock.now();
     await using world = new CrossingWorld();
     await world.startEnsemble();
-    const appPort = await freePort();
+    const [appPort, otherPort] = [await freePort(), await freePort()];
+    const registered = provides === undefined ? 3 : 6;
     const [sidecar, provider] = await Promise.all([
       world.startSidecar(),
       world.startBehindPasser("provider", fixture, "Provider", { provider: "one", service, port: String(appPort) }),
     ]);
     const [moved, observer] = await Promise.all([
-      world.startBehindPasser("consumer", fixture, "Consumer"),
+      provides === undefined
+        ? world.startBehindPasser("consumer", fixture, "Consumer")
+        : world.startBehindPasser("consumer", fixture, "Both", {
+            provider: "two",
+            service: provides,
+            port: String(otherPort),
+          }),
       world.startApplication("observer", fixture, "Consumer"),
     ]);
     const consumers = [moved, observer];
@@ -96,18 +114,24 @@ for (const { fixture, service, root } of frameworks) {
         const [of, by] = [await world.crossing("provider"), await world.crossing("consumer")];
         // Dubbo 3 reads its lists again only when something has changed.
         const read = fixture === "dubbo3" || by.sessions.some(({ lists }) => lists.includes(list));
-        return of.registrations.length === 3 && by.sessions.some(({ connected }) => connected) && read;
+        const all = of.registrations.length + by.registrations.length === registered;
+        return all && by.sessions.some(({ connected }) => connected) && read;
       });
       assert.deepEqual(recorder.hear().history, [], "nothing was written again");
       note("resumed");
-      const [provided, consumed] = await Promise.all([
+      const [provided, consumed, own] = await Promise.all([
         world.control("provide", { name: "provider", to: "mesh" }),
         world.control("consume", { name: "consumer", to: "mesh" }),
+        world.control("provide", { name: "consumer", to: "mesh" }),
       ]);
       note("in");
       assert.deepEqual(
-        provided.registrations.map(({ state, bypassed, published }) => [state, bypassed, published.split(":")[1]]),
-        Array(3).fill(["mesh", "", String(world.inbound)]),
+        [...provided.registrations, ...own.registrations].map(({ state, bypassed, published }) => [
+          state,
+          bypassed,
+          published,
+        ]),
+        Array(registered).fill(["mesh", "", `${machineAddress()}:${world.inbound}`]),
       );
       assert.ok(consumed.sessions.some(({ consumes }) => consumes === "mesh"));
       await recorder.sees(world.inbound);
@@ -116,6 +140,11 @@ for (const { fixture, service, root } of frameworks) {
       t.diagnostic(`in the mesh: ${JSON.stringify(inMesh)}`);
       assertCarried(inMesh);
       assert.deepEqual(failed(consumers, start), [], "no call failed on the way in");
+      if (fixture === "dubbo3") {
+        for (const name of ["provider", "consumer"])
+          assert.equal(await metadataOf(name, world.inbound), name, "each application answers for itself");
+        assert.match(await metadataOf("nobody", world.inbound), /is not provided here/);
+      }
 
       const killed = systemClock.wall();
       await sidecar.end();
@@ -144,6 +173,7 @@ for (const { fixture, service, root } of frameworks) {
       await Promise.all([
         world.control("consume", { name: "consumer", to: "direct" }),
         world.control("provide", { name: "provider", to: "direct" }),
+        world.control("provide", { name: "consumer", to: "direct" }),
       ]);
       note("out");
       await recorder.sees(appPort);
@@ -169,6 +199,28 @@ for (const { fixture, service, root } of frameworks) {
     }
   });
 }
+
+/** Asks at a published port what application answers as Dubbo's metadata service of a group. */
+async function metadataOf(application: string, port: number): Promise<string> {
+  const name = "org.apache.dubbo.metadata.MetadataService";
+  const attachments = Object.entries({ path: name, interface: name, version: "1.0.0", group: application });
+  const call = hessianCall({ path: name, version: "1.0.0", method: "serviceName", attachments });
+  const socket = connect({ host: machineAddress(), port });
+  try {
+    socket.write(dubboBytes(requestWithHessian, 0, 0, 1, call));
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    // Behind the head a number says what follows; a text has its length before it.
+    const [, length = 0] = answer.subarray(headBytes);
+    return answer.subarray(headBytes + 2).toString("latin1", 0, answer[3] === ok ? length : undefined);
+  } finally {
+    socket.destroy();
+  }
+}
+
+const headBytes = 16;
+const ok = 20;
+/** A request that wants an answer, in Hessian 2. */
+const requestWithHessian = 0xc2;
 
 /** Both consumers are called for by the provider's published port, and one of them calls at the outbound port. */
 function assertCarried({ outbound, inbound, calls: [moved = 0, observer = 0] }: Awaited<ReturnType<typeof meanwhile>>) {
