@@ -202,10 +202,11 @@ class Agent {
       ...asked,
       onBytes: (bytes) => {
         if (open.closing) return;
-        this.#write({ capture: id, bytes: bytes.toString("base64") });
-        return new Promise((resolve) => {
+        const taken = new Promise<void>((resolve) => {
           open.taken = resolve;
         });
+        this.#write({ capture: id, bytes: bytes.toString("base64") });
+        return taken;
       },
       onEnd: (why) => {
         this.#captures.delete(id);

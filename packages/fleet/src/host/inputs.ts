@@ -4,6 +4,7 @@
  * reads again what it is given, so that neither relies on the other. All throw `host.malformed`.
  */
 import { isIPv4, isIPv6, SocketAddress } from "node:net";
+import { inspect } from "node:util";
 import { MeshError } from "@dualmesh/base/errors";
 import type { ProcessName } from "../process/facts.ts";
 import type {
@@ -35,7 +36,7 @@ const maxUid = 0xffff_fffe;
 type Fields = Readonly<Record<string, unknown>>;
 
 function malformed(what: string, given: unknown, wanted: string): MeshError {
-  const shown = (JSON.stringify(given) ?? String(given)).slice(0, 100);
+  const shown = inspect(given, { depth: 1, breakLength: Number.POSITIVE_INFINITY, maxStringLength: 100 }).slice(0, 100);
   return new MeshError("host.malformed", `${what} is ${shown}, and should be ${wanted}`);
 }
 

@@ -137,6 +137,7 @@ export class Remote implements Privileged {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#captures.clear(); // they end with the agent, and not by themselves
     this.#options.output.end();
     await this.#options.close();
     this.gone("it was closed");
