@@ -483,8 +483,9 @@ describe("calls as they pass", () => {
     const second = (number: number): void => {
       for (const connection of connections) {
         const frame = requestFrame("dubbo", ++id, "a", 1_000);
-        const large = dubboBytes(0x02, 20, 7, id, Buffer.alloc(200_000, 0x91));
-        show([connection.request(frame, number * 1_000), connection.reply(large, number * 1_000 + 5)]);
+        const large = dubboBytes(0x02, 20, 7, id, Buffer.alloc(400_000, 0x91));
+        show([connection.request(frame, number * 1_000)]);
+        for (const piece of cut(large, [200_000])) show([connection.reply(piece, number * 1_000 + 5)]);
       }
     };
     for (let number = 1; number <= 3; number++) second(number);
@@ -499,7 +500,7 @@ describe("calls as they pass", () => {
     const { told, calls, show } = watching();
     const connection = new TestConnection(client, server);
     show([...connection.handshake(0), connection.request(requestFrame("dubbo", 1, "a"), 1_000)]);
-    for (let piece = 0; piece < 600; piece++)
+    for (let piece = 0; piece < 1_200; piece++)
       show([connection.reply(dubboBytes(0x02, 20, 7, 100 + piece, Buffer.alloc(62_000, 0x91)), 1_001)]);
     assert.equal(calls.deafSeconds, 1);
     show([connection.reply(replyFrame("dubbo", 1), 1_002)]);

@@ -44,10 +44,10 @@ export const callLimits = {
   earlyBytes: 16 * 1_024 * 1_024,
   /** A connection on which nothing passes is forgotten. */
   idleMs: 120_000,
-  /** More payload than this in a second, and only a part of the connections is looked at. */
-  sampledBytesPerSecond: 8 * 1_024 * 1_024,
+  /** More payload than this in a second, and only a part of the connections is looked at. On loopback all of it passes twice. */
+  sampledBytesPerSecond: 16 * 1_024 * 1_024,
   /** More than this, and nothing more is looked at in that second. */
-  bytesPerSecond: 32 * 1_024 * 1_024,
+  bytesPerSecond: 64 * 1_024 * 1_024,
   /** Never less than one connection in so many, and never fewer than these at one address. */
   leastShare: 16,
   leastConnections: 4,

@@ -24,6 +24,11 @@ export interface FeedOptions {
 /** `Host.capture` takes no more. */
 export const maxPorts = 64;
 export const maxRestarts = 3;
+/**
+ * tcpdump sets aside this much for every packet, however short: with whole packets of 256 KiB its memory in the kernel holds sixteen, and more
+ * than half of a burst is never seen. A head further behind is missed, and reading begins anew with the next packet.
+ */
+const snapBytes = 16_384;
 const restartMs = 500;
 
 export class CaptureFeed {
@@ -88,7 +93,7 @@ export class CaptureFeed {
     };
     let capture: Capture;
     try {
-      capture = await this.#options.host.capture({ ports: this.#options.ports, onBytes, onEnd: over });
+      capture = await this.#options.host.capture({ ports: this.#options.ports, snapBytes, onBytes, onEnd: over });
     } catch (error) {
       isCurrent = false;
       throw error;

@@ -10,7 +10,7 @@
  *   and slow calls. Less often than once in a million by chance.
  */
 import { binomialTail } from "./chance.ts";
-import { judgedQuantiles, type Sums } from "./strand.ts";
+import { judgedQuantiles, type Strand, type Sums } from "./strand.ts";
 import type { Target } from "./targets.ts";
 import type { WatchBounds } from "./watching.ts";
 
@@ -24,8 +24,8 @@ const chanceOfSlow = 1e-6;
 
 /** Why the calls of this service are worse than before, for people; undefined when they are not known to be. */
 export function judge(target: Target, nowMs: number, bounds: WatchBounds): string | undefined {
-  for (const isDirect of [false, true]) {
-    const why = judgeFailures(target, isDirect, nowMs, bounds) ?? judgeDurations(target, isDirect, nowMs, bounds);
+  for (const strands of [target.mesh, target.direct]) {
+    const why = judgeFailures(target, strands, nowMs, bounds) ?? judgeDurations(target, strands, nowMs, bounds);
     if (why !== undefined) return `${target.service}, ${target.side}: ${why}`;
   }
   return undefined;
@@ -38,8 +38,12 @@ export function areTooMany({ calls, bad, expected }: Sums, { minCalls }: WatchBo
   return binomialTail(bad, total, expected / Math.max(1, calls)) < chance;
 }
 
-function judgeFailures(target: Target, isDirect: boolean, nowMs: number, bounds: WatchBounds): string | undefined {
-  const strands = target.strands(isDirect);
+function judgeFailures(
+  target: Target,
+  strands: readonly Strand[],
+  nowMs: number,
+  bounds: WatchBounds,
+): string | undefined {
   for (const windowMs of [undefined, ...windowsMs]) {
     const sums: Sums = { calls: 0, bad: 0, expected: 0 };
     for (const strand of strands) strand.addFailures(sums, nowMs, windowMs);
@@ -55,8 +59,12 @@ export function failureText(sums: Sums, windowMs: number | undefined, { before }
   return `${sums.bad} of ${sums.calls} calls failed ${when}; before, ${before.failed} of ${before.calls}`;
 }
 
-function judgeDurations(target: Target, isDirect: boolean, nowMs: number, bounds: WatchBounds): string | undefined {
-  const strands = target.strands(isDirect);
+function judgeDurations(
+  target: Target,
+  strands: readonly Strand[],
+  nowMs: number,
+  bounds: WatchBounds,
+): string | undefined {
   for (const [index, quantile] of judgedQuantiles.entries())
     for (const windowMs of windowsMs) {
       const sums: Sums = { calls: 0, bad: 0, expected: 0 };

@@ -166,7 +166,8 @@ export class Strand {
     if (limit === undefined) return;
     const counts = this.#advance(nowMs);
     const last = Math.min(Math.floor((nowMs - limit.thresholdMs) / slotMs) - 1, this.#newest);
-    const first = Math.max(last - Math.ceil(windowMs / slotMs) + 1, this.#newest - slots + 1);
+    const started = Math.floor((this.#startedMs as number) / slotMs);
+    const first = Math.max(last - Math.ceil(windowMs / slotMs) + 1, this.#newest - slots + 1, started);
     let calls = 0;
     let within = 0;
     for (let slot = first; slot <= last; slot++) {

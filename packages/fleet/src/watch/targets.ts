@@ -23,6 +23,9 @@ export class Target {
   readonly head: string;
   readonly since: Tally = new Tally();
   readonly #bounds: WatchBounds;
+  /** Where it is called by itself, and where in the mesh. */
+  readonly direct: Strand[] = [];
+  readonly mesh: Strand[] = [];
   readonly #strands = new Map<string, Strand>();
   readonly #baselines = new Map<string, Tally>();
   #before: Tally | undefined;
@@ -44,10 +47,6 @@ export class Target {
     return sum;
   }
 
-  strands(isDirect: boolean): readonly Strand[] {
-    return [...this.#strands.values()].filter((strand) => strand.isDirect === isDirect);
-  }
-
   strand(isDirect: boolean, method: string, client: string): Strand {
     const isOther = this.#strands.size >= maxStrands;
     const kind = isOther && !this.#strands.has(keyOf(isDirect, method, client)) ? "" : keyOf(isDirect, method, client);
@@ -58,6 +57,7 @@ export class Target {
     if (this.#startedMs !== undefined)
       strand.start(this.#startedMs, this.#baseline(kind === "" ? undefined : `${method}\0${client}`, method));
     this.#strands.set(key, strand);
+    (isDirect ? this.direct : this.mesh).push(strand);
     return strand;
   }
 
