@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Crossing } from "@dualmesh/model/crossing";
 import { renderReport } from "./render.ts";
 
 const wall = 1_795_486_790_000;
@@ -131,4 +132,45 @@ test("an HTTP service is shown with its loopback address, and each application's
   );
   assert.match(text, /address of their own \(1\)\n.*\n +http\/rating:: +127\.16\.0\.1 +20882\n/);
   for (const port of [20_900, 20_901]) assert.ok(text.includes(`10.0.0.7:${port} services (1)`), "told apart");
+});
+
+test("a crossing shows its doors, the sessions that come through, and where each registration stands", () => {
+  const registration = { session: "1000a", path: "/dubbo/a/providers/dubbo%3A", application: "shop", host: "10.0.0.9" };
+  const crossing: Crossing = {
+    name: "p4711-38127",
+    doors: [
+      { server: "10.0.0.5:2181", port: 21_100 },
+      { server: "10.0.0.6:2181", port: 21_101 },
+    ],
+    chroots: [],
+    host: "10.0.0.9",
+    provides: "mesh",
+    consumes: "direct",
+    sessions: [
+      { id: "1000a", remote: "10.0.0.9:43210", connected: true, consumes: "both", lists: ["/dubbo/b/providers"] },
+    ],
+    registrations: [
+      {
+        ...registration,
+        service: "dubbo/a::",
+        appPort: 20_880,
+        published: "10.0.0.9:20881",
+        bypassed: "",
+        state: "mesh",
+      },
+      { ...registration, service: "tri/a::", appPort: 50_051, published: "", bypassed: "TLS", state: "direct" },
+    ],
+    connections: 1,
+  };
+  const text = renderReport({ ...part, status: { crossings: [crossing] } }, wall);
+  assert.match(text, /NAME +DOORS +HOST +IS CALLED +CALLS +CONNECTIONS\n/);
+  assert.match(
+    text,
+    /p4711-38127 +10\.0\.0\.5:2181 \(21100\), 10\.0\.0\.6:2181 \(21101\) +10\.0\.0\.9 +mesh +direct +1\n/,
+  );
+  assert.match(text, /p4711-38127 sessions \(1\)\n.*\n +1000a +10\.0\.0\.9:43210 +yes +both +\/dubbo\/b\/providers\n/);
+  assert.match(text, /p4711-38127 registrations \(2\)\n/);
+  assert.match(text, /1000a +shop +10\.0\.0\.9 +dubbo\/a:: +20880 +10\.0\.0\.9:20881 +mesh\n/);
+  assert.match(text, /1000a +shop +10\.0\.0\.9 +tri\/a:: +50051 +TLS +direct\n/);
+  assert.ok(!text.includes("dubbo%3A"), "the whole node is in the JSON");
 });

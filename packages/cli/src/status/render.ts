@@ -26,9 +26,12 @@ const glossary: ReadonlyMap<string, string> = new Map([
   ["dialect", "door"],
   ["pending", "not acknowledged"],
   ["settled", "restart window over"],
+  ["crossings", "crossings of applications at their own registry"],
+  ["provides", "is called"],
+  ["consumes", "calls"],
 ]);
 /** Of these a person asks the JSON. */
-const leftOut: ReadonlySet<string> = new Set(["digest"]);
+const leftOut: ReadonlySet<string> = new Set(["digest", "path"]);
 
 /** `wall` is the present time in milliseconds. */
 export function renderReport(report: unknown, wall: number): string {
