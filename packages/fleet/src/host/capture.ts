@@ -10,7 +10,10 @@ import type { Namespace } from "./namespace.ts";
 import { findProgram, firstLine, missingText, runProgram, startProgram } from "./programs.ts";
 
 const linkType = "LINUX_SLL2";
-const kernelBufferKiB = 4_096;
+/** Each packet takes as much of it as `snapBytes`: a thousand packets of 16 KiB, for when tcpdump does not get to run for a while. */
+const kernelBufferKiB = 16_384;
+/** On loopback, which is interface 1 everywhere, each packet passes as it leaves and as it arrives. */
+const loopbackTwice = "(ifindex 1 and outbound)";
 const maxSaidLength = 4_096;
 /** The user of those who own nothing. */
 const nobody = 65_534;
@@ -33,7 +36,7 @@ export async function whyNoCapture(namespace: Namespace): Promise<string | undef
 export async function openCapture(options: CaptureOptions, namespace: Namespace): Promise<Capture> {
   const { onBytes, onEnd, ...asked } = options;
   const { ports, snapBytes = wholePacketBytes } = readCaptureRequest(asked);
-  const filter = `tcp and (${ports.map((port) => `port ${port}`).join(" or ")})`;
+  const filter = `tcp and (${ports.map((port) => `port ${port}`).join(" or ")}) and not ${loopbackTwice}`;
   const limits = ["-s", `${snapBytes}`, "-B", `${kernelBufferKiB}`];
   const words = confined(["-i", "any", "-y", linkType, "-n", ...limits, "--immediate-mode", "-U", "-w", "-", filter]);
   const child = await namespace.at(async (entrance) => startProgram({ program: "setpriv", words }, entrance));
