@@ -4,10 +4,11 @@
  */
 import { messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
+import { decodeName, parseProviderUrl, registrationUrl } from "@dualmesh/dialects/zookeeper/provider-url";
 import { type Instance, instanceKeyText } from "@dualmesh/model/instance";
 import type { Address, Carried } from "../face/elsewhere.ts";
 import type { Face } from "../face/face.ts";
-import { watchedOver } from "../face/lasting.ts";
+import { unwatched, watchedOver } from "../face/lasting.ts";
 import type { CrossingKeep } from "./keep.ts";
 
 export interface CarriedInstancesOptions {
@@ -24,6 +25,7 @@ export class CarriedInstances {
   readonly #carried = new Map<string, Carried>();
   /** By service and published address, what the application registered. */
   readonly #originals = new Map<string, Instance>();
+  #released = false;
 
   constructor(options: CarriedInstancesOptions) {
     this.#options = options;
@@ -48,9 +50,17 @@ export class CarriedInstances {
     return this.#of(instance).bypassed;
   }
 
-  /** What the application registered that others see so. */
-  original({ service, address: host, port }: Instance): Instance | undefined {
-    return this.#originals.get(placeOf(service, { host, port }));
+  /** What the application registered that others see so. The node says it too, should the disk have been lost. */
+  original(instance: Instance): Instance | undefined {
+    const { service, address: host, port, registration } = instance;
+    const known = this.#originals.get(placeOf(service, { host, port }));
+    if (known !== undefined || host !== this.#options.host) return known;
+    const url = registrationUrl(registration.text);
+    const said = (url === undefined ? undefined : parseProviderUrl(url)?.parameters) ?? new Map<string, string>();
+    const appPort = Number(said.get("dualmesh.app-port"));
+    const own = decodeName(said.get("dualmesh.host") ?? "") || host;
+    if (said.get("dualmesh.mode") !== "mesh" || !(appPort > 0 && appPort <= 65_535)) return undefined;
+    return { ...instance, host: own, appPort, address: own, port: appPort, registration: unwatched(registration) };
   }
 
   /** Resolves once others reach it, and the disk knows where; to undefined when they cannot. */
@@ -59,7 +69,7 @@ export class CarriedInstances {
     const carried = this.#of(instance);
     await carried.inForce();
     const { published } = carried;
-    if (published === undefined) return undefined;
+    if (published === undefined || this.#released) return undefined;
     this.#originals.set(placeOf(instance.service, published), instance);
     keep.putCarried(name, { instance, published });
     try {
@@ -72,6 +82,7 @@ export class CarriedInstances {
   }
 
   release(): void {
+    this.#released = true;
     for (const carried of this.#carried.values()) carried.release();
     this.#carried.clear();
   }

@@ -240,6 +240,40 @@ describe("what an application provides through a crossing", () => {
     await back;
     assert.deepEqual(portsAt(fixture), [20_880]);
   });
+
+  it("finds its way back although the disk was lost", async () => {
+    const fixture = new CrossingFixture();
+    const { client, path } = await fixture.provider(await fixture.openOne());
+    const moving = fixture.command("provide", { name: "shop", to: "mesh", overlapMs: 0 });
+    await fixture.clock.advance(3_000);
+    await moving;
+    await fixture.command("close", { name: "shop" });
+    const crossing = await fixture.openOne();
+    await fixture.client(crossing, client.identity);
+    const rows = (await fixture.list()).crossings[0]?.registrations.map((one) => [one.path, one.appPort, one.state]);
+    assert.deepEqual(rows, [[path, 20_880, "mesh"]]);
+    const back = fixture.command("provide", { name: "shop", to: "direct", overlapMs: 0 });
+    await fixture.clock.advance(3_000);
+    await back;
+    assert.deepEqual(fixture.ensemble.children(providers), [path.slice(providers.length + 1)]);
+  });
+
+  it("is completed after a restart in the middle, when that is asked for again", async () => {
+    const fixture = new CrossingFixture();
+    const { client } = await fixture.provider(await fixture.openOne());
+    const moving = fixture.command("provide", { name: "shop", to: "mesh" });
+    const cut = assert.rejects(moving, code("crossing.closed"));
+    await fixture.clock.advance(3_000);
+    await fixture.restart();
+    await cut;
+    const [crossing] = (await fixture.list()).crossings;
+    await fixture.client(crossing as Crossing, client.identity);
+    assert.deepEqual(portsAt(fixture), [20_880, 20_881]);
+    const again = fixture.command("provide", { name: "shop", to: "mesh" });
+    await fixture.clock.advance(6_100);
+    assert.deepEqual(statesOf(await again), ["mesh"]);
+    assert.deepEqual(portsAt(fixture), [20_881]);
+  });
 });
 
 describe("what an application is shown through a crossing", () => {

@@ -10,6 +10,7 @@ import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Door, DoorPeer } from "@dualmesh/dialects/door";
 import { type BeforeDoor, openBeforeDoor, type StepOptions } from "@dualmesh/dialects/zookeeper/before/door";
 import type { SessionModes } from "@dualmesh/dialects/zookeeper/before/owner";
+import type { Wanted } from "@dualmesh/dialects/zookeeper/layout";
 import type { Crossing, CrossingDoor, CrossingStepArguments, Place } from "@dualmesh/model/crossing";
 import type { Face } from "../face/face.ts";
 import type { DoorHost } from "../transport/door-host.ts";
@@ -45,6 +46,8 @@ const knownWithinMs = 5_000;
 const restoredWithinMs = 2_000;
 /** Sessions for which something else was decided than for the crossing. */
 const maxOwnModes = 1_000;
+/** Names of applications; one crossing is of one process, which has one. */
+const maxCallers = 16;
 
 export class OpenCrossing {
   readonly #context: CrossingContext;
@@ -55,6 +58,9 @@ export class OpenCrossing {
   readonly #hosts = new Map<string, DoorHost>();
   /** Which server a connection of the application called. */
   readonly #called = new WeakMap<DoorPeer, string>();
+  /** Those that said what they will call. */
+  readonly #callers = new Set<string>();
+  #closed = false;
   readonly #turns: Readonly<Record<Side, Turn>> = { provides: new Turn(), consumes: new Turn() };
 
   constructor(record: CrossingRecord, context: CrossingContext) {
@@ -76,7 +82,8 @@ export class OpenCrossing {
       carried: carried.carried.bind(carried),
       original: carried.original.bind(carried),
       shown: shown.shown.bind(shown),
-      wants: ({ services, timeoutMs }: { readonly services: readonly string[]; readonly timeoutMs: number }) => {
+      wants: ({ application, services, timeoutMs }: Wanted) => {
+        if (this.#callers.size < maxCallers) this.#callers.add(application);
         for (const service of services) face.consumer(service, timeoutMs);
         if (this.#record.consumes === "mesh") for (const service of services) shown.expect(service);
       },
@@ -99,7 +106,7 @@ export class OpenCrossing {
   }
 
   applications(): readonly string[] {
-    return this.#door.sessions().map(({ application }) => application);
+    return [...this.#callers, ...this.#door.sessions().map(({ application }) => application)];
   }
 
   /** What stood behind published ports stands there again, and stand-ins lead somewhere. */
@@ -158,6 +165,7 @@ export class OpenCrossing {
 
   /** Nothing comes through any more; what is published goes on being served for a while, unless the process ends. */
   async close(how: "for good" | "with the process"): Promise<void> {
+    this.#closed = true;
     for (const turn of Object.values(this.#turns)) turn.end();
     for (const host of this.#hosts.values()) await host.close();
     this.#hosts.clear();
@@ -241,6 +249,7 @@ export class OpenCrossing {
   }
 
   async #keep(change: Partial<CrossingRecord>): Promise<void> {
+    if (this.#closed) throw new MeshError("crossing.closed", `the crossing ${this.name} was closed`);
     this.#record = { ...this.#record, ...change };
     this.#context.keep.put(this.#record);
     await this.#flushed();

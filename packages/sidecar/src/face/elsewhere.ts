@@ -62,7 +62,7 @@ export class Elsewhere {
       const refused = this.#refused(instance);
       const onEnd = (): void => void this.#carried.delete(key);
       carried = new CarriedInstance({ ...this.#options, key, instance, host, refused, onEnd });
-      if (refused === "") this.#carried.set(key, carried);
+      if (carried.bypassed === "") this.#carried.set(key, carried);
     }
     carried.owners += 1;
     return carried;

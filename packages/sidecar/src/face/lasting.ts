@@ -42,6 +42,19 @@ export function watchedOver({ dialect, text }: Registration): Registration {
   return { dialect, text: `${before}?${[...kept, watched].filter((parameter) => parameter !== "").join("&")}` };
 }
 
+/** What the provider itself wrote, from what others are told of it at the sidecar's port. */
+export function unwatched({ dialect, text }: Registration): Registration {
+  const url = registrationUrl(text) ?? text;
+  const [before, parameters] = split(url);
+  const own = (parameters ?? "")
+    .split("&")
+    .filter((one) => !said.test(one) && !(dialect === "dubbo" && isWatched(one)));
+  return { dialect, text: parameters === undefined ? before : `${before}?${own.join("&")}` };
+}
+
+const said = /^dualmesh\./;
+const isWatched = (parameter: string): boolean => watched.split("&").includes(parameter);
+
 function split(url: string): readonly [string, string | undefined] {
   const at = url.indexOf("?");
   return at < 0 ? [url, undefined] : [url.slice(0, at), url.slice(at + 1)];
