@@ -4,14 +4,14 @@
  */
 import { type ChildProcessByStdio, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { cgroupMount } from "../process/cgroups.ts";
 import { hasCapability } from "./capabilities.ts";
 import type { FlowAddress, HostAddress } from "./host.ts";
-import { findProgram, missingText, type ProgramName } from "./programs.ts";
+import { findProgram, missingText, needProgram, type ProgramName } from "./programs.ts";
 
 /** Why tests with namespaces cannot run here; false when they can. The `skip` of a test. */
 export function whyNoNamespaces(...programs: readonly ProgramName[]): string | false {
@@ -24,7 +24,14 @@ export function whyNoNamespaces(...programs: readonly ProgramName[]): string | f
 
 /** As `whyNoNamespaces`, for tests that put a process into a control group as well. */
 export function whyNoCgroups(): string | false {
-  return cgroupMount() === undefined ? "needs control groups of version 2 below /sys/fs/cgroup" : whyNoNamespaces();
+  const root = cgroupMount()?.path;
+  if (root === undefined) return "needs control groups of version 2 below /sys/fs/cgroup";
+  try {
+    accessSync(root, constants.W_OK);
+  } catch {
+    return "needs control groups of version 2 that may be written";
+  }
+  return whyNoNamespaces();
 }
 
 const prefix = "dmb-";
@@ -68,7 +75,8 @@ export async function openTestNamespace(...addresses: readonly string[]): Promis
     name,
     netns: statSync(path).ino,
     path,
-    run: (program, ...words) => execFileSync("nsenter", [`--net=${path}`, program, ...words], { encoding: "utf8" }),
+    run: (program, ...words) =>
+      execFileSync(needProgram("nsenter"), [`--net=${path}`, program, ...words], { encoding: "utf8" }),
     async peer(options = {}) {
       const peer = await Peer.start(path, options);
       peers.push(peer);
@@ -222,9 +230,13 @@ export class Peer {
   readonly ended: { readonly connection: number; readonly why: string }[] = [];
 
   private constructor(path: string) {
-    this.#child = spawn("nsenter", [`--net=${path}`, process.execPath, "--input-type=module", "-e", program], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
+    this.#child = spawn(
+      needProgram("nsenter"),
+      [`--net=${path}`, process.execPath, "--input-type=module", "-e", program],
+      {
+        stdio: ["pipe", "pipe", "inherit"],
+      },
+    );
     createInterface(this.#child.stdout).on("line", (text) => this.#take(JSON.parse(text) as PeerLine));
   }
 
