@@ -22,13 +22,13 @@ export interface WatchedConsumed {
   readonly outbound: HostAddress;
 }
 
-/** Beyond these the calls have become worse. Errors count only together with `minCalls`. */
+/** Beyond these the calls have become worse; `judge.ts` says how sure it must be. */
 export interface WatchBounds {
   /** Failed calls of all, above what it was before: 0.01 for one in a hundred. */
   readonly addedErrorRatio: number;
-  /** Milliseconds that the median call may take longer than before. */
+  /** Milliseconds that the median call may take longer than before; the same holds for the first quartile. */
   readonly addedMs: number;
-  /** Fewer calls than this prove nothing. */
+  /** Fewer calls than this prove nothing, but for five failures. */
   readonly minCalls: number;
 }
 
@@ -68,9 +68,9 @@ export interface WatchSummary {
 }
 
 export interface Watching {
-  /** Looks for `ms` at what calls are like before anything moves. */
+  /** Looks for `ms` at what calls are like before anything moves. All until `start` counts as before. */
   measureBefore(ms: number, signal: AbortSignal): Promise<void>;
-  /** From now on calls are judged. */
+  /** From now on calls are judged. A second call does nothing. */
   start(): void;
   /** Resolves only when the move must be undone. */
   readonly verdict: Promise<WatchVerdict>;
