@@ -89,14 +89,13 @@ export interface Cell {
   readonly seconds?: number;
 }
 
-/** Numbers below `count` that differ, by a seed: what a continuous build plays of a matrix that is too long for it. */
-export function picked(seed: number, count: number, wanted: number): readonly number[] {
-  const numbers = Array.from({ length: count }, (_, index) => index);
+/** Of these, as many that differ, by a seed: what a continuous build plays of what is too much for it. */
+export function picked<One>(seed: number, all: readonly One[], wanted: number): readonly One[] {
+  const left = [...all];
   let state = seed >>> 0;
-  return Array.from({ length: Math.min(wanted, count) }, () => {
+  return Array.from({ length: Math.min(wanted, left.length) }, () => {
     // Numerical Recipes' linear congruence; its upper bits are the better ones.
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    const [one] = numbers.splice(Math.floor((state / 2 ** 32) * numbers.length), 1);
-    return one as number;
+    return left.splice(Math.floor((state / 2 ** 32) * left.length), 1)[0] as One;
   });
 }

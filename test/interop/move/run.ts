@@ -5,29 +5,38 @@ import { cellOf, ended, type Outcome } from "./outcome.ts";
 import type { Cell, Run } from "./plan.ts";
 import { Stage } from "./stage.ts";
 import { allCarried, noneCarried } from "./way.ts";
+import type { World } from "./world.ts";
 
-/** `onTrouble` is told the ends of all logs when something failed. */
-export async function playRun(run: Run, onTrouble: (text: string) => void): Promise<readonly Cell[]> {
+export interface RunOptions {
+  /** Told the ends of all logs when something failed. */
+  readonly onTrouble: (text: string) => void;
+  /** Only the way in, for who has no time for both. */
+  readonly inOnly?: boolean;
+}
+
+export async function playRun(run: Run, { onTrouble, inOnly = false }: RunOptions): Promise<readonly Cell[]> {
   const { framework, providers, selectedBy } = run;
   await using stage = await Stage.open({ framework, providers, selectedBy });
   const { world } = stage;
   const entered = await move(world, "in", world.moved, { words: ["--first", run.first] });
   const inside = await allCarried(world, world.moved);
   const middle = systemClock.wall();
-  const left = entered.state === "in" ? await move(world, "out", world.moved) : undefined;
-  const outside = await noneCarried(world, world.moved);
+  const back = inOnly ? undefined : await playBack(world, entered);
   await stage.stop();
   const to = systemClock.wall();
   const wayIn = [...ended(entered, "in"), ...inside.wrong, ...stage.harm({ from: stage.from, to: middle })];
-  const wayOut =
-    left === undefined ? [] : [...ended(left, "out"), ...outside.wrong, ...stage.harm({ from: middle, to })];
-  if (wayIn.length + wayOut.length > 0) onTrouble(`${run.name}\n${world.tails()}`);
-  return [
-    cellOf(`${run.name}/in`, outcomeOf(entered, wayIn, inside.told)),
-    left === undefined
-      ? { name: `${run.name}/out`, result: "failed", reason: "it never was in the mesh" }
-      : cellOf(`${run.name}/out`, outcomeOf(left, wayOut, outside.told)),
-  ];
+  const cells = [cellOf(`${run.name}/in`, outcomeOf(entered, wayIn, inside.told))];
+  const wayOut = back === undefined ? [] : [...back.wrong, ...stage.harm({ from: middle, to })];
+  if (back !== undefined) cells.push(cellOf(`${run.name}/out`, outcomeOf(back.left, wayOut, "")));
+  if (cells.some(({ result }) => result === "failed")) onTrouble(`${run.name}\n${world.tails()}`);
+  return cells;
+}
+
+async function playBack(world: World, { state }: MoveEnd) {
+  const left = await move(world, "out", world.moved);
+  const outside = await noneCarried(world, world.moved);
+  const never = state === "in" ? [] : ["it never was in the mesh"];
+  return { left, wrong: [...never, ...ended(left, "out"), ...outside.wrong] };
 }
 
 function outcomeOf({ seconds, steps }: MoveEnd, wrong: readonly string[], told: string): Omit<Outcome, "logs"> {

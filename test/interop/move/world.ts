@@ -126,7 +126,7 @@ export class World implements AsyncDisposable {
   // --- what happens to it
 
   /** Which of the servers leads; the only one when there is one. */
-  async leader(): Promise<number> {
+  leader(): number {
     if (this.#servers.length === 1) return 0;
     const modes = this.#servers.map(({ host }) => this.#serverMode(host));
     const at = modes.indexOf("leader");
@@ -200,6 +200,13 @@ export class World implements AsyncDisposable {
     return state;
   }
 
+  /** A subscriber of the ensemble itself, who records the nodes below these. */
+  async record(lists: readonly string[]): Promise<Recorder> {
+    const words = [join(import.meta.dirname, "recording.ts"), this.addresses.join(","), ...lists];
+    const line = { command: process.execPath, words };
+    return new Recorder(await this.launch("recorder", this.#host("sdk"), line).ready());
+  }
+
   folder(name: string, uid: number): string {
     const folder = join(this.directory, name);
     mkdirSync(folder, { recursive: true });
@@ -244,7 +251,7 @@ export class World implements AsyncDisposable {
     const started = await Promise.all(starting);
     this.#moved = started.find((one) => one?.name === "moved");
     this.#twin = started.find((one) => one?.name === "twin");
-    await this.#startRecorder();
+    this.#recorder = await this.record([framework.provided, framework.consumed].map((service) => this.listOf(service)));
     const sdk = this.#startConsumer("sdk", this.addresses);
     const doors = { ...noDoors, zookeeper: { port: registryPort } };
     const meshSidecar = this.startSidecar("mesh-sidecar", this.#host("mesh"), { doors });
@@ -302,14 +309,6 @@ export class World implements AsyncDisposable {
     const line = this.#java(name, this.framework.fixture, "interop.Consumer", this.#told(name, registry), host);
     const program = await this.launch(name, host, line).ready(launchLimitMs);
     return { name, program, service: this.framework.provided };
-  }
-
-  async #startRecorder(): Promise<void> {
-    const lists = [this.framework.provided, this.framework.consumed].map((service) => this.listOf(service));
-    const words = [join(import.meta.dirname, "recording.ts"), this.addresses.join(","), ...lists];
-    this.#recorder = new Recorder(
-      await this.launch("recorder", this.#host("sdk"), { command: process.execPath, words }).ready(),
-    );
   }
 
   #told(application: string, registry: readonly string[]): Readonly<Record<string, string>> {

@@ -1,0 +1,49 @@
+/** The cells beside the matrix. `long` ones are played only when the whole is asked for. */
+import { playFault } from "./faults.ts";
+import { playLocksKept, playSlowNames, playTrip, playTwenty, playTwo } from "./kept.ts";
+import { playLeaderKilled, playMoverKilled, playSidecarKilledAfter, playSidecarKilledInTheMiddle } from "./killed.ts";
+import type { Outcome } from "./outcome.ts";
+import { dubbo3, dubbo27, type Framework, frameworks, sofarpc } from "./plan.ts";
+import { playYardstick } from "./yardstick.ts";
+
+export interface Extra {
+  /** `FRAMEWORK/EXTRA`. */
+  readonly name: string;
+  readonly long: boolean;
+  readonly play: () => Promise<Outcome>;
+}
+
+type Play = (framework: Framework) => Promise<Outcome>;
+
+/** Of these frameworks, the first in every play and the others when the whole is asked for. */
+function of(name: string, play: Play, ...whose: readonly Framework[]): readonly Extra[] {
+  return whose.map((framework, index) => ({
+    name: `${framework.name}/${name}`,
+    long: index > 0,
+    play: () => play(framework),
+  }));
+}
+
+function long(extras: readonly Extra[]): readonly Extra[] {
+  return extras.map((extra) => ({ ...extra, long: true }));
+}
+
+/** What a continuous build picks one of. */
+export const faults: readonly Extra[] = [
+  ...of("fault-errors", (framework) => playFault(framework, "errors"), dubbo3, sofarpc, dubbo27),
+  ...of("fault-slow", (framework) => playFault(framework, "slow"), sofarpc, dubbo27, dubbo3),
+];
+
+export const extras: readonly Extra[] = [
+  ...of("ensemble", (framework) => playTrip({ framework, servers: 3, providers: 3 }), dubbo27, dubbo3, sofarpc),
+  ...of("leader-killed", playLeaderKilled, dubbo3, dubbo27, sofarpc),
+  ...of("sidecar-killed-in-the-middle", playSidecarKilledInTheMiddle, sofarpc, dubbo27, dubbo3),
+  ...of("sidecar-killed-after", playSidecarKilledAfter, dubbo27, dubbo3, sofarpc),
+  ...of("locks-kept", playLocksKept, sofarpc),
+  ...of("slow-dns", playSlowNames, dubbo3, dubbo27, sofarpc),
+  ...of("two-processes", playTwo, dubbo3, sofarpc),
+  ...faults,
+  ...long(of("yardstick", playYardstick, ...frameworks)),
+  ...long(of("mover-killed", playMoverKilled, sofarpc)),
+  ...long(of("twenty-moves", playTwenty, dubbo3)),
+];

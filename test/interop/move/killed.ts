@@ -1,0 +1,232 @@
+/** Who is at work on a move dies: the leader of the ensemble, the sidecar, the mover itself at each of its steps. */
+import { readFileSync } from "node:fs";
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { silentLog } from "@dualmesh/base/log";
+import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { isUnfinished } from "@dualmesh/fleet/move/record";
+import { openRecords } from "@dualmesh/fleet/move/records";
+import type { Call } from "../calls.ts";
+import { eventually } from "../program.ts";
+import { lostBy } from "./load.ts";
+import { Mover, move, movesOf, recover } from "./mover.ts";
+import { ended, type Outcome } from "./outcome.ts";
+import type { Framework, Way } from "./plan.ts";
+import { Stage } from "./stage.ts";
+import { allCarried, noneCarried, stateOf } from "./way.ts";
+import type { Application, World } from "./world.ts";
+
+/** In the midst of a step that takes six seconds. */
+const midstMs = 2_000;
+const quietMs = 5_000;
+
+export async function playLeaderKilled(framework: Framework): Promise<Outcome> {
+  const began = systemClock.now();
+  await using stage = await Stage.open({ framework, servers: 3 });
+  const { world } = stage;
+  const mover = new Mover(world, "in", world.moved);
+  await mover.reaches("provide");
+  await sleep(systemClock, midstMs);
+  await world.killServer(world.leader());
+  const entered = await mover.end();
+  const wrong = [...ended(entered, "in", "undone")];
+  if (entered.state === "in") {
+    wrong.push(...(await allCarried(world, world.moved)).wrong);
+    wrong.push(...ended(await move(world, "out", world.moved), "out"));
+  }
+  wrong.push(...(await noneCarried(world, world.moved)).wrong);
+  await stage.stop();
+  wrong.push(...stage.harm({ from: stage.from, to: systemClock.wall() }));
+  const measured = `ended ${entered.state} ${entered.failed}; ${entered.steps.join(", ")}`;
+  return { wrong, measured, seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+}
+
+// --- the sidecar
+
+/** Its process alone, which its parent starts again, or that one too, which the guard sees. */
+type Whom = "the sidecar" | "the sidecar and its parent";
+
+interface Killed {
+  readonly at: number;
+  /** When it answered again. */
+  readonly backAt: number;
+}
+
+const backLimitMs = 20_000;
+/** How long after the kill a call may begin that is lost. */
+const awayLimitMs = 1_000;
+
+export async function playSidecarKilledInTheMiddle(framework: Framework): Promise<Outcome> {
+  const began = systemClock.now();
+  await using stage = await Stage.open({ framework });
+  const { world } = stage;
+  const mover = new Mover(world, "in", world.moved);
+  await mover.reaches("consume");
+  await sleep(systemClock, midstMs);
+  const killed = await killSidecar(world, "the sidecar and its parent");
+  const entered = await mover.end();
+  const wrong = [...ended(entered, "in", "undone")];
+  if (entered.state === "in") {
+    wrong.push(...(await allCarried(world, world.moved)).wrong);
+    wrong.push(...ended(await move(world, "out", world.moved), "out"));
+  }
+  wrong.push(...(await noneCarried(world, world.moved)).wrong);
+  await stage.stop();
+  const lost = judged(stage, [killed]);
+  wrong.push(...lost.wrong);
+  const measured = `ended ${entered.state}; ${lost.told}`;
+  return { wrong, measured, seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+}
+
+export async function playSidecarKilledAfter(framework: Framework): Promise<Outcome> {
+  const began = systemClock.now();
+  await using stage = await Stage.open({ framework });
+  const { world } = stage;
+  const wrong = [...ended(await move(world, "in", world.moved), "in")];
+  const kills: Killed[] = [];
+  for (const whom of ["the sidecar", "the sidecar and its parent"] as const) {
+    await sleep(systemClock, midstMs);
+    kills.push(await killSidecar(world, whom));
+    await sleep(systemClock, quietMs);
+    wrong.push(...(await allCarried(world, world.moved)).wrong);
+  }
+  wrong.push(...ended(await move(world, "out", world.moved), "out"));
+  wrong.push(...(await noneCarried(world, world.moved)).wrong);
+  await stage.stop();
+  const lost = judged(stage, kills);
+  wrong.push(...lost.wrong);
+  return { wrong, measured: lost.told, seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+}
+
+async function killSidecar(world: World, whom: Whom): Promise<Killed> {
+  const { host } = world.moved;
+  const state = await stateOf(world, world.moved);
+  if (state === undefined) throw new Error("there is no record of a move");
+  const pids = host.processes().filter((pid) => readOf(pid, "cmdline").includes("\0sidecar\0run"));
+  const children = pids.filter((pid) => pids.includes(parentOf(pid)));
+  const before = await sidecarPid(state);
+  const at = systemClock.wall();
+  for (const pid of whom === "the sidecar" ? children : pids) process.kill(pid, "SIGKILL");
+  await eventually("the sidecar is back", backLimitMs, async () => {
+    const now = await sidecarPid(state);
+    return now !== undefined && now !== before;
+  });
+  return { at, backAt: systemClock.wall() };
+}
+
+async function sidecarPid(state: string): Promise<number | undefined> {
+  try {
+    return ((await callControl(controlPath(state), "status")) as { readonly pid: number }).pid;
+  } catch {
+    return undefined; // that it is away is what is waited out
+  }
+}
+
+function readOf(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "latin1");
+  } catch {
+    return ""; // it ended meanwhile
+  }
+}
+
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)/m.exec(readOf(pid, "status"))?.[1] ?? 0);
+}
+
+/** Lost may be what was under way at the kill, and what began until the sidecar was back, for a second at most. */
+function judged(stage: Stage, kills: readonly Killed[]): { readonly wrong: readonly string[]; readonly told: string } {
+  const { callers } = stage.world;
+  const span = { from: stage.from, to: systemClock.wall() };
+  const lost = lostBy(callers, span);
+  const wrong: string[] = [...stage.harmBesideCalls(span)];
+  const told: string[] = [];
+  for (const [index, { at, backAt }] of kills.entries()) {
+    const next = kills[index + 1]?.at ?? span.to;
+    const own = lost.flatMap(({ calls }) => calls.filter((call) => endOf(call) >= at && endOf(call) < next));
+    const last = Math.max(at, ...own.map((call) => call.at)) - at;
+    told.push(`back after ${backAt - at} ms, ${own.length} calls lost, the last began after ${last} ms`);
+  }
+  for (const { caller, calls } of lost) {
+    const late = calls.filter((call) => !kills.some(({ at }) => endOf(call) >= at && call.at <= at + awayLimitMs));
+    if (late.length > 0)
+      wrong.push(
+        `${caller} lost ${late.length} calls that no kill explains, first: ${late[0]?.error}, after ${late[0]?.ms} ms`,
+      );
+  }
+  return { wrong, told: told.join("; ") };
+}
+
+function endOf({ at, ms }: Call): number {
+  return at + ms;
+}
+
+// --- the mover
+
+const stepsOfIn = [
+  "sidecar",
+  "crossing",
+  "guard",
+  "tracking",
+  "rule",
+  "cut",
+  "measure",
+  "provide",
+  "consume",
+  "settle",
+];
+const stepsOfOut = ["consume-back", "provide-back", "release", "cut-back", "linger", "close", "end-sidecar"];
+const settleLimitMs = 180_000;
+
+/** Killed as soon as each step begins; then somebody says `move recover`, or the guard was faster. The process ends in or out. */
+export async function playMoverKilled(framework: Framework): Promise<Outcome> {
+  const began = systemClock.now();
+  await using stage = await Stage.open({ framework });
+  const { world } = stage;
+  const wrong: string[] = [];
+  const told: string[] = [];
+  const outward = [...stepsOfOut];
+  for (const step of stepsOfIn) {
+    const state = await killedAt(world, "in", step);
+    told.push(`${step}: ${state}`);
+    if (state === "in") wrong.push(...(await leave(world, outward.shift(), told)));
+    wrong.push(...(await noneCarried(world, world.moved)).wrong.map((text) => `${step}: ${text}`));
+  }
+  while (outward.length > 0) {
+    wrong.push(...ended(await move(world, "in", world.moved, { before: "0", watch: "1s" }), "in"));
+    wrong.push(...(await leave(world, outward.shift(), told)));
+    wrong.push(...(await noneCarried(world, world.moved)).wrong);
+  }
+  await stage.stop();
+  wrong.push(...stage.harm({ from: stage.from, to: systemClock.wall() }));
+  return { wrong, measured: told.join(", "), seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+}
+
+/** Out, with a mover that is killed at `step`, or with one that is not. */
+async function leave(world: World, step: string | undefined, told: string[]): Promise<readonly string[]> {
+  if (step === undefined) return ended(await move(world, "out", world.moved), "out");
+  const state = await killedAt(world, "out", step);
+  told.push(`${step}: ${state}`);
+  return state === "out" ? [] : [`killed at ${step} of the way out it ended ${state}`];
+}
+
+async function killedAt(world: World, way: Way, step: string): Promise<string> {
+  const options = { before: "1s", watch: "2s" };
+  const mover = new Mover(world, way, world.moved, options);
+  await mover.reaches(step);
+  mover.program.signal("SIGKILL");
+  await mover.program.ended;
+  await recover(world);
+  return settled(world, world.moved);
+}
+
+/** Waits until nobody is at the move any more; `out` when nothing is left of it. */
+async function settled(world: World, application: Application): Promise<string> {
+  const records = openRecords({ path: movesOf(world), clock: systemClock, log: silentLog });
+  let state = "";
+  await eventually("the move is in or out", settleLimitMs, async () => {
+    const record = (await records.list()).find(({ process }) => process.pid === application.program.pid);
+    state = record?.state ?? "out";
+    return record === undefined || (!isUnfinished(record) && record.step === "");
+  });
+  return state;
+}
