@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type CommandLine, javaCommand } from "../fixtures.ts";
 import { repository } from "../product.ts";
 import { eventually, Program, temporary } from "../program.ts";
+import { openCheckout } from "./checkout.ts";
 import { type Host, Network, root, type Somebody, writeNames } from "./hosts.ts";
 import type { Framework, SelectedBy } from "./plan.ts";
 import { Recorder } from "./recorder.ts";
@@ -165,10 +166,12 @@ export class World implements AsyncDisposable {
 
   /** A program on none of the hosts, as somebody's who is logged in on the machine below them. */
   launchOnMachine(name: string, line: CommandLine, env: Readonly<Record<string, string>> = {}): Program {
+    const checkout = openCheckout();
     const program = new Program({
       name,
-      ...line,
-      cwd: repository,
+      command: line.command.replaceAll(repository, checkout),
+      words: line.words.map((word) => word.replaceAll(repository, checkout)),
+      cwd: checkout,
       log: join(this.directory, `${name}-${++this.#counter}.log`),
       env: { HOME: this.folder("home", 0), XDG_STATE_HOME: this.folder("state", 0), CI: "true", ...env },
     });
