@@ -18,8 +18,8 @@ import { rpcCodecs } from "@dualmesh/wire/protocols";
 import type { RpcCodec } from "@dualmesh/wire/rpc";
 import { Apps } from "./apps/apps.ts";
 import type { SidecarConfig } from "./config.ts";
+import { crossingCommands } from "./crossing/commands.ts";
 import type { Crossings } from "./crossing/crossings.ts";
-import { openCrossings } from "./crossing/open.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type FreePort, type OpenDoor, openDoors } from "./doors.ts";
 import { CarriedProtocols, isAddressed } from "./face/carriage.ts";
@@ -154,7 +154,8 @@ class Assembly {
     for (const { kind, name } of directory.status().feeds) if (kind === "service") face.ensure(name);
 
     await standIns.restore();
-    const crossings = await this.#openCrossings(face, plane, pair);
+    const crossings = this.#crossingsOf(face, plane, pair);
+    if (config.directory === "zookeeper") await crossings();
 
     // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
     const meshOutbound = await this.#meshOutbound(plane);
@@ -174,7 +175,7 @@ class Assembly {
       openAdmin: (open) => free("admin.port", config.admin.port, usualPorts.admin, open),
       warnings: this.#warnings,
       routes: this.#routes(face, directory),
-      commands: crossings.commands,
+      commands: crossingCommands(crossings),
       status: () => this.#status(face, directory, pair, published, standIns),
       close: () => this.#close(face, directory, plane, outbound),
     };
@@ -288,20 +289,28 @@ class Assembly {
   }
 
   /** The ways of applications that are at their registry by themselves and come through here since they were moved. */
-  async #openCrossings(face: Face, plane: DataPlane, pair: PortPair): Promise<Crossings> {
+  #crossingsOf(face: Face, plane: DataPlane, pair: PortPair): () => Promise<Crossings> {
     const { outbound } = this.#options.config;
-    const crossings = await openCrossings({
-      ...this.#options,
-      face,
-      metrics: this.#metrics,
-      outbound: { host: outbound.host, port: pair.outbound },
-      reaches: (service) => plane.reaches(service),
-      isReserved: (port) =>
-        [pair.inbound, ...this.#ownPorts, ...this.#wishedPorts()].includes(port) || this.#isPublishedPort(port),
-    });
-    this.#scope.defer(() => crossings.close());
-    this.#crossings = crossings;
-    return crossings;
+    const open = async (): Promise<Crossings> => {
+      const { openCrossings } = await import("./crossing/open.ts");
+      const crossings = await openCrossings({
+        ...this.#options,
+        face,
+        metrics: this.#metrics,
+        outbound: { host: outbound.host, port: pair.outbound },
+        reaches: (service) => plane.reaches(service),
+        isReserved: (port) =>
+          [pair.inbound, ...this.#ownPorts, ...this.#wishedPorts()].includes(port) || this.#isPublishedPort(port),
+      });
+      this.#scope.defer(() => crossings.close());
+      this.#crossings = crossings;
+      return crossings;
+    };
+    let opening: Promise<Crossings> | undefined;
+    return () => {
+      opening ??= open();
+      return opening;
+    };
   }
 
   /** SOFA-RPC's `mesh://` clients call one port only, whatever they are told. */

@@ -3,12 +3,12 @@
  * is open again before this sidecar says that it is ready, at the same ports.
  */
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
-import type { ControlHandler } from "@dualmesh/base/state/control-socket";
 import type { Door } from "@dualmesh/dialects/door";
 import type { Crossing, CrossingList, CrossingOpenArguments } from "@dualmesh/model/crossing";
 import type { Series } from "../metrics.ts";
 import type { DoorHost } from "../transport/door-host.ts";
 import { readName, readOpen, readServer, readStep } from "./arguments.ts";
+import type { CrossingCommands } from "./commands.ts";
 import { figuresOf } from "./figures.ts";
 import { type CrossingContext, OpenCrossing } from "./open-crossing.ts";
 
@@ -40,14 +40,20 @@ export class Crossings {
     this.#context = { ...options, listen: (door, host, port) => this.#listen(door, host, port) };
   }
 
-  get commands(): ReadonlyMap<string, ControlHandler> {
-    return new Map<string, ControlHandler>([
-      ["crossing.open", (given) => this.#inTurn(() => this.#openCrossing(readOpen(given)))],
-      ["crossing.list", async () => this.#list()],
-      ["crossing.provide", (given) => this.#step("provide", given)],
-      ["crossing.consume", (given) => this.#step("consume", given)],
-      ["crossing.close", (given) => this.#inTurn(() => this.#close(readName(given).name))],
-    ]);
+  get commands(): CrossingCommands {
+    return {
+      open: async (given) => {
+        const asked = readOpen(given);
+        return this.#inTurn(() => this.#openCrossing(asked));
+      },
+      list: async () => this.#list(),
+      provide: (given) => this.#step("provide", given),
+      consume: (given) => this.#step("consume", given),
+      close: async (given) => {
+        const { name } = readName(given);
+        return this.#inTurn(() => this.#close(name));
+      },
+    };
   }
 
   /** The ports on which doors of crossings listen. */

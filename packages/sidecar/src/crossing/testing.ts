@@ -13,6 +13,7 @@ import { openWorld, type World } from "../face/testing.ts";
 import type { DoorHost } from "../transport/door-host.ts";
 import type { Transport, TransportEvents } from "../transport/transport.ts";
 import type { Server } from "./arguments.ts";
+import type { CrossingCommands } from "./commands.ts";
 import { Crossings, type CrossingsOptions } from "./crossings.ts";
 import { CrossingKeep } from "./keep.ts";
 
@@ -57,10 +58,11 @@ export class CrossingFixture {
     await restoring;
   }
 
-  async command<Result = Crossing>(name: string, words: Readonly<Record<string, unknown>> = {}): Promise<Result> {
-    const handler = this.crossings.commands.get(`crossing.${name}`);
-    if (handler === undefined) throw new Error(`no command ${name}`);
-    return (await handler(words)) as Result;
+  async command<Result = Crossing>(
+    name: keyof CrossingCommands,
+    words: Readonly<Record<string, unknown>> = {},
+  ): Promise<Result> {
+    return (await this.crossings.commands[name](words)) as Result;
   }
 
   openOne(name = "shop"): Promise<Crossing> {

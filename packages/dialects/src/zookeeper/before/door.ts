@@ -16,7 +16,7 @@ import { KeptEntries } from "./kept-entries.ts";
 import { ownedByAsking, ownedByWalking } from "./learn.ts";
 import { type BeforeLimits, defaultBeforeLimits } from "./limits.ts";
 import { type Mover, restoreEntry, stepRegistration, withdrawEntry } from "./moves.ts";
-import type { Entry, Registration } from "./own-nodes.ts";
+import type { Entry, Registration } from "./own-node.ts";
 import type { BeforeContext, BeforeDoorOptions, RealList, RewriteState } from "./owner.ts";
 import { type OpenedSession, Passage, type PassageHost } from "./passage.ts";
 import { type Places, placesOf } from "./places.ts";

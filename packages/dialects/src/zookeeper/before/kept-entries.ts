@@ -4,7 +4,8 @@
  */
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { Acl } from "@dualmesh/wire/jute/request";
-import type { Entry, SessionNodes } from "./own-nodes.ts";
+import type { Entry } from "./own-node.ts";
+import type { SessionNodes } from "./own-nodes.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 
 interface Kept {

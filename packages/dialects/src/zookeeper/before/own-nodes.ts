@@ -5,47 +5,18 @@
  */
 import type { Clock, Timer } from "@dualmesh/base/clock";
 import type { Instance } from "@dualmesh/model/instance";
-import { parseServiceText } from "@dualmesh/model/service";
 import { errorCode } from "@dualmesh/wire/jute/reply";
 import { type Acl, createFlags, type Request } from "@dualmesh/wire/jute/request";
-import { publishedName } from "../client/published-name.ts";
 import type { Layout, Located, Place } from "../layout.ts";
 import type { BeforeLimits } from "./limits.ts";
 import type { OwnNodes } from "./lists.ts";
-import type { BeforeOwner, RewriteState } from "./owner.ts";
+import { type Entry, meshPathOf, type Registration, standing } from "./own-node.ts";
+import type { BeforeOwner } from "./owner.ts";
 import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import type { Places } from "./places.ts";
 import { answer, bodyOf, kindOf, type Reply, standInStat, underXid } from "./reply.ts";
 import type { ClientWatches } from "./watches.ts";
-
-export interface Registration {
-  /** Where the client put it. */
-  readonly path: string;
-  /** Where it stands in the mesh. */
-  meshPath: string;
-  readonly instance: Instance;
-  state: RewriteState;
-  /** Clock time since when it stands at its own address, and at that of the mesh; for what stood there when it was first seen, long ago. */
-  readonly since: { real: number; mesh: number };
-  /** True from before the first step of a move until its end: the list around it is followed. */
-  moving: boolean;
-  /** True when the node of the mesh may be there whatever the state says, because it has been asked for. */
-  meshAsked: boolean;
-}
-
-/** An entry of an application among its instances. */
-export interface Entry {
-  readonly path: string;
-  readonly application: string;
-  /** `host:port`, by custom. */
-  readonly name: string;
-  /** What is to be put there again; undefined while it stands at the ensemble. */
-  withdrawn: { readonly data: Buffer | undefined; readonly acl: readonly Acl[] } | undefined;
-  /** False once the client itself has taken a withdrawn entry away. */
-  wanted: boolean;
-  moving: boolean;
-}
 
 export interface OwnNodesHost {
   readonly clock: Clock;
@@ -512,15 +483,4 @@ export class SessionNodes implements OwnNodes {
 
 function sameData(one: Buffer | undefined, other: Buffer | undefined): boolean {
   return (one ?? Buffer.alloc(0)).equals(other ?? Buffer.alloc(0));
-}
-
-/** Beside a registration, with the words by which other sidecars know what they see. */
-function meshPathOf(layout: Layout, path: string, published: Instance): string {
-  const interfaceName = parseServiceText(published.service)?.name ?? "";
-  return `${parentOf(path)}/${publishedName(layout, interfaceName, published)}`;
-}
-
-/** Where a node of the client's own is at the ensemble. */
-function standing(path: string, registration: Registration | undefined): string {
-  return registration?.state === "mesh" ? registration.meshPath : path;
 }
