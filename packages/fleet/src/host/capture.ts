@@ -7,7 +7,7 @@ import { MeshError } from "@dualmesh/base/errors";
 import type { Capture, CaptureOptions } from "./host.ts";
 import { readCaptureRequest, wholePacketBytes } from "./inputs.ts";
 import type { Namespace } from "./namespace.ts";
-import { findProgram, firstLine, missingText, runProgram, startProgram } from "./programs.ts";
+import { findProgram, firstLine, missingText, needProgram, runProgram, startProgram } from "./programs.ts";
 
 const linkType = "LINUX_SLL2";
 /** Each packet takes as much of it as `snapBytes`: a thousand packets of 16 KiB, for when tcpdump does not get to run for a while. */
@@ -87,5 +87,5 @@ function confined(words: readonly string[]): readonly string[] {
   const asRoot = process.geteuid?.() === 0;
   const user = ["--reuid", `${nobody}`, "--regid", `${nobody}`, "--clear-groups", "--bounding-set=-all,+net_raw"];
   const rights = ["--inh-caps=-all,+net_raw", "--ambient-caps=-all,+net_raw", "--no-new-privs", "--pdeathsig", "KILL"];
-  return [...(asRoot ? user : []), ...rights, "--", findProgram("tcpdump") ?? "tcpdump", ...words];
+  return [...(asRoot ? user : []), ...rights, "--", needProgram("tcpdump"), ...words];
 }

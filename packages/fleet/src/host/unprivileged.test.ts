@@ -70,8 +70,9 @@ test("a user with nothing but CAP_NET_ADMIN in its own namespace does all that c
     await host.release("app");
     await host.unforward("app");
     const [facts] = await privileged.facts({ kind: "pid", pid: ${app.pid} });
+    const here = await privileged.facts({ kind: "netns", name: String(facts.netns) });
     const cut = await host.cut(facts.connections);
-    console.log(JSON.stringify({ check, rules, left: await host.caught(), facts, cut, capture: await host.whyNoCapture() }));
+    console.log(JSON.stringify({ check, rules, left: await host.caught(), facts, here: here.map(({ pid }) => pid), cut, capture: await host.whyNoCapture() }));
     `,
   );
   assert.deepEqual(seen["check"], []);
@@ -79,6 +80,7 @@ test("a user with nothing but CAP_NET_ADMIN in its own namespace does all that c
   assert.deepEqual(seen["left"], []);
   assert.equal(seen["cut"], 1);
   assert.match(String(seen["capture"]), /CAP_NET_RAW/);
+  assert.ok([server.pid, app.pid].every((pid) => (seen["here"] as readonly number[]).includes(pid)));
   const facts = seen["facts"] as Record<string, unknown>;
   assert.deepEqual(
     [facts["exact"], facts["uid"], facts["netns"], facts["connections"]],

@@ -74,7 +74,7 @@ function netnsNamed(name: string): number {
 }
 
 function inNetns(netns: number): readonly number[] {
-  return processIds().filter((pid) => netnsOf(pid) === netns);
+  return processIds().filter((pid) => netnsSeen(pid) === netns);
 }
 
 interface SocketTable {
@@ -85,7 +85,7 @@ interface SocketTable {
 /** Undefined when it is gone, is a part of the kernel, or its namespace must not be known. */
 function factsOf(pid: number, tables: Map<number, SocketTable>): ProcessFacts | undefined {
   try {
-    const netns = netnsOf(pid) ?? ownNetnsIfThere(pid);
+    const netns = netnsSeen(pid);
     const command = commandOf(pid);
     if (netns === undefined || command.length === 0) return undefined;
     const started = startOf(pid);
@@ -129,10 +129,17 @@ function hidden(pid: number): MeshError {
 
 /**
  * Another user's namespace cannot be looked at, but its table of sockets can; each namespace has a file of its own for it, and here it is
- * the same file.
+ * the same file. Undefined when it is another one, or the process is gone.
  */
-function ownNetnsIfThere(pid: number): number | undefined {
-  return statSync(`/proc/${pid}/net/tcp`).ino === statSync("/proc/self/net/tcp").ino ? netnsOf("self") : undefined;
+function netnsSeen(pid: number): number | undefined {
+  const netns = netnsOf(pid);
+  if (netns !== undefined) return netns;
+  try {
+    const [theirs, own] = [pid, "self"].map((each) => statSync(`/proc/${each}/net/tcp`).ino);
+    return theirs === own ? netnsOf("self") : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function tableOf(pid: number): SocketTable {
