@@ -7,7 +7,7 @@ import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import type { Crossing, CrossingList } from "@dualmesh/model/crossing";
 import { openHome } from "../testing.ts";
 
-const free = { inbound: { port: 0 }, outbound: { port: 0 }, admin: { port: 0 } };
+const free = { inbound: { port: 0 }, outbound: { port: 0 }, admin: { port: 0 }, drain: { idleMs: 0 } };
 const doors = { zookeeper: false, mesh: false, eureka: false, http: false };
 const servers = ["127.0.0.1:1"];
 
