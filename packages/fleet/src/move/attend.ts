@@ -1,34 +1,48 @@
-/** Looks after the sidecar while a process is on its way in: one that is away for too long ends the way. */
+/** Looks after the sidecar while a process is on its way. */
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { awayMs, type OneMove } from "./one-move.ts";
 
 const lookMs = 200;
 
-export function attend(move: OneMove, stop: AbortController): Disposable {
-  const { clock, log } = move.world;
-  let away: number | undefined;
-  let isLooking = false;
-  const look = async (): Promise<void> => {
+export interface Attending {
+  /** Resolves when nothing more comes of it. */
+  end(): Promise<void>;
+}
+
+/** On the way in: one that is away for too long ends the way. */
+export function attendIn(move: OneMove, stop: AbortController): Attending {
+  return attend(move, async () => {
     // Before, the steps themselves say that it does not answer.
     if (!move.record.done.includes("crossing")) return;
-    const asked = clock.now();
-    if (await move.isBack(0)) {
-      away = undefined;
-      return;
-    }
-    away ??= asked;
-    if (clock.now() - away < awayMs) return;
+    if ((await move.isBack(0)) || move.awayMs < awayMs) return;
     const { state } = move.record.sidecar;
     stop.abort(new MeshError("move.sidecar-away", `the sidecar at ${state} does not answer since ${awayMs / 1_000} s`));
-  };
+  });
+}
+
+/** On the way out, when no list names it any more: `replace` is done when it is away, for callers that have not heard of that. */
+export function attendOut(move: OneMove, replace: () => Promise<void>): Attending {
+  let isReplaced = false;
+  return attend(move, async () => {
+    if (isReplaced || (await move.isBack(0))) return;
+    await replace();
+    isReplaced = true;
+  });
+}
+
+function attend({ world: { clock, log } }: OneMove, look: () => Promise<void>): Attending {
+  let looking: Promise<void> | undefined;
   const timer = clock.every(lookMs, () => {
-    if (isLooking) return;
-    isLooking = true;
-    look()
+    looking ??= look()
       .catch((error) => log.warn({ error: messageOf(error) }, "it cannot be seen whether the sidecar answers"))
       .finally(() => {
-        isLooking = false;
+        looking = undefined;
       });
   });
-  return { [Symbol.dispose]: () => timer.cancel() };
+  return {
+    async end() {
+      timer.cancel();
+      await looking;
+    },
+  };
 }

@@ -4,7 +4,7 @@
  */
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Watching, WatchSummary } from "../watch/watching.ts";
-import { attend } from "./attend.ts";
+import { attendIn } from "./attend.ts";
 import { inwardSteps, openWatch, type WayIn } from "./inward.ts";
 import { awayMs, isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
 import { comeBack, goAside, goOut, setAside } from "./outward.ts";
@@ -38,7 +38,7 @@ export class Mover {
       opening ??= opened(move, stop);
       return opening;
     };
-    const attending = attend(move, stop);
+    const attending = attendIn(move, stop);
     try {
       const way: WayIn = { move, signal: stop.signal, watch };
       for (const step of stepsIn(move.record)) {
@@ -50,12 +50,12 @@ export class Mover {
       await move.become("in");
       return { state: "in", failed: "", ...(await seen(opening)) };
     } catch (error) {
-      attending[Symbol.dispose]();
+      await attending.end();
       if (isGone(error)) return await this.#clean();
       const end = await this.undo(messageOf(error));
       return { ...end, ...(await seen(opening)) };
     } finally {
-      attending[Symbol.dispose]();
+      await attending.end();
       signal.removeEventListener("abort", abort);
       await (await ifOpen(opening))?.close();
     }

@@ -49,6 +49,8 @@ export class OneMove {
   /** One after the other, since two steps may go on side by side. */
   #writing: Promise<void> = Promise.resolve();
   #starting: Promise<void> | undefined;
+  /** Since when the sidecar has not answered; one that was waited for is not waited for again. */
+  #away: number | undefined;
 
   constructor({ world, records, record, tell }: MoveOptions) {
     this.world = world;
@@ -127,18 +129,18 @@ export class OneMove {
   async ask<Answer>(work: (control: SidecarControl) => Promise<Answer>, signal?: AbortSignal): Promise<Answer> {
     const { clock } = this.world;
     const begun = clock.now();
-    let away: number | undefined;
     for (;;) {
       try {
-        return await work(this.world.control(this.#record));
+        const answer = await work(this.world.control(this.#record));
+        this.#away = undefined;
+        return answer;
       } catch (error) {
         const now = clock.now();
+        if (now - begun >= passingMs) throw error;
         if (isAway(error)) {
-          away ??= now;
-          if (now - away >= awayMs) throw error;
-          if (!(await this.isBack(away + awayMs - now))) throw error;
-        } else if (!isPassing(error) || now - begun >= passingMs) throw error;
-        else away = undefined;
+          this.#away ??= now;
+          if (!(await this.isBack(this.#away + awayMs - now))) throw error;
+        } else if (!isPassing(error)) throw error;
         signal?.throwIfAborted();
         await sleep(clock, askAgainMs, signal);
       }
@@ -150,12 +152,26 @@ export class OneMove {
     const { clock, sidecars } = this.world;
     const end = clock.now() + withinMs;
     for (;;) {
-      if (await sidecars.answers(this.#record)) return true;
+      if (await sidecars.answers(this.#record)) {
+        this.#away = undefined;
+        return true;
+      }
+      this.#away ??= clock.now();
       this.#start();
       const left = end - clock.now();
       if (left <= 0) return false;
       await sleep(clock, Math.min(askAgainMs, left));
     }
+  }
+
+  /** For how long nobody has answered. */
+  get awayMs(): number {
+    return this.#away === undefined ? 0 : this.world.clock.now() - this.#away;
+  }
+
+  /** Resolves when no start of the sidecar is under way. */
+  async startEnded(): Promise<void> {
+    await this.#starting;
   }
 
   /** In the background, once at a time. */

@@ -7,6 +7,7 @@ import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { CrossingStepArguments } from "@dualmesh/model/crossing";
 import type { ForwardRule } from "../host/host.ts";
 import { addressText } from "./addresses.ts";
+import { attendOut } from "./attend.ts";
 import { inwardSteps } from "./inward.ts";
 import { isAway, isGone, type OneMove } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
@@ -42,9 +43,16 @@ export async function goOut(move: OneMove): Promise<OutwardEnd> {
     close: () => close(move),
     "end-sidecar": () => endSidecar(move),
   };
-  for (const step of steps) {
-    const work = rest[step];
-    if (work !== undefined) await move.step(step, work);
+  const attending = steps.includes("linger") ? attendOut(move, () => forward(move)) : undefined;
+  try {
+    for (const step of steps) {
+      // Nobody needs it any more, and it must not be started again.
+      if (step === "close" || step === "end-sidecar") await attending?.end();
+      const work = rest[step];
+      if (work !== undefined) await move.step(step, work);
+    }
+  } finally {
+    await attending?.end();
   }
   return "out";
 }
@@ -67,6 +75,17 @@ async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<v
   }
   const ends = await Promise.allSettled(swaps.map((step) => swap(step, { ...back, overlapMs: undoOverlapMs })));
   for (const end of ends) if (end.status === "rejected") throw end.reason;
+}
+
+/** What is called at the published ports arrives at the application itself. */
+async function forward(move: OneMove): Promise<void> {
+  const { name, published } = move.record;
+  const byPort = new Map(published.map((one) => [addressText(one.published), one]));
+  const rules: ForwardRule[] = [...byPort.values()].map((one) => ({
+    published: one.published,
+    appPort: one.direct.port,
+  }));
+  if (rules.length > 0) await (await move.host()).forward(name, rules);
 }
 
 async function release(move: OneMove): Promise<void> {
@@ -103,6 +122,7 @@ async function close(move: OneMove): Promise<void> {
 async function endSidecar(move: OneMove): Promise<void> {
   // Left by a time in which the sidecar was away: it takes no more calls now.
   await (await move.host()).unforward(move.record.name);
+  await move.startEnded();
   if (move.record.sidecar.own !== undefined) await move.world.sidecars.end(move.record);
 }
 
@@ -120,15 +140,7 @@ export function isAside({ state, done }: MoveRecord): boolean {
 /** What is left of setting it aside. */
 export async function goAside(move: OneMove): Promise<void> {
   const work: Readonly<Record<AsideStep, () => Promise<void>>> = {
-    forward: async () => {
-      const { name, published } = move.record;
-      const byPort = new Map(published.map((one) => [addressText(one.published), one]));
-      const rules: ForwardRule[] = [...byPort.values()].map((one) => ({
-        published: one.published,
-        appPort: one.direct.port,
-      }));
-      if (rules.length > 0) await (await move.host()).forward(name, rules);
-    },
+    forward: () => forward(move),
     release: () => release(move),
     "cut-back": () => leadBack(move),
   };

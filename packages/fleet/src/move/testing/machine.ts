@@ -88,8 +88,9 @@ export class Machine {
   readonly forwards = new Map<string, readonly ForwardRule[]>();
   /** What nobody may see, with its time. */
   readonly wrong: string[] = [];
-  /** How long somebody met what a dead sidecar left: bounded, but not nothing. */
-  unservedMs = 0;
+  /** How long somebody met what a dead sidecar left, in one piece: bounded, but not nothing. */
+  longestGapMs = 0;
+  #gapMs = 0;
   sidecarRuns = false;
   /** Whether somebody can start it. */
   sidecarStarts = true;
@@ -101,6 +102,7 @@ export class Machine {
   readonly #crossings = new Map<string, SimCrossing>();
   /** Published ports of closed crossings, until when they are served. */
   readonly #lingering = new Map<string, number>();
+  #ended = Promise.withResolvers<never>();
   #port = 40_000;
   #killed = false;
 
@@ -161,10 +163,12 @@ export class Machine {
     if (this.sidecarRuns) return;
     this.sidecarRuns = true;
     this.starts++;
+    this.#ended = Promise.withResolvers<never>();
+    this.#ended.promise.catch(() => undefined); // nobody may be asking it anything
     const life = ++this.#sidecarLife;
     for (const crossing of this.#crossings.values()) {
       // As after every restart: what was begun is brought to its end once the sessions are there.
-      void this.#goOn(crossing, life);
+      this.#goOn(crossing, life).catch(() => undefined); // its sessions are elsewhere
     }
   }
 
@@ -187,8 +191,14 @@ export class Machine {
     this.#stopSidecar();
   }
 
+  /** Rejects when the sidecar that runs now has ended, as a connection to it does. */
+  untilItEnds(): Promise<never> {
+    return this.#ended.promise;
+  }
+
   #stopSidecar(): void {
     this.sidecarRuns = false;
+    this.#ended.reject(away());
     this.#sidecarLife++;
     for (const process of this.processes)
       for (const session of process.sessions) if (session.way === "door") this.#lose(process, session);
@@ -335,6 +345,7 @@ export class Machine {
 
   #look(): void {
     const now = this.clock.now();
+    const gapMs = this.#gapMs;
     for (const process of this.processes) {
       if (!process.lives) continue;
       const name = `p${process.pid}-${process.started}`;
@@ -349,11 +360,14 @@ export class Machine {
       if (process.node.uses("mesh") && !isServed) this.#unserved("a published port is served by nobody");
       if (process.shown.uses("mesh") && !this.sidecarRuns) this.#unserved("the process calls through nobody");
     }
+    if (this.#gapMs === gapMs) this.#gapMs = 0;
+    else this.#gapMs = gapMs + lookMs;
+    this.longestGapMs = Math.max(this.longestGapMs, this.#gapMs);
   }
 
   /** A sidecar that was killed leaves a gap, which is measured; whoever else makes one is wrong. */
   #unserved(text: string): void {
-    if (this.#killed) this.unservedMs += lookMs;
+    if (this.#killed) this.#gapMs += lookMs;
     else this.#say(text);
   }
 

@@ -21,6 +21,7 @@ export class Disk {
   readonly records = new Map<string, MoveRecord>();
   readonly endings: MoveEnding[] = [];
   readonly holders = new Map<string, SimMover>();
+  readonly movers: SimMover[] = [];
 }
 
 export class SimMover {
@@ -40,9 +41,11 @@ export class SimMover {
     this.disk = disk;
     this.self = { pid, started: pid };
     this.death = death;
+    disk.movers.push(this);
   }
 
-  die(): void {
+  /** By `kill -9`, or because it has nothing more to do. */
+  end(): void {
     this.isDead = true;
   }
 
@@ -141,7 +144,7 @@ export class SimMover {
   #ask<Answer>(word: string, work: () => Promise<Answer>): Promise<Answer> {
     return this.#word(word, async () => {
       if (!this.machine.sidecarRuns) throw away();
-      return await work();
+      return await Promise.race([work(), this.machine.untilItEnds()]);
     });
   }
 
@@ -155,7 +158,7 @@ export class SimMover {
   #lives(of: ProcessId): boolean {
     const process = this.machine.processes.find(({ pid }) => pid === of.pid);
     if (process !== undefined) return process.lives;
-    return [...this.disk.holders.values()].some(({ self, isDead }) => self.pid === of.pid && !isDead);
+    return this.disk.movers.some(({ self, isDead }) => self.pid === of.pid && !isDead);
   }
 
   #processOf(record: MoveRecord): SimProcess {
