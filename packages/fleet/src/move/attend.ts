@@ -1,6 +1,6 @@
 /** Looks after the sidecar while a process is on its way. */
 import { MeshError, messageOf } from "@dualmesh/base/errors";
-import { awayMs, type OneMove } from "./one-move.ts";
+import { awayMs, goneError, type OneMove } from "./one-move.ts";
 
 const lookMs = 200;
 
@@ -9,9 +9,10 @@ export interface Attending {
   end(): Promise<void>;
 }
 
-/** On the way in: one that is away for too long ends the way. */
+/** On the way in: one that is away for too long ends the way, and so does the end of the process. */
 export function attendIn(move: OneMove, stop: AbortController): Attending {
   return attend(move, async () => {
+    if (!(await move.world.lives(move.record.process))) return stop.abort(goneError(move.record));
     // Before, the steps themselves say that it does not answer.
     if (!move.record.done.includes("crossing")) return;
     if ((await move.isBack(0)) || move.awayMs < awayMs) return;

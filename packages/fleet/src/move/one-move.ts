@@ -105,7 +105,7 @@ export class OneMove {
   /** Throws `move.gone`. */
   async facts(): Promise<ProcessFacts> {
     const facts = await this.world.process(this.#record.process);
-    if (facts === undefined) throw new MeshError(gone, `process ${this.#record.process.pid} has ended`);
+    if (facts === undefined) throw goneError(this.#record);
     return facts;
   }
 
@@ -136,6 +136,8 @@ export class OneMove {
         return answer;
       } catch (error) {
         const now = clock.now();
+        // What a process wrote ends with it, and nothing can be asked of its sessions any more.
+        if (!(await this.world.lives(this.#record.process))) throw goneError(this.#record);
         if (now - begun >= passingMs) throw error;
         if (isAway(error)) {
           this.#away ??= now;
@@ -185,6 +187,10 @@ export class OneMove {
         this.#starting = undefined;
       });
   }
+}
+
+export function goneError({ process: { pid } }: MoveRecord): MeshError {
+  return new MeshError(gone, `process ${pid} has ended`, { pid });
 }
 
 export function isGone(error: unknown): boolean {

@@ -15,8 +15,11 @@ type Way = "in" | "out";
 
 const randomOf = (random: Random): Random => seededRandom(Math.floor(random.next() * 2 ** 32));
 
-/** How many words the way takes when nobody dies; it is proven on the way that it leads where it should. */
-async function wordsOf(way: Way): Promise<number> {
+/** Words that change nothing: to die before, in the midst of and after one is the same. */
+const questions: ReadonlySet<string> = new Set(["lives", "answers", "process", "list", "callers", "read", "records"]);
+
+/** The words of the way when nobody dies; it is proven on the way that it leads where it should. */
+async function wordsOf(way: Way): Promise<readonly string[]> {
   const story = new Story(seededRandom(seed));
   const mover = story.mover();
   assert.equal(((await story.run(mover, story.enter(mover))) as MoveEnd).state, "in");
@@ -35,8 +38,11 @@ for (const way of ["in", "out"] as const) {
     const words = await wordsOf(way);
     const random = seededRandom(seed);
     const ends = new Map<string, number>();
-    for (let at = 1; at <= words; at++) {
-      for (const phase of phases) {
+    let deaths = 0;
+    for (const [index, word] of words.entries()) {
+      const at = index + 1;
+      for (const phase of questions.has(word) ? (["before"] as const) : phases) {
+        deaths++;
         const story = new Story(randomOf(random));
         const first = story.mover(way === "in" ? { at, phase } : undefined);
         await story.run(first, story.enter(first));
@@ -56,14 +62,14 @@ for (const way of ["in", "out"] as const) {
         const last = story.mover();
         await story.run(last, story.recover(last));
         await story.machine.clock.advance(60_000);
-        const told = `SEED=${seed}: killed ${phase} word ${at} on the way ${way}`;
+        const told = `SEED=${seed}: killed ${phase} word ${at} (${word}) on the way ${way}`;
         assert.deepEqual(story.machine.wrong, [], told);
         assert.ok(["in", "out"].includes(story.place), `${told}: ${JSON.stringify(story.record)}`);
         ends.set(story.place, (ends.get(story.place) ?? 0) + 1);
       }
     }
     const ended = [...ends].map(([place, count]) => `${place}: ${count}`).join(", ");
-    t.diagnostic(`${words} words, each in 3 ways; ended ${ended}`);
+    t.diagnostic(`${words.length} words, ${deaths} deaths; ended ${ended}`);
   });
 }
 

@@ -98,6 +98,9 @@ export class Machine {
   supervisedMs = 300;
   starts = 0;
   tracking = false;
+  /** Before its client library dials again. */
+  redialAfterMs = 100;
+  directoryKind = "zookeeper";
   #sidecarLife = 0;
   readonly #crossings = new Map<string, SimCrossing>();
   /** Published ports of closed crossings, until when they are served. */
@@ -319,7 +322,7 @@ export class Machine {
   }
 
   #redial(process: SimProcess, session: SimSession): void {
-    this.clock.after(100 + this.random.next() * redialMs, () => {
+    this.clock.after(this.redialAfterMs + this.random.next() * redialMs, () => {
       if (!process.lives || session.way !== "none") return;
       const rule = this.#ruleFor(process);
       if (rule === undefined) {

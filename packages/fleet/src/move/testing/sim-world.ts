@@ -30,9 +30,8 @@ export class SimMover {
   readonly self: ProcessId;
   readonly death: Death | undefined;
   isDead = false;
-  words = 0;
-  /** The word at which it died. */
-  last = "";
+  /** What it has said, word by word. */
+  readonly words: string[] = [];
   readonly verdict = Promise.withResolvers<WatchVerdict>();
   guards = 0;
 
@@ -62,7 +61,7 @@ export class SimMover {
         list: () =>
           this.#ask("list", async () => ({
             crossings: machine.crossings(),
-            directory: { kind: "zookeeper", addresses: [registryServer], chroot: "" },
+            directory: { kind: machine.directoryKind, addresses: [registryServer], chroot: "" },
             outbound: "127.0.0.1:20882",
             figures: [],
           })),
@@ -112,9 +111,8 @@ export class SimMover {
   /** Everything that a mover says to the world goes through here; a dead one is not heard, and hears nothing. */
   #word<Answer>(word: string, work: () => Promise<Answer>): Promise<Answer> {
     if (this.isDead) return never();
-    this.words++;
-    if (this.words !== this.death?.at) return this.#living(work());
-    this.last = word;
+    this.words.push(word);
+    if (this.words.length !== this.death?.at) return this.#living(work());
     const { phase } = this.death;
     if (phase !== "after") this.isDead = true;
     if (phase === "before") return never();

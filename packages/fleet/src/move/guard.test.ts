@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { seededRandom } from "@dualmesh/base/random";
+import type { MoveRecord } from "./record.ts";
+import { Story } from "./testing/story.ts";
+
+/** A story in which a process is in the mesh and a guard is at work. */
+async function guarded(change: Partial<MoveRecord> = {}) {
+  const story = new Story(seededRandom(11));
+  if (change.sidecar?.own === undefined && change.sidecar !== undefined) story.machine.startSidecar();
+  const { guard, ended } = story.startGuard();
+  const mover = story.mover();
+  await story.run(mover, story.enter(mover, change));
+  assert.equal(story.place, "in");
+  return { story, machine: story.machine, guard, ended };
+}
+
+const operators: Partial<MoveRecord> = { sidecar: { state: "/theirs", own: undefined } };
+
+test("a sidecar that its own parent has back is left alone", async () => {
+  const { story, machine } = await guarded();
+  machine.killSidecar();
+  await machine.clock.advance(10_000);
+  assert.deepEqual([story.place, story.record?.state, machine.forwards.size], ["in", "in", 0]);
+  assert.ok(machine.longestGapMs <= 1_700, `${machine.longestGapMs} ms`);
+  assert.deepEqual(machine.wrong, []);
+  story.end();
+});
+
+test("a sidecar that died with its parent is started by the guard, before it is set aside", async () => {
+  const { story, machine } = await guarded();
+  machine.killSidecar(true);
+  await machine.clock.advance(10_000);
+  assert.deepEqual([story.place, machine.starts, machine.forwards.size], ["in", 2, 0]);
+  assert.ok(machine.longestGapMs <= 3_000, `${machine.longestGapMs} ms`);
+  story.end();
+});
+
+test("a sidecar that cannot be started is set aside within seconds, and comes back when it can be", async () => {
+  const { story, machine } = await guarded();
+  machine.sidecarStarts = false;
+  machine.killSidecar(true);
+  await machine.clock.advance(8_000);
+  assert.equal(story.place, "forwarded");
+  assert.deepEqual([...machine.forwards.keys()], [story.record?.name]);
+  assert.ok(machine.longestGapMs <= 4_500, `${machine.longestGapMs} ms`);
+  machine.sidecarStarts = true;
+  await machine.clock.advance(120_000);
+  assert.deepEqual([story.place, machine.forwards.size], ["in", 0]);
+  assert.deepEqual(machine.wrong, []);
+  story.end();
+});
+
+test("a sidecar that the operator runs is set aside, and taken back at once when the operator has it back", async () => {
+  const { story, machine } = await guarded(operators);
+  machine.killSidecar(true);
+  await machine.clock.advance(300_000);
+  assert.deepEqual([story.place, machine.starts], ["forwarded", 1]);
+  machine.startSidecar();
+  await machine.clock.advance(25_000);
+  assert.deepEqual([story.place, machine.forwards.size], ["in", 0]);
+  assert.deepEqual(machine.wrong, []);
+  story.end();
+});
+
+test("what a mover left that was killed is taken back within seconds of its death", async () => {
+  const story = new Story(seededRandom(11));
+  story.startGuard();
+  const mover = story.mover();
+  const going = story.enter(mover);
+  going.catch(() => undefined);
+  await story.machine.clock.advance(6_000);
+  assert.equal(story.record?.step, "provide");
+  mover.end();
+  await story.machine.clock.advance(5_000);
+  assert.equal(story.record?.state, "undoing");
+  assert.ok(story.process.node.now.has("direct") && story.process.node.now.size === 1);
+  await story.machine.clock.advance(60_000);
+  assert.equal(story.place, "out");
+  assert.deepEqual(story.machine.wrong, []);
+  story.end();
+});
+
+test("a guard that is killed is no loss: the next one goes on", async () => {
+  const { story, machine, guard } = await guarded();
+  machine.killSidecar(true);
+  await machine.clock.advance(600);
+  guard.end();
+  story.startGuard();
+  await machine.clock.advance(20_000);
+  assert.equal(story.place, "in");
+  story.end();
+});
+
+test("a process that ends takes its move along, and the guard ends a minute after the last one", async () => {
+  const { story, machine, guard, ended } = await guarded();
+  let hasEnded = false;
+  void ended.then(() => {
+    hasEnded = true;
+  });
+  machine.endProcess(story.process);
+  await machine.clock.advance(5_000);
+  assert.deepEqual([story.disk.records.size, machine.rules.size, machine.sidecarRuns], [0, 0, false]);
+  await machine.clock.advance(50_000);
+  assert.equal(hasEnded, false);
+  await machine.clock.advance(15_000);
+  assert.equal(hasEnded, true);
+  assert.equal(guard.isDead, false);
+});
