@@ -16,6 +16,8 @@ export class Stage implements AsyncDisposable {
   readonly from: number;
   readonly #began: ReadonlyMap<Application, string>;
   #stopped: readonly string[] | undefined;
+  /** From then on nobody calls. */
+  #stoppedAt = Number.POSITIVE_INFINITY;
 
   private constructor(world: World) {
     this.world = world;
@@ -40,6 +42,7 @@ export class Stage implements AsyncDisposable {
 
   /** Ends the load: what is still under way is waited for, so that it counts as well. */
   async stop(): Promise<void> {
+    this.#stoppedAt = systemClock.wall();
     this.#stopped ??= await stopLoad(this.world.callers);
   }
 
@@ -52,7 +55,7 @@ export class Stage implements AsyncDisposable {
     const { callers, recorder } = this.world;
     const emptied = recorder.emptied(span);
     return [
-      ...slack(callers, span),
+      ...slack(callers, { from: span.from, to: Math.min(span.to, this.#stoppedAt) }),
       ...(emptied.length > 0 ? [`a subscriber saw nobody in ${emptied.join(", ")}`] : []),
       ...recorder.troubles(),
       ...this.restarted(),

@@ -2,7 +2,7 @@
  * A company with an existing ZooKeeper, on hosts of its own: the server or an ensemble of three, applications that were told its address, one of
  * which will be moved, a consumer behind a sidecar, and a subscriber that records every list. Nothing in it knows of a move.
  */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CommandLine, javaCommand } from "../fixtures.ts";
 import { repository } from "../product.ts";
@@ -217,9 +217,12 @@ export class World implements AsyncDisposable {
     return folder;
   }
 
-  /** The ends of all logs. */
+  /** The ends of all logs, those of what movers started as well. */
   tails(): string {
-    return this.#programs.map((program) => `--- ${program.name}\n${program.tail()}`).join("\n");
+    const own = this.#programs.map((program) => `--- ${program.name}\n${program.tail()}`);
+    const logs = globSync("moves/{guard.log,*/log}", { cwd: this.directory });
+    const started = logs.map((log) => `--- ${log}\n${readFileSync(join(this.directory, log), "utf8").slice(-20_000)}`);
+    return [...own, ...started].join("\n");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
