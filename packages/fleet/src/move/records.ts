@@ -97,8 +97,9 @@ async function locked(directory: string, name: string, clock: Clock): Promise<Lo
       return await takeLock(directory, clock);
     } catch (error) {
       if (isMeshError(error, "state.locked")) throw busy(name, error.details["pid"], error);
-      const isRemoved = (error as NodeJS.ErrnoException).code === "ENOENT" || /ENOENT/.test(messageOf(error));
-      if (!isRemoved || round >= takeRounds) throw error;
+      // The directory may have gone between its making and its lock, which the system tells in one way or another.
+      const mayPass = isMeshError(error, "state.lock-failed") || (error as NodeJS.ErrnoException).code === "ENOENT";
+      if (!mayPass || round >= takeRounds) throw error;
       await sleep(clock, takeAgainMs);
     }
   }

@@ -1,0 +1,324 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
+import { encodeName } from "@dualmesh/dialects/zookeeper/provider-url";
+import type { CrossingList } from "@dualmesh/model/crossing";
+import type { Host, HostAddress, Privileged } from "../../host/host.ts";
+import type { ProcessFacts } from "../../process/facts.ts";
+import { defaultWatchBounds } from "../../watch/watching.ts";
+import { addressText } from "../addresses.ts";
+import { recordOf } from "../testing/sim-world.ts";
+import type { Check } from "./check.ts";
+import { type Examination, examine, type Means, type Wish } from "./examine.ts";
+import type { Reader } from "./reader.ts";
+import type { ServerAnswer } from "./server.ts";
+
+const own = "10.1.1.2";
+const address = (text: string): HostAddress => ({
+  host: text.split(":")[0] as string,
+  port: Number(text.split(":")[1]),
+});
+let localPort = 40_000;
+const to = (remote: string) => ({ local: { host: own, port: localPort++ }, remote: address(remote) });
+
+const facts: ProcessFacts = {
+  pid: 4711,
+  started: 99,
+  uid: 1_000,
+  cgroup: "/pay",
+  netns: 5,
+  command: ["/usr/bin/java", "-cp", "x", "com.pay.Main"],
+  listening: [{ host: "0.0.0.0", port: 20_880 }],
+  connections: [to("10.1.1.9:2181"), to("10.1.1.3:20880")],
+  exact: true,
+};
+
+const wish: Wish = {
+  named: { kind: "pid", pid: 4711 },
+  zookeeper: [],
+  chroot: undefined,
+  host: undefined,
+  state: undefined,
+  only: undefined,
+  first: "provider",
+  watchBeforeMs: 60_000,
+  watchMs: 60_000,
+  bounds: defaultWatchBounds,
+};
+
+const greeter = "dubbo://10.1.1.2:20880/fx.Greeter?application=pay&release=2.7.23&pid=4711&version=1.0.0";
+const rates = "dubbo://10.1.1.3:20880/fx.Rates?application=rates&release=3.3.6&pid=7";
+const consumer = "consumer://10.1.1.2/fx.Rates?application=pay&release=2.7.23&pid=4711&side=consumer";
+
+/** An ensemble: its nodes by path, and when they came to be. */
+interface Ensemble {
+  readonly nodes: ReadonlyMap<string, string>;
+  readonly born: number;
+}
+
+function ensemble(entries: readonly string[], { born = 1, chroot = "", config = "" } = {}): Ensemble {
+  const nodes = new Map<string, string>();
+  for (const entry of [...entries, ...(config === "" ? [] : ["/zookeeper/config"])]) {
+    const path = entry.startsWith("/zookeeper") ? entry : `${chroot}${entry}`;
+    const parts = path.split("/").slice(1);
+    for (let length = 1; length <= parts.length; length++) nodes.set(`/${parts.slice(0, length).join("/")}`, "");
+  }
+  if (config !== "") nodes.set("/zookeeper/config", config);
+  return { nodes, born };
+}
+
+const provider = (url: string): string => `/dubbo/${/fx\.\w+/.exec(url)?.[0]}/providers/${encodeName(url)}`;
+const usual = ensemble([
+  provider(greeter),
+  provider(rates),
+  `/dubbo/fx.Rates/consumers/${encodeName(consumer)}`,
+  // Of other processes: the same port on another host, the same id on another host.
+  provider(greeter.replace("10.1.1.2", "10.1.1.7")),
+  provider("dubbo://10.1.1.8:20880/fx.Other?pid=4711"),
+]);
+
+interface Site {
+  readonly facts?: Partial<ProcessFacts>;
+  readonly wish?: Partial<Wish>;
+  /** By server; the usual ensemble at 10.1.1.9:2181 when left out. */
+  readonly servers?: Readonly<Record<string, Ensemble>>;
+  readonly answer?: ServerAnswer;
+  readonly sidecars?: Readonly<Record<string, CrossingList>>;
+  readonly others?: readonly ProcessFacts[];
+  readonly refused?: readonly string[];
+  readonly cgroup?: string;
+  readonly uid?: number;
+  readonly moved?: boolean;
+}
+
+async function look(site: Site = {}): Promise<Examination & { readonly text: (what: string) => string }> {
+  const process = { ...facts, ...site.facts };
+  const examination = await examine(process, { ...wish, ...site.wish }, meansOf(process, site));
+  const text = (what: string): string =>
+    examination.checks
+      .filter((check) => check.what === what)
+      .map(({ level, text: said }) => `${level}: ${said}`)
+      .join("\n");
+  return { ...examination, text };
+}
+
+function meansOf(process: ProcessFacts, site: Site): Means {
+  const {
+    servers = { "10.1.1.9:2181": usual },
+    answer = { version: "3.9.3", mode: "standalone" },
+    sidecars = {},
+  } = site;
+  const host = {
+    check: async () => site.refused ?? [],
+    whyNoCapture: async () => undefined,
+  } as Partial<Host> as Host;
+  const privileged = {
+    facts: async () => [process, ...(site.others ?? [])],
+    host: async () => host,
+    stateDirectories: async () => Object.keys(sidecars).map((path) => ({ path, uid: 65_534, gid: 65_534 })),
+  } as Partial<Privileged> as Privileged;
+  const record = recordOf({ pid: 4711, started: 99 } as Parameters<typeof recordOf>[0], { pid: 1, started: 1 });
+  return {
+    privileged,
+    records: { list: async () => (site.moved === true ? [{ ...record, state: "in" }] : []) },
+    clock: new FakeClock(),
+    self: { pid: 1, started: 1 },
+    cgroup: site.cgroup ?? "/operator",
+    moves: "/moves",
+    user: { uid: site.uid ?? 65_534, gid: 65_534 },
+    surroundings: () => ({ addresses: [own, "127.0.0.1"], pids: [4711] }),
+    askServer: async (server) => (Object.hasOwn(servers, addressText(server)) ? answer : undefined),
+    resolve: async (name) => [name === "registry" ? "10.1.1.9" : name],
+    reading: (addresses, read) => {
+      const found = servers[addresses[0] as string];
+      if (found === undefined) throw new MeshError("move.no-registry", "nobody answers");
+      return read(readerOf(found));
+    },
+    list: async (state) => {
+      const found = sidecars[state];
+      if (found === undefined) throw new MeshError("control.unreachable", "nothing answers");
+      return found;
+    },
+    pidOf: async () => undefined,
+  };
+}
+
+function readerOf({ nodes, born }: Ensemble): Reader {
+  const stat = { czxid: BigInt(born), ctime: born } as Awaited<ReturnType<Reader["exists"]>> & object;
+  return {
+    async children(path) {
+      if (path !== "/" && !nodes.has(path)) return undefined;
+      const prefix = path === "/" ? "/" : `${path}/`;
+      const children = [...nodes.keys()]
+        .filter((one) => one.startsWith(prefix) && !one.slice(prefix.length).includes("/"))
+        .map((one) => one.slice(prefix.length));
+      return { children, stat };
+    },
+    exists: async (path) => (nodes.has(path) ? stat : undefined),
+    data: async (path) => (nodes.has(path) ? { data: Buffer.from(nodes.get(path) ?? ""), stat } : undefined),
+  };
+}
+
+const stops = (checks: readonly Check[]): readonly string[] =>
+  checks.flatMap(({ level, text }) => (level === "stops" ? [text] : []));
+
+test("a process whose registry is known is ready to be moved, and what is its own is told from what is others'", async () => {
+  const { checks, record, text } = await look();
+  assert.deepEqual(stops(checks), []);
+  assert.ok(record !== undefined);
+  assert.deepEqual(record.servers, ["10.1.1.9:2181"]);
+  assert.equal(record.name, "p4711-99");
+  assert.equal(text("provides"), "ok: dubbo/fx.Greeter:1.0.0:");
+  assert.equal(text("consumes"), "ok: dubbo/fx.Rates::");
+  assert.equal(text("client"), "ok: Dubbo 2.7.23");
+  assert.equal(text("host"), "ok: others reach it at 10.1.1.2");
+  assert.deepEqual(record.calls, [{ service: "dubbo/fx.Rates::", direct: [{ host: "10.1.1.3", port: 20_880 }] }]);
+  assert.deepEqual([record.selection, record.exclusive], [{ kind: "cgroup", path: "/pay" }, true]);
+  assert.match(record.sidecar.state, /^\/moves\/sidecar-[0-9a-f]{8}\/state$/);
+  assert.match(record.sidecar.own?.configuration ?? "", /addresses: \["10\.1\.1\.9:2181"\]/);
+});
+
+test("a consumer of Dubbo 3 that says nothing of itself is known by whom it is connected to", async () => {
+  const { record, text } = await look({ servers: { "10.1.1.9:2181": ensemble([provider(rates)]) } });
+  assert.equal(text("consumes"), "ok: dubbo/fx.Rates::");
+  assert.equal(text("provides"), "ok: nothing");
+  assert.equal(record?.host, own, "from its connection to the registry");
+});
+
+test("its registry is told by the usual port, else by who answers as one, else by the operator", async () => {
+  const elsewhere = {
+    facts: { connections: [to("10.1.1.9:5000"), to("10.1.1.3:20880")] },
+    servers: { "10.1.1.9:5000": usual },
+  };
+  assert.deepEqual((await look(elsewhere)).record?.servers, ["10.1.1.9:5000"]);
+  const none = await look({ facts: { connections: [to("10.1.1.3:20880")] } });
+  assert.match(stops(none.checks)[0] ?? "", /none of its connections leads to a ZooKeeper: .* --zookeeper HOST:PORT/);
+  const silent = await look({ servers: {} });
+  assert.match(stops(silent.checks)[0] ?? "", /10\.1\.1\.9:2181 does not answer as ZooKeeper does/);
+  const wrong = await look({ wish: { zookeeper: ["10.1.1.77:2181"] } });
+  assert.match(
+    stops(wrong.checks)[0] ?? "",
+    /no connection to 10\.1\.1\.77:2181; it is connected to 10\.1\.1\.9:2181, 10\.1\.1\.3:20880/,
+  );
+  assert.deepEqual((await look({ wish: { zookeeper: ["registry:2181"] } })).record?.servers, ["10.1.1.9:2181"]);
+});
+
+test("every server of its ensemble gets a way, those it is not connected to now as well", async () => {
+  const config =
+    "server.1=10.1.1.9:2888:3888:participant;0.0.0.0:2181\nserver.2=10.1.1.10:2888:3888:participant;10.1.1.10:2181\nversion=0";
+  const one = ensemble([provider(greeter)], { config });
+  const stranger = ensemble([provider(greeter)], { born: 2 });
+  const servers = { "10.1.1.9:2181": one, "10.1.1.10:2181": one, "10.1.1.11:2181": one, "10.1.1.12:2181": stranger };
+  const command = ["java", "-Dregistry=zookeeper://10.1.1.9:2181?backup=10.1.1.11:2181,10.1.1.12:2181", "Main"];
+  const { record, text } = await look({ servers, facts: { command } });
+  assert.deepEqual([...(record?.servers ?? [])].sort(), ["10.1.1.10:2181", "10.1.1.11:2181", "10.1.1.9:2181"]);
+  assert.match(text("registry"), /10\.1\.1\.11:2181 is ZooKeeper 3\.9\.3, standalone, not connected to now/);
+});
+
+test("two registries at once stop a move until one is chosen", async () => {
+  const servers = { "10.1.1.9:2181": usual, "10.1.2.9:2181": ensemble([provider(rates)], { born: 2 }) };
+  const connections = [to("10.1.1.9:2181"), to("10.1.2.9:2181"), to("10.1.1.3:20880")];
+  const both = await look({ servers, facts: { connections } });
+  assert.match(stops(both.checks)[0] ?? "", /uses several registries \(10\.1\.1\.9:2181, 10\.1\.2\.9:2181\)/);
+  const chosen = await look({ servers, facts: { connections }, wish: { zookeeper: ["10.1.1.9:2181"] } });
+  assert.deepEqual(chosen.record?.servers, ["10.1.1.9:2181"]);
+});
+
+test("its root node is found, and several are asked about", async () => {
+  const deep = ensemble([provider(greeter)], { chroot: "/teams/pay" });
+  const found = await look({ servers: { "10.1.1.9:2181": deep } });
+  assert.deepEqual([found.record?.chroots, found.text("chroot")], [["/teams/pay"], "ok: its root node is /teams/pay"]);
+  const two = { nodes: new Map([...deep.nodes, ...usual.nodes]), born: 1 };
+  const several = await look({ servers: { "10.1.1.9:2181": two } });
+  assert.match(stops(several.checks)[0] ?? "", /several root nodes \(\/ and \/teams\/pay\)/);
+  const chosen = await look({ servers: { "10.1.1.9:2181": two }, wish: { chroot: "/teams/pay" } });
+  assert.deepEqual(chosen.record?.chroots, ["/teams/pay"]);
+});
+
+test("what stays as it is is said: other protocols, addresses of its own, clients that were not tried", async () => {
+  const tree = ensemble([
+    provider(greeter),
+    provider("tri://10.1.1.2:20880/fx.Triple?release=3.3.6"),
+    provider("dubbo://10.1.1.2:20880/fx.Old?release=2.6.0"),
+  ]);
+  const connections = [to("10.1.1.9:2181"), to("10.1.7.7:3306")];
+  const { record, text } = await look({ servers: { "10.1.1.9:2181": tree }, facts: { connections } });
+  assert.ok(record !== undefined);
+  assert.match(text("protocol"), /^warning: tri\/fx\.Triple:: is offered by tri/);
+  assert.match(text("peers"), /^warning: it is connected to 10\.1\.7\.7:3306/);
+  assert.match(text("client"), /warning: Dubbo 2\.6\.0 was not tried/);
+  const nothing = await look({ servers: { "10.1.1.9:2181": ensemble(["/dubbo/fx.Other/providers"]) } });
+  assert.match(stops(nothing.checks)[0] ?? "", /nothing that it provides or consumes can be carried/);
+  const noConsumer = await look({
+    servers: { "10.1.1.9:2181": tree },
+    facts: { connections },
+    wish: { only: "consumer" },
+  });
+  assert.match(stops(noConsumer.checks)[0] ?? "", /nothing that it consumes can be carried/);
+});
+
+test("an address that nobody else reaches, or nobody can listen at, stops it", async () => {
+  const loopback = ensemble([provider(greeter.replace("10.1.1.2", "127.0.0.1"))]);
+  assert.match(
+    stops((await look({ servers: { "10.1.1.9:2181": loopback } })).checks)[0] ?? "",
+    /only this machine reaches/,
+  );
+  assert.match(
+    stops((await look({ wish: { host: "10.9.9.9" } })).checks)[0] ?? "",
+    /no address of its network namespace/,
+  );
+});
+
+test("a sidecar beside it is used when it is at the same registry, and named when it is not", async () => {
+  const at = (kind: string, addresses: readonly string[], chroot = ""): CrossingList => ({
+    crossings: [],
+    directory: { kind, addresses, chroot },
+    outbound: "127.0.0.1:20882",
+    figures: [],
+  });
+  const sidecars = {
+    "/a": at("registry", []),
+    "/b": at("zookeeper", ["10.5.5.5:2181"]),
+    "/c": at("zookeeper", ["registry:2181"]),
+  };
+  const found = await look({ sidecars });
+  assert.deepEqual(found.record?.sidecar, { state: "/c", own: undefined });
+  const wrong = async (state: string): Promise<string> =>
+    stops((await look({ sidecars, wish: { state } })).checks)[0] ?? "";
+  assert.match(await wrong("/a"), /at \/a has its instances from "registry"/);
+  assert.match(await wrong("/b"), /at \/b is at another registry \(10\.5\.5\.5:2181\)/);
+  assert.match(await wrong("/d"), /no sidecar answers at \/d/);
+  const other = { "/c": at("zookeeper", ["10.1.1.9:2181"], "/x") };
+  assert.match(stops((await look({ sidecars: other, wish: { state: "/c" } })).checks)[0] ?? "", /root node/);
+});
+
+test("its connections must be told from the sidecar's, and the rule must be possible", async () => {
+  const same = await look({ facts: { cgroup: "/" }, uid: 1_000 });
+  assert.equal(same.record, undefined);
+  assert.match(
+    stops(same.checks).join("\n"),
+    /no control group of its own[\s\S]*runs as the user of the process, 1000/,
+  );
+  const byUser = await look({ facts: { cgroup: "/" } });
+  assert.deepEqual(byUser.record?.selection, { kind: "uid", uid: 1_000 });
+  const refused = await look({ refused: ["there is no nft on this machine: install nftables"] });
+  assert.deepEqual(stops(refused.checks), ["there is no nft on this machine: install nftables"]);
+  const beside: ProcessFacts = { ...facts, pid: 4712, connections: [to("10.1.1.9:2181")] };
+  const shared = await look({ others: [beside] });
+  assert.equal(shared.record?.exclusive, false);
+  assert.match(shared.text("rule"), /^warning: .* in which others are as well/);
+});
+
+test("a process that is moved already is not moved again", async () => {
+  assert.match(
+    stops((await look({ moved: true })).checks)[0] ?? "",
+    /process 4711 is in the mesh already: dualmesh move out/,
+  );
+});
+
+test("servers whose watches tell once are warned of", async () => {
+  const { text, record } = await look({ answer: { version: "3.4.14", mode: "standalone" } });
+  assert.ok(record !== undefined);
+  assert.match(text("registry"), /^warning: 10\.1\.1\.9:2181 is ZooKeeper 3\.4\.14, standalone: its watches tell once/);
+});
