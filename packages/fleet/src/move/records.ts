@@ -42,7 +42,11 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
       return (await readdir(path)).filter(isMoveName).sort();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-      throw error;
+      throw new MeshError(
+        "move.no-access",
+        `the moves in ${path} cannot be read (${messageOf(error)}): run as the user that they belong to, and open the directories above for that user`,
+        { path },
+      );
     }
   };
   return {

@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openHome } from "../testing.ts";
+
+test("what is wrong with the words of a move is said and ends with 2", async () => {
+  await using home = await openHome();
+  const wrong: readonly (readonly [readonly string[], RegExp])[] = [
+    [["move"], /"move" needs a verb: move in, move out/],
+    [["move", "in"], /name the process by one of --pid/],
+    [["move", "in", "--pid", "x"], /--pid expects the number of a process/],
+    [["move", "in", "--pid", "1", "--befor", "1s"], /did you mean --before\?/],
+    [["move", "out", "--pid", "1", "--watch", "1s"], /--watch is no flag of it/],
+    [["move", "recover", "--pid", "-1"], /--pid/],
+  ];
+  for (const [words, expected] of wrong) {
+    const { code, stderr, stdout } = await home.run(...words);
+    assert.deepEqual([code, stdout], [2, ""], words.join(" "));
+    assert.match(stderr, expected);
+  }
+});
+
+test("a process that is not there is said, and nothing is made for it", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  const { code, stderr } = await home.run("move", "in", "--pid", "4194304", "--dry-run", "--moves", moves);
+  assert.equal(code, 1);
+  assert.match(stderr, /there is no process 4194304 on this machine/);
+  const out = await home.run("move", "out", "--pid", "4194304", "--moves", moves);
+  assert.equal(out.code, 1);
+  assert.match(out.stderr, /there are no moves in/);
+});
+
+test("a process without a registry is refused with the line that says why, for people and for programs", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  // The home of a test is closed to everybody else.
+  const user = `${process.getuid?.()}:${process.getgid?.()}`;
+  const words = ["move", "in", "--pid", String(process.pid), "--dry-run", "--moves", moves, "--user", user];
+  const people = await home.run(...words);
+  assert.equal(people.code, 8);
+  assert.match(people.stdout, /STOPS {4}registry {2}none of its connections leads to a ZooKeeper/);
+  assert.match(people.stdout, /nothing was changed: mend what stops it, and ask again\n$/);
+  const { code, stdout } = await home.run(...words, "--json");
+  const last = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "");
+  assert.deepEqual([code, last.event, last.state, last.pid], [8, "end", "refused", process.pid]);
+  assert.match(last.failed, /^none of its connections/);
+});
+
+test("status and recover say so where nothing is moved", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  await mkdir(moves, { mode: 0o700 });
+  const status = await home.run("move", "status", "--moves", moves);
+  assert.deepEqual([status.code, status.stdout], [0, `no process is moved; the records would be in ${moves}\n`]);
+  assert.equal((await home.run("move", "status", "--json", "--moves", moves)).stdout, "");
+  const recover = await home.run("move", "recover", "--moves", moves);
+  assert.deepEqual([recover.code, recover.stdout], [0, "there is nothing to recover\n"]);
+});
