@@ -73,9 +73,7 @@ async function meanwhile(world: CrossingWorld, programs: readonly Program[], ms:
 }
 
 for (const { fixture, service, root, provides } of frameworks) {
-  test(`a running provider and consumer of ${fixture} go into the mesh and back, over the death of their sidecar`, {
-    timeout: 200_000,
-  }, async (t) => {
+  test(`a running provider and consumer of ${fixture} go into the mesh and back, over the death of their sidecar`, async (t) => {
     using _turn = await takeTurn();
     const missing = buildFixtures();
     if (missing !== undefined) return t.skip(missing);
