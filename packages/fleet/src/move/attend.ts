@@ -1,6 +1,6 @@
 /** Looks after the sidecar while a process is on its way. */
 import { MeshError, messageOf } from "@dualmesh/base/errors";
-import { awayMs, goneError, type OneMove } from "./one-move.ts";
+import { goneError, type OneMove } from "./one-move.ts";
 
 const lookMs = 200;
 
@@ -15,9 +15,11 @@ export function attendIn(move: OneMove, stop: AbortController): Attending {
     if (!(await move.world.lives(move.record.process))) return stop.abort(goneError(move.record));
     // Before, the steps themselves say that it does not answer.
     if (!move.record.done.includes("crossing")) return;
-    if ((await move.isBack(0)) || move.awayMs < awayMs) return;
+    if ((await move.isBack(0)) || move.awayMs < move.patienceMs) return;
     const { state } = move.record.sidecar;
-    stop.abort(new MeshError("move.sidecar-away", `the sidecar at ${state} does not answer since ${awayMs / 1_000} s`));
+    stop.abort(
+      new MeshError("move.sidecar-away", `the sidecar at ${state} does not answer since ${move.patienceMs / 1_000} s`),
+    );
   });
 }
 

@@ -6,7 +6,7 @@ import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Watching, WatchSummary } from "../watch/watching.ts";
 import { attendIn } from "./attend.ts";
 import { inwardSteps, openWatch, type WayIn } from "./inward.ts";
-import { awayMs, isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
+import { isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
 import { comeBack, goAside, goOut, setAside } from "./outward.ts";
 import type { MoveRecord } from "./record.ts";
 import { stepsIn } from "./steps.ts";
@@ -106,14 +106,14 @@ export class Mover {
   async #recoverEntering(signal: AbortSignal): Promise<MoveEnd> {
     const swaps = stepsIn(this.record).filter((step) => step === "provide" || step === "consume");
     const isSwapped = swaps.every((step) => this.record.done.includes(step));
-    if (isSwapped && (await this.#move.isBack(awayMs))) return this.enter(signal);
+    if (isSwapped && (await this.#move.isBack(this.#move.patienceMs))) return this.enter(signal);
     return this.undo("its mover died on the way in");
   }
 
   async #recoverIn(): Promise<MoveEnd> {
     const move = this.#move;
     if (this.record.step === "" && (await move.world.sidecars.answers(this.record))) return { state: "in", failed: "" };
-    if (await move.isBack(awayMs)) {
+    if (await move.isBack(move.patienceMs)) {
       if (!(await comeBack(move))) return this.#forwarded();
       await move.become("in", { failed: "" });
       return { state: "in", failed: "" };
@@ -125,7 +125,7 @@ export class Mover {
   /** A move that is set aside goes to where it is wanted, if its sidecar can be had. */
   async #return(): Promise<MoveEnd> {
     const move = this.#move;
-    const waitMs = this.record.sidecar.own === undefined ? awayMs : patientMs;
+    const waitMs = this.record.sidecar.own === undefined ? move.patienceMs : patientMs;
     if (!(await move.isBack(waitMs)) || !(await comeBack(move))) return this.#forwarded();
     if (this.record.wanted === "out") {
       await move.become("leaving");

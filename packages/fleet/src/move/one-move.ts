@@ -33,8 +33,10 @@ export interface MoveOptions {
   readonly tell: (event: MoveEvent) => void;
 }
 
-/** How long a sidecar may be away: its own parent has it back within a third of a second (docs/performance.md), the guard within two. */
-export const awayMs = 3_000;
+/** How long a sidecar that the mover can start may be away: its parent, or the guard, has it back within a second (docs/performance.md). */
+const ownAwayMs = 3_000;
+/** And one that only its operator can start. */
+const othersAwayMs = 1_000;
 /** How long a step is asked for again when its registry cannot do it now: an ensemble finds a new leader within that. */
 const passingMs = 20_000;
 const askAgainMs = 200;
@@ -49,6 +51,8 @@ export class OneMove {
   /** One after the other, since two steps may go on side by side. */
   #writing: Promise<void> = Promise.resolve();
   #starting: Promise<void> | undefined;
+  /** The last start has failed. */
+  #cannotStart = false;
   /** Since when the sidecar has not answered; one that was waited for is not waited for again. */
   #away: number | undefined;
 
@@ -124,7 +128,7 @@ export class OneMove {
 
   /**
    * Asks the sidecar. One that is away is waited for, and started when it is the mover's own; what its registry cannot do now is asked for again.
-   * Rejects with `control.…` after `awayMs`.
+   * Rejects with `control.…` after `patienceMs`.
    */
   async ask<Answer>(work: (control: SidecarControl) => Promise<Answer>, signal?: AbortSignal): Promise<Answer> {
     const { clock } = this.world;
@@ -141,7 +145,7 @@ export class OneMove {
         if (now - begun >= passingMs) throw error;
         if (isAway(error)) {
           this.#away ??= now;
-          if (!(await this.isBack(this.#away + awayMs - now))) throw error;
+          if (!(await this.isBack(this.#away + this.patienceMs - now))) throw error;
         } else if (!isPassing(error)) throw error;
         signal?.throwIfAborted();
         await sleep(clock, askAgainMs, signal);
@@ -153,17 +157,24 @@ export class OneMove {
   async isBack(withinMs: number): Promise<boolean> {
     const { clock, sidecars } = this.world;
     const end = clock.now() + withinMs;
+    this.#cannotStart = false;
     for (;;) {
       if (await sidecars.answers(this.#record)) {
         this.#away = undefined;
         return true;
       }
       this.#away ??= clock.now();
-      this.#start();
       const left = end - clock.now();
+      if (this.#cannotStart) return false;
+      this.#start();
       if (left <= 0) return false;
       await sleep(clock, Math.min(askAgainMs, left));
     }
+  }
+
+  /** How long a sidecar that is away is waited for. */
+  get patienceMs(): number {
+    return this.#record.sidecar.own === undefined ? othersAwayMs : ownAwayMs;
   }
 
   /** For how long nobody has answered. */
@@ -182,7 +193,10 @@ export class OneMove {
     const { sidecars, log } = this.world;
     this.#starting ??= sidecars
       .start(this.#record)
-      .catch((error) => log.warn({ error: messageOf(error) }, "the sidecar could not be started"))
+      .catch((error) => {
+        this.#cannotStart = true;
+        log.warn({ error: messageOf(error) }, "the sidecar could not be started");
+      })
       .finally(() => {
         this.#starting = undefined;
       });

@@ -21,6 +21,9 @@ const lingerMs = 15_000;
 /** SDKs keep some connections open long after they use them no more; the sidecar goes on with them for a while. */
 const longestLingerMs = 60_000;
 const lookMs = 1_000;
+/** A session lives 40 s without a connection; a client that is held up by names comes back after twelve. */
+const sessionsBackMs = 20_000;
+const sessionsLookMs = 250;
 
 export type OutwardEnd = "out" | "forwarded";
 
@@ -64,7 +67,8 @@ async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<v
   const swap = (step: OutwardStep, asked: CrossingStepArguments): Promise<void> =>
     move.step(step, async () => {
       try {
-        await move.ask((control) => (step === "provide-back" ? control.provide(asked) : control.consume(asked)));
+        if (step === "provide-back") await provideBack(move, asked);
+        else await move.ask((control) => control.consume(asked));
       } catch (error) {
         if (!isMeshError(error, "crossing.unknown")) throw error;
       }
@@ -75,6 +79,30 @@ async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<v
   }
   const ends = await Promise.allSettled(swaps.map((step) => swap(step, { ...back, overlapMs: undoOverlapMs })));
   for (const end of ends) if (end.status === "rejected") throw end.reason;
+}
+
+/**
+ * A sidecar that has just come back knows of a registration again when its session has come through the doors: a step back that found none
+ * has done nothing, and once the rule is gone nobody could do it any more.
+ */
+async function provideBack(move: OneMove, asked: CrossingStepArguments): Promise<void> {
+  const { clock } = move.world;
+  const begun = clock.now();
+  for (;;) {
+    const { registrations } = await move.ask((control) => control.provide(asked));
+    const left = move.record.published.filter(
+      ({ service, direct }) =>
+        !registrations.some((one) => one.service === service && one.appPort === direct.port && one.state === "direct"),
+    );
+    const [first] = left;
+    if (first === undefined) return;
+    await move.facts();
+    if (clock.now() - begun >= sessionsBackMs)
+      return move.note(
+        `${first.service} was not seen to come back within ${sessionsBackMs / 1_000} s: has its process withdrawn it?`,
+      );
+    await sleep(clock, sessionsLookMs);
+  }
 }
 
 /** What is called at the published ports arrives at the application itself. */

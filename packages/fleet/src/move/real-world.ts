@@ -97,7 +97,8 @@ function answers(state: string, clock: Clock): Promise<boolean> {
     };
     const timer = clock.after(answerMs, () => end(false), true);
     socket.on("connect", () => end(true));
-    socket.on("error", () => end(false));
+    // Only these say that nobody listens; one whose connections wait for their turn does.
+    socket.on("error", (error: NodeJS.ErrnoException) => end(!["ECONNREFUSED", "ENOENT"].includes(error.code ?? "")));
   });
 }
 
