@@ -36,8 +36,12 @@ export async function allCarried(world: World, application: Application): Promis
     if (before === undefined || after === undefined) return { wrong: ["its sidecar does not answer"], told: "" };
     const { provided, consumed } = world.framework;
     const made = { from, to };
-    const answered = callsMade(world.callers, made, provided).filter((call) => isBy(call, application));
-    const called = callsMade(ofApplication(world, application), made, consumed);
+    // One sidecar serves all that were moved on its host, and tells their calls together.
+    const served = await servedBy(world, state);
+    const answered = callsMade(world.callers, made, provided).filter((call) => served.some((one) => isBy(call, one)));
+    const programs = new Set(served.map(({ program }) => program));
+    const ofServed = world.callers.filter(({ program }) => programs.has(program));
+    const called = callsMade(ofServed, made, consumed);
     const ways = [
       { what: "calls to it", seen: grown(before, after, "inbound", provided), of: answered.length },
       { what: "calls by it", seen: grown(before, after, "outbound", consumed), of: called.length },
@@ -112,8 +116,9 @@ function isBy({ who }: Call, { name }: Application): boolean {
   return who?.startsWith(`${name}:`) ?? false;
 }
 
-function ofApplication(world: World, { program }: Application) {
-  return world.callers.filter((caller) => caller.program === program);
+async function servedBy(world: World, state: string): Promise<readonly Application[]> {
+  const states = await Promise.all(world.applications.map((one) => stateOf(world, one)));
+  return world.applications.filter((_, index) => states[index] === state);
 }
 
 function isOn(address: string, { host }: Application): boolean {

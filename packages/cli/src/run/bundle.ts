@@ -3,6 +3,7 @@
  * supervisor that was started from the sources becomes the bundle where there is one that is not older than they are. Where there is
  * none, the children keep their code as Node compiled it.
  */
+import { accessSync, constants, mkdirSync } from "node:fs";
 import { open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,9 +27,26 @@ export async function becomeBundle(): Promise<void> {
   process.execve?.(process.execPath, [process.execPath, ...flags, program, ...process.argv.slice(2)], process.env);
 }
 
-/** Where a child that runs from the sources keeps its code as Node compiled it; nothing for the bundle, which gains nothing by it. */
-export function cacheEnvironment(): Readonly<Record<string, string>> {
-  return fromSources ? { NODE_COMPILE_CACHE: join(root, "node_modules", ".cache", "dualmesh") } : {};
+/**
+ * Where a child that runs from the sources keeps its code as Node compiled it: with them, else in the state directory of a part whose user may not
+ * write there, which nobody else can write either. Nothing for the bundle, which gains nothing by it.
+ */
+export function cacheEnvironment(state: string): Readonly<Record<string, string>> {
+  if (!fromSources) return {};
+  const beside = join(root, "node_modules", ".cache", "dualmesh");
+  if (mayWrite(beside, 0o777)) return { NODE_COMPILE_CACHE: beside };
+  // Made here, since Node would make it for all to read, which the child then refuses.
+  return mayWrite(state, 0o700) ? { NODE_COMPILE_CACHE: join(state, "code") } : {};
+}
+
+function mayWrite(directory: string, mode: number): boolean {
+  try {
+    mkdirSync(directory, { recursive: true, mode });
+    accessSync(directory, constants.W_OK);
+    return true;
+  } catch {
+    return false; // it is another user's
+  }
 }
 
 /** The bundle of the repository at `root`; undefined when there is none, or when a source is newer. */

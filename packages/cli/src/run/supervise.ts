@@ -12,6 +12,7 @@ import { openLog } from "@dualmesh/base/open-log";
 import { exitCodes } from "../exit-codes.ts";
 import { hand, readApart, toldEnvironment } from "./apart.ts";
 import { becomeBundle, cacheEnvironment } from "./bundle.ts";
+import type { RunOptions } from "./run-part.ts";
 import { supervisedVariable } from "./signals.ts";
 
 /** A child that lived this long was well; the waits begin again. */
@@ -42,7 +43,8 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
   const words = process.argv.slice(1).filter((word) => word !== "--supervised");
   const told = await readApart(words);
   if (typeof told === "number") return told;
-  const env = { ...process.env, ...cacheEnvironment(), ...toldEnvironment, [supervisedVariable]: "1" };
+  const { state } = JSON.parse(told) as Pick<RunOptions<unknown>, "state">;
+  const env = { ...process.env, ...cacheEnvironment(state), ...toldEnvironment, [supervisedVariable]: "1" };
   let deaths = 0;
   for (let starts = 1; ; starts++) {
     const started = clock.now();
