@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MoveEvent } from "@dualmesh/fleet/move/one-move";
-import { type EndLine, openTeller } from "./tell.ts";
+import { type EndLine, openTeller, watchText } from "./tell.ts";
 
 const events: readonly MoveEvent[] = [
   { event: "step", step: "cut", at: "begin" },
@@ -64,6 +64,19 @@ process 4711 into the mesh
   provided dubbo/fx.Greeter::: before no calls; since 120 calls, 6 failed, 1.3 ms, of a hundred the slowest 30.0 ms
   not seen: no tcpdump
 process 4711 is as it was before, after 9.3 s: 5 in a hundred calls fail
+`,
+  );
+});
+
+test("groups of one interface that were counted together are one line", () => {
+  const since = ["dubbo/fx.Greeter::red", "dubbo/fx.Greeter::", "dubbo/fx.Other::"].map((service) => ({
+    ...figures,
+    service,
+  }));
+  assert.equal(
+    watchText({ before: [], since, unseen: [] }),
+    `  provided dubbo/fx.Greeter, 2 groups: before no calls; since 120 calls, 6 failed, 1.3 ms, of a hundred the slowest 30.0 ms
+  provided dubbo/fx.Other::: before no calls; since 120 calls, 6 failed, 1.3 ms, of a hundred the slowest 30.0 ms
 `,
   );
 });

@@ -129,13 +129,18 @@ function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1).padStart(6)} s`;
 }
 
-/** A table of the calls before and since. */
+/** A table of the calls before and since. The groups of one interface at one address are counted together, and told once. */
 export function watchText({ before, since, unseen }: WatchSummary): string {
   const services = [...new Set([...before, ...since].map(({ side, service }) => `${side} ${service}`))];
   const of = (figures: readonly WatchFigures[], key: string): WatchFigures | undefined =>
     figures.find(({ side, service }) => `${side} ${service}` === key);
-  const lines = services.map(
-    (key) => `  ${key}: before ${figuresText(of(before, key))}; since ${figuresText(of(since, key))}\n`,
+  const textOf = (key: string): string =>
+    `before ${figuresText(of(before, key))}; since ${figuresText(of(since, key))}\n`;
+  const told = Map.groupBy(services, (key) => `${key.split(":")[0]}: ${textOf(key)}`);
+  const lines = [...told].map(([line, [only, ...others]]) =>
+    others.length === 0
+      ? `  ${only}: ${textOf(only ?? "")}`
+      : `  ${line.replace(":", `, ${others.length + 1} groups:`)}`,
   );
   return [...lines, ...unseen.map((text) => `  not seen: ${text}\n`)].join("");
 }
