@@ -25,7 +25,7 @@ export const inwardSteps: Readonly<Record<InwardStep, (way: WayIn) => Promise<vo
   guard: ({ move }) => move.world.ensureGuard(move.record),
   tracking: async ({ move }) => (await move.host()).keepTracking(),
   rule,
-  cut: ({ move, signal }) => leadThrough(move, signal),
+  cut: async ({ move, signal }) => move.change({ sessions: await leadThrough(move, signal) }),
   measure,
   provide,
   consume,

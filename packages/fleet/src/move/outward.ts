@@ -11,7 +11,7 @@ import { attendOut } from "./attend.ts";
 import { inwardSteps } from "./inward.ts";
 import { isAway, isGone, type OneMove } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
-import { leadBack } from "./sessions.ts";
+import { areThrough, leadBack } from "./sessions.ts";
 import { type AsideStep, type OutwardStep, stepsAside, stepsOut, stepsReturn } from "./steps.ts";
 
 /** Both addresses stand side by side for so long when a move is undone: calls are to go the old way within ten seconds. */
@@ -64,6 +64,7 @@ export async function goOut(move: OneMove): Promise<OutwardEnd> {
 async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<void> {
   const { name, state } = move.record;
   const back: CrossingStepArguments = { name, to: "direct" };
+  if (swaps.length > 0) await areThrough(move);
   const swap = (step: OutwardStep, asked: CrossingStepArguments): Promise<void> =>
     move.step(step, async () => {
       try {

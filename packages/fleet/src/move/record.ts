@@ -86,6 +86,8 @@ export interface MoveRecord {
   readonly done: readonly StepName[];
   /** The one that is being done; empty between two. */
   readonly step: StepName | "";
+  /** How many of its sessions came through the doors. */
+  readonly sessions: number;
   /** The ports that the sidecar opened, once it has. */
   readonly doors: readonly CrossingDoor[];
   readonly published: readonly PublishedPort[];
@@ -111,6 +113,7 @@ export function readRecord(value: unknown, path: string): MoveRecord {
     (record["wanted"] === "in" || record["wanted"] === "out") &&
     steps("begun") &&
     steps("done") &&
+    Number.isSafeInteger(record["sessions"]) &&
     (record["step"] === "" || isStepName(record["step"])) &&
     list("servers", "chroots", "calls", "doors", "published") &&
     isProcess(record["process"]) &&

@@ -14,6 +14,8 @@ import type { MoveRecord } from "./record.ts";
 
 /** Of the 40 s that a session lives a quarter is left for the way back. Reverse name resolution may hold a client up for ten seconds. */
 const returnMs = 30_000;
+/** A client library that has lost a session's connection dials again long before this. */
+const closedMs = 10_000;
 const lookMs = 250;
 /** Sessions that stand for so long do not wait for anything else. */
 const stillMs = 500;
@@ -43,8 +45,8 @@ export async function ownSessions(move: OneMove, crossing: Crossing): Promise<re
   return crossing.sessions.filter(({ remote }) => locals.has(sameText(remote))).map(({ id }) => id);
 }
 
-/** Cuts what does not come through the doors, and waits until as many sessions do. */
-export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<void> {
+/** Cuts what does not come through the doors, and waits until as many sessions do. Resolves to how many these are. */
+export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<number> {
   const { clock } = move.world;
   const host = await move.host();
   const begun = clock.now();
@@ -66,9 +68,30 @@ export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<v
     }
     for (const flow of others) if (!late.includes(flow)) seen.set(flowText(flow), seen.get(flowText(flow)) ?? now);
     if (led.length < expected || others.length > 0) since = now;
-    else if (now - since >= stillMs) return;
+    else if (now - since >= stillMs) return led.length;
     if (now - begun >= returnMs) throw notBack(move, `${led.length} of its ${expected} sessions came`, "the doors");
     await sleep(clock, lookMs, signal);
+  }
+}
+
+/**
+ * Waits until the sessions that were led through the doors stand there: what they own can be asked for only then, and a sidecar that was away
+ * for a moment has lost them all.
+ */
+export async function areThrough(move: OneMove): Promise<void> {
+  const { clock } = move.world;
+  const begun = clock.now();
+  for (;;) {
+    const { crossing } = await move.crossing();
+    if (crossing === undefined) return;
+    const { led, others } = standing(move.record, await move.facts(), crossing);
+    const waited = clock.now() - begun;
+    if (led.length >= move.record.sessions) return;
+    // The application may have closed one that it needs no more.
+    if (led.length > 0 && others.length === 0 && waited >= closedMs) return;
+    if (waited >= returnMs)
+      throw notBack(move, `${led.length} of its ${move.record.sessions} sessions came`, "the doors");
+    await sleep(clock, lookMs);
   }
 }
 

@@ -98,6 +98,7 @@ async function examined(
     begun: [],
     done: [],
     step: "",
+    sessions: 0,
     doors: [],
     published: [],
     mover: means.self,

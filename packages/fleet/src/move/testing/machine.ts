@@ -168,11 +168,7 @@ export class Machine {
     this.starts++;
     this.#ended = Promise.withResolvers<never>();
     this.#ended.promise.catch(() => undefined); // nobody may be asking it anything
-    const life = ++this.#sidecarLife;
-    for (const crossing of this.#crossings.values()) {
-      // As after every restart: what was begun is brought to its end once the sessions are there.
-      this.#goOn(crossing, life).catch(() => undefined); // its sessions are elsewhere
-    }
+    this.#sidecarLife++;
   }
 
   /** By `kill -9`. */
@@ -245,11 +241,11 @@ export class Machine {
     return this.#shown(crossing);
   }
 
-  async #goOn(crossing: SimCrossing, life: number): Promise<void> {
-    await Promise.all([
-      this.#bring(crossing, "provide", crossing.provides, 6_000, life),
-      this.#bring(crossing, "consume", crossing.consumes, 6_000, life),
-    ]);
+  /** Sessions that come through begin as was decided for the mesh; what they wrote there stays theirs until somebody asks for it back. */
+  async #goOn(crossing: SimCrossing): Promise<void> {
+    const life = this.#sidecarLife;
+    if (crossing.provides === "mesh") await this.#bring(crossing, "provide", "mesh", 6_000, life);
+    if (crossing.consumes === "mesh") await this.#bring(crossing, "consume", "mesh", 6_000, life);
   }
 
   async #bring(
@@ -263,11 +259,8 @@ export class Machine {
     const list = what === "provide" ? crossing.process.node : crossing.process.shown;
     const isCurrent = (): boolean => this.#sidecarLife === life && crossing.turns[what] === turn;
     const isThere = (): boolean => crossing.process.sessions.every(({ way }) => way === "door");
-    for (let waited = 0; !isThere(); waited += 100) {
-      await this.#after(100);
-      if (!isCurrent()) return;
-      if (waited >= 20_000) throw new MeshError("zookeeper.connection-lost", "the session is not at the door");
-    }
+    // Only what stands at the doors can be swapped; the others begin as was decided.
+    if (!isThere()) return;
     if (list.now.size === 1 && list.now.has(to)) return;
     await this.#after(20);
     if (!isCurrent()) return;
@@ -332,6 +325,8 @@ export class Machine {
       } else if (this.#doorOf(rule) === undefined) return this.#redial(process, session);
       else session.way = "door";
       session.local = this.#nextPort();
+      const crossing = rule === undefined ? undefined : this.#doorOf(rule);
+      if (crossing !== undefined) void this.#goOn(crossing);
     });
   }
 

@@ -245,6 +245,7 @@ export function recordOf(process: SimProcess, self: ProcessId, change: Partial<M
     begun: [],
     done: [],
     step: "",
+    sessions: 0,
     doors: [],
     published: [],
     mover: self,
