@@ -177,3 +177,17 @@ test("a move that is set aside goes out when its sidecar can be had, and says so
   assert.equal(story.place, "out");
   assert.deepEqual(story.machine.wrong, []);
 });
+
+test("a move that is undone because its sidecar died for a moment waits for the sessions before it asks for what they wrote", async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const story = new Story(seededRandom(seed));
+    const { machine } = story;
+    const mover = story.mover();
+    const atMs = 8_000 + seed * 400;
+    machine.clock.after(atMs, () => machine.killSidecar());
+    machine.clock.after(atMs + 50, () => mover.verdict.resolve({ reason: "calls fail" }));
+    const end = (await story.run(mover, story.enter(mover, { watchMs: 10_000 }))) as MoveEnd;
+    assert.deepEqual([end.state, story.place], ["undone", "out"]);
+    assert.deepEqual(machine.wrong, []);
+  }
+});
