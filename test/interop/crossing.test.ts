@@ -133,10 +133,7 @@ for (const { fixture, service, root, provides } of frameworks) {
       );
       assert.ok(consumed.sessions.some(({ consumes }) => consumes === "mesh"));
       await recorder.sees(world.inbound);
-      await sleep(systemClock, 5_000);
-      const inMesh = await meanwhile(world, consumers, 2_000);
-      t.diagnostic(`in the mesh: ${JSON.stringify(inMesh)}`);
-      assertCarried(inMesh);
+      t.diagnostic(`in the mesh: ${await carriedAll(world, consumers)}`);
       assert.deepEqual(failed(consumers, start), [], "no call failed on the way in");
       if (fixture === "dubbo3") {
         for (const name of ["provider", "consumer"])
@@ -162,9 +159,7 @@ for (const { fixture, service, root, provides } of frameworks) {
       );
       t.diagnostic(`the last call failed ${last - back} ms after the sidecar was back`);
       const restarted = systemClock.wall();
-      const again = await meanwhile(world, consumers, 2_000);
-      t.diagnostic(`after the restart: ${JSON.stringify(again)}`);
-      assertCarried(again);
+      t.diagnostic(`after the restart: ${await carriedAll(world, consumers)}`);
       const states = (await world.crossing("provider")).registrations.map(({ state }) => state);
       assert.deepEqual(states, ["mesh", "mesh", "mesh"]);
 
@@ -220,9 +215,21 @@ const ok = 20;
 /** A request that wants an answer, in Hessian 2. */
 const requestWithHessian = 0xc2;
 
-/** Both consumers are called for by the provider's published port, and one of them calls at the outbound port. */
-function assertCarried({ outbound, inbound, calls: [moved = 0, observer = 0] }: Awaited<ReturnType<typeof meanwhile>>) {
-  const isAbout = (figure: number, calls: number): boolean => calls > 0 && Math.abs(figure - calls) < 0.2 * calls;
-  assert.ok(isAbout(outbound, moved), `the moved consumer calls through its sidecar: ${outbound} of ${moved}`);
-  assert.ok(isAbout(inbound, moved + observer), `all calls pass the provider's: ${inbound} of ${moved + observer}`);
+/**
+ * Resolves, with what was counted, once both consumers are called for by the provider's published port, and the one that was moved calls at
+ * the outbound port. Dubbo 3 takes a second change of a list some 5 s late.
+ */
+async function carriedAll(world: CrossingWorld, consumers: readonly Program[]): Promise<string> {
+  let counted = "";
+  await eventually("all calls pass the sidecar", 20_000, async () => {
+    const { outbound, inbound, calls } = await meanwhile(world, consumers, 1_500);
+    const [moved = 0, observer = 0] = calls;
+    counted = `${outbound} outbound of ${moved}, ${inbound} inbound of ${moved + observer}`;
+    return isAbout(outbound, moved) && isAbout(inbound, moved + observer);
+  }).catch((error: Error) => {
+    throw new Error(`${error.message}: ${counted}`);
+  });
+  return counted;
 }
+
+const isAbout = (figure: number, calls: number): boolean => calls > 0 && Math.abs(figure - calls) < 0.1 * calls;
