@@ -1,9 +1,10 @@
 /** `dualmesh move guard`: started by `move in`, one for each moves directory. */
-import { join } from "node:path";
+import { mkdir } from "node:fs/promises";
 import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
 import { takeLock } from "@dualmesh/base/state/lock";
 import { runGuard } from "@dualmesh/fleet/move/guard";
+import { guardDirectory } from "@dualmesh/fleet/move/real-world";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { movesPath, openSetting, ownerOfMoves } from "./privileges.ts";
@@ -15,9 +16,10 @@ export async function runMoveGuard(flags: FlagValues): Promise<number> {
   const { records, world, log } = setting;
   const ending = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => ending.abort());
+  await mkdir(guardDirectory(moves), { recursive: true, mode: 0o700 });
   for (;;) {
     try {
-      const lock = await takeLock(join(moves, "guard"), systemClock);
+      const lock = await takeLock(guardDirectory(moves), systemClock);
       log.info({ moves, pid: process.pid }, "the guard is at work");
       await runGuard({ world, records, signal: ending.signal });
       await lock.release();

@@ -5,7 +5,7 @@
  */
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
-import type { Log } from "@dualmesh/base/log";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { Mover } from "./mover.ts";
 import { isAside } from "./outward.ts";
 import { isUnfinished, type MoveRecord } from "./record.ts";
@@ -26,10 +26,11 @@ const longestAgainMs = 60_000;
 /** Resolves when there is nothing left to guard, or the signal is aborted and what was being mended is. */
 export async function runGuard({ world, records, signal }: GuardOptions): Promise<void> {
   const { clock, log } = world;
+  const told = new ThrottledLog({ log, clock });
   const wards = new Map<string, Ward>();
   let lastSeen = clock.now();
   while (!signal.aborted) {
-    const list = await listed(records, log);
+    const list = await listed(records, told);
     for (const record of list) {
       const ward = wards.get(record.name) ?? new Ward(world, records, signal);
       wards.set(record.name, ward);
@@ -44,11 +45,11 @@ export async function runGuard({ world, records, signal }: GuardOptions): Promis
   await Promise.all([...wards.values()].map((ward) => ward.idle()));
 }
 
-async function listed(records: MoveRecords, log: Log): Promise<readonly MoveRecord[]> {
+async function listed(records: MoveRecords, told: ThrottledLog): Promise<readonly MoveRecord[]> {
   try {
     return await records.list();
   } catch (error) {
-    log.error({ error: messageOf(error) }, "the moves cannot be read");
+    told.error("", { error: messageOf(error) }, "the moves cannot be read");
     return [];
   }
 }

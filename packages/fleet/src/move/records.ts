@@ -10,6 +10,7 @@ import type { Log } from "@dualmesh/base/log";
 import { readDocument, writeDocument } from "@dualmesh/base/state/document";
 import { type Files, systemFiles } from "@dualmesh/base/state/files";
 import { type Lock, takeLock } from "@dualmesh/base/state/lock";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { isMoveName, type MoveRecord, readRecord } from "./record.ts";
 import type { Hold, MoveEnding, MoveRecords } from "./world.ts";
 
@@ -32,6 +33,8 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
   const directoryOf = (name: string): string => join(path, name);
   const fileOf = (name: string): string => join(directoryOf(name), "record.document");
   const history = join(path, "history.jsonl");
+  // The guard lists five times a second.
+  const told = new ThrottledLog({ log, clock });
 
   const read = async (name: string): Promise<MoveRecord | undefined> => {
     const value = await readDocument(files, fileOf(name));
@@ -58,7 +61,7 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
             return await read(name);
           } catch (error) {
             // One that cannot be read must not hide the others.
-            log.error({ move: name, error: messageOf(error) }, "the record of a move cannot be read");
+            told.error(name, { move: name, error: messageOf(error) }, "the record of a move cannot be read");
             return undefined;
           }
         }),

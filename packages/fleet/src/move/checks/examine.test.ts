@@ -310,6 +310,15 @@ test("its connections must be told from the sidecar's, and the rule must be poss
   assert.match(shared.text("rule"), /^warning: .* in which others are as well/);
 });
 
+test("the ports of a sidecar that will be started are said, and who has them already", async () => {
+  assert.match((await look()).text("ports"), /takes 20881 and 20882/);
+  const beside: ProcessFacts = { ...facts, pid: 4712, cgroup: "/x", listening: [{ host: "0.0.0.0", port: 20_882 }] };
+  assert.match(
+    (await look({ others: [beside] })).text("ports"),
+    /process 4712 has 20881 or 20882: .* the next free pair/,
+  );
+});
+
 test("a process that is moved already is not moved again", async () => {
   assert.match(
     stops((await look({ moved: true })).checks)[0] ?? "",

@@ -222,6 +222,7 @@ async function select(
       continue;
     }
     saySelected(chosen, facts, checks);
+    sayPorts(choice, others, checks);
     await sayWatch(host, checks);
     return chosen;
   }
@@ -238,6 +239,20 @@ function saySelected({ selection, exclusive }: Selected, { pid }: ProcessFacts, 
       `its connections are told by ${text}, in which others are as well: their new connections to the registry come through the sidecar too, unchanged, and only those of ${pid} are moved`,
     );
   }
+}
+
+/** Where a sidecar listens that nobody has told otherwise. */
+const usualPorts: readonly number[] = [20_881, 20_882];
+
+function sayPorts({ sidecar, pid }: SidecarChoice, others: readonly ProcessFacts[], checks: Checks): void {
+  if (sidecar.own === undefined || pid !== undefined) return;
+  const taken = others.find(({ listening }) => listening.some(({ port }) => usualPorts.includes(port)));
+  if (taken === undefined) checks.ok("ports", `the sidecar that is started takes ${usualPorts.join(" and ")}`);
+  else
+    checks.ok(
+      "ports",
+      `process ${taken.pid} has ${usualPorts.join(" or ")}: the sidecar that is started takes the next free pair`,
+    );
 }
 
 async function sayWatch(host: Host, checks: Checks): Promise<void> {

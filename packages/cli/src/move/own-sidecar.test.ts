@@ -1,0 +1,87 @@
+/** Sidecars that movers start, as real processes: one for all who ask, back when it was killed with its parent, ended with its last move. */
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { openLinux } from "@dualmesh/fleet/host/linux";
+import { netnsOf } from "@dualmesh/fleet/host/namespace";
+import { childOf, OwnSidecars, ownSidecarConfiguration, ownSidecarState } from "@dualmesh/fleet/move/own-sidecars";
+import { isAlive, processId } from "@dualmesh/fleet/move/processes";
+import type { MoveRecord } from "@dualmesh/fleet/move/record";
+import { openHome, program } from "../testing.ts";
+
+/** Nobody answers there: a sidecar runs all the same. */
+const servers = ["127.0.0.1:1"];
+
+async function eventually(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  const end = systemClock.now() + 20_000;
+  while (!(await holds())) {
+    if (systemClock.now() > end) throw new Error(`it never was so that ${what}`);
+    await sleep(systemClock, 20);
+  }
+}
+
+test("a sidecar is started once for all moves of a namespace, again when it is killed, and ends with the last of them", async () => {
+  await using home = await openHome();
+  const netns = netnsOf("self") as number;
+  const state = ownSidecarState(home.path, netns, servers, "");
+  const configuration = `${ownSidecarConfiguration(servers, "", "127.0.0.1")}inbound: { port: 0 }
+outbound: { port: 0 }
+admin: { port: 0 }
+`;
+  const record = {
+    name: "p1-1",
+    process: { netns },
+    sidecar: { state, own: { user: undefined, configuration } },
+  } as MoveRecord;
+  const other = { ...record, name: "p2-2" } as MoveRecord;
+  let all: readonly MoveRecord[] = [record, other];
+  const answers = async (): Promise<boolean> => (await childOf(state)) !== undefined;
+  const own = new OwnSidecars({
+    privileged: openLinux({ program: [process.execPath, program] }),
+    records: { list: async () => all },
+    clock: systemClock,
+    answers,
+  });
+
+  await Promise.all([own.start(record), own.start(other), own.start(record)]);
+  const first = await childOf(state);
+  assert.ok(first !== undefined && isAlive(first));
+  const known = (await readFile(join(dirname(state), "log"), "utf8")).match(/"msg":"running"/g)?.length;
+  assert.equal(known, 1, "one of them started it");
+
+  const stat = await readFile(`/proc/${first.pid}/stat`, "latin1");
+  const parent = processId(Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
+  assert.ok(parent !== undefined);
+  for (const { pid } of [parent, first]) process.kill(pid, "SIGKILL");
+  await eventually("they are gone", () => !isAlive(first) && !isAlive(parent));
+  await own.start(record);
+  const second = await childOf(state);
+  assert.ok(second !== undefined && second.pid !== first.pid);
+
+  await own.end(record);
+  assert.ok(isAlive(second), "the other move needs it");
+  all = [other];
+  await own.end(other);
+  assert.deepEqual([isAlive(second), await answers()], [false, false]);
+});
+
+test("a sidecar that cannot start is told with the log that says why", async () => {
+  await using home = await openHome();
+  const netns = netnsOf("self") as number;
+  const state = ownSidecarState(home.path, netns, servers, "");
+  const record = {
+    name: "p1-1",
+    process: { netns },
+    sidecar: { state, own: { user: undefined, configuration: "directory: nonsense\n" } },
+  } as MoveRecord;
+  const own = new OwnSidecars({
+    privileged: openLinux({ program: [process.execPath, program] }),
+    records: { list: async () => [record] },
+    clock: systemClock,
+    answers: async () => false,
+  });
+  await assert.rejects(own.start(record), /the sidecar that was started ended at once; .*log says why/);
+  assert.match(await readFile(join(dirname(state), "log"), "utf8"), /directory: expected/);
+});
