@@ -142,6 +142,10 @@ class Assembly {
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
       ...(config.inbound.host === undefined ? {} : { inboundHost: config.inbound.host }),
       openPort: async (host, port) => void (await published.open(host, port)),
+      shutPort: async (host, port) => {
+        await published.release(host, port);
+        plane.endInbound(port);
+      },
       isOwnPort: (port) => port === config.admin.port || port === pair.inbound || this.#ownPorts.has(port),
       zone: config.zone,
       lingerMs: config.drain.lingerMs,

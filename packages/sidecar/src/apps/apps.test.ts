@@ -246,3 +246,26 @@ test("one can wait until an application accepts, or give it up, and nothing is d
   await refused;
   assert.deepEqual(apps.status(), []);
 });
+
+test("one dial that ends otherwise than the last is told at once, before the application counts as down", async () => {
+  const { clock, answers, apps } = world();
+  const reached: boolean[] = [];
+  const watch = apps.watch(
+    "127.0.0.1",
+    20880,
+    () => {},
+    (isAccepted) => reached.push(isAccepted),
+  );
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(2_000);
+  answers.set("127.0.0.1:20880", "refused");
+  await clock.advance(340);
+  assert.deepEqual([reached, watch.health.state], [[true, false], "up"]);
+  answers.set("127.0.0.1:20880", "timeout");
+  await clock.advance(2_000);
+  assert.deepEqual(reached, [true, false], "what is not answered says nothing");
+  answers.set("127.0.0.1:20880", "accepted");
+  await clock.advance(2_000);
+  assert.deepEqual(reached, [true, false, true]);
+  apps.close();
+});

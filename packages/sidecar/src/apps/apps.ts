@@ -58,9 +58,15 @@ const refusalsToLeave = 3;
 const refusalsWithinMs = 1_000;
 const loopback = "127.0.0.1";
 
+/** Told whether the last dial was accepted or refused, whenever that differs from the one before. */
+export type ReachListener = (isAccepted: boolean) => void;
+
 interface App {
   readonly key: string;
   readonly listeners: Set<(health: AppHealth) => void>;
+  readonly reachListeners: Set<ReachListener>;
+  /** How the last dial ended that was accepted or refused. */
+  isAccepting: boolean | undefined;
   health: AppHealth;
   /** The address that accepted last. */
   works: string | undefined;
@@ -88,18 +94,29 @@ export class Apps {
     this.#told = new ThrottledLog(options);
   }
 
-  /** Calls `listener` whenever the state or the working address changes; never from inside this call. */
-  watch(registeredHost: string, port: number, listener: (health: AppHealth) => void): AppWatch {
+  /**
+   * Calls `listener` whenever the state or the working address changes, and `reached` as soon as one dial ends otherwise than the last; never
+   * from inside this call.
+   */
+  watch(
+    registeredHost: string,
+    port: number,
+    listener: (health: AppHealth) => void,
+    reached: ReachListener = () => {},
+  ): AppWatch {
     const app = this.#app(registeredHost, port);
     // A listener may be given twice; each watch is one of its own.
     const own = (health: AppHealth): void => listener(health);
+    const ownReached: ReachListener = (isAccepted) => reached(isAccepted);
     app.listeners.add(own);
+    app.reachListeners.add(ownReached);
     return {
       get health() {
         return app.health;
       },
       close: () => {
         app.listeners.delete(own);
+        app.reachListeners.delete(ownReached);
         if (app.listeners.size === 0) this.#forget(app);
       },
     };
@@ -158,6 +175,8 @@ export class Apps {
     const app: App = {
       key,
       listeners: new Set(),
+      reachListeners: new Set(),
+      isAccepting: undefined,
       health,
       works: undefined,
       refusals: [],
@@ -223,7 +242,14 @@ export class Apps {
     if (outcome === "refused") this.#refused(app);
   }
 
+  #reached(app: App, isAccepted: boolean): void {
+    if (app.isAccepting === isAccepted || this.#apps.get(app.key) !== app) return;
+    app.isAccepting = isAccepted;
+    for (const listener of app.reachListeners) listener(isAccepted);
+  }
+
   #accepted(app: App, host: string): void {
+    this.#reached(app, true);
     app.works = host;
     app.refusals = [];
     // A dial that began before the last sign knows nothing of it.
@@ -233,6 +259,7 @@ export class Apps {
   }
 
   #refused(app: App): void {
+    this.#reached(app, false);
     const now = this.#options.clock.now();
     app.refusals = [...app.refusals, now].slice(-refusalsToLeave);
     if (app.health.state !== "up" || app.refusals.length < refusalsToLeave) return;

@@ -2,7 +2,7 @@
  * Brings an application of this host behind a published port: chooses the port, has it listen, and puts its route in force. What is then
  * told of it, and to whom, is for others: `provided.ts` publishes it, `elsewhere.ts` leaves that to the application itself.
  */
-import type { Clock } from "@dualmesh/base/clock";
+import type { Clock, Timer } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Instance } from "@dualmesh/model/instance";
@@ -19,6 +19,8 @@ export interface CarrierOptions {
   readonly protocols: CarriedProtocols;
   /** Resolves once `host:port` listens, also when it has for long. Rejects with `listen.…`. */
   readonly openPort: (host: string, port: number) => Promise<void>;
+  /** Ends its connections and refuses further ones, until it is opened again. */
+  readonly shutPort: (host: string, port: number) => Promise<void>;
   /** How long a withdrawn instance goes on being served. */
   readonly lingerMs: number;
 }
@@ -34,9 +36,16 @@ export interface CarryOptions {
 /** Published ports that are tried when something else on the machine holds one. */
 const maxPortTries = 16;
 
+/** A port that another process took while it was shut is asked for again. */
+const openAgainMs = 1_000;
+
 export class Carrier {
   readonly inbound: InboundTable;
   readonly #options: CarrierOptions;
+  /** By published port, what was last done to it, one after the other. */
+  readonly #turns = new Map<string, Promise<void>>();
+  readonly #again = new Map<string, Timer>();
+  readonly #shut = new Set<string>();
 
   constructor(options: CarrierOptions) {
     this.#options = options;
@@ -49,6 +58,43 @@ export class Carrier {
     if (reason === undefined) return this.#listen(instance, options);
     await this.inbound.leave(options.key);
     return { kind: "bypassed", reason };
+  }
+
+  /**
+   * The application of an entry refuses connections, or accepts them again. A published port behind which everybody refuses does what
+   * the applications do: its callers see their connections end and further ones refused, and go elsewhere as they would without a sidecar.
+   */
+  refuse(key: string, isRefused: boolean): void {
+    const at = this.inbound.refuse(key, isRefused);
+    if (at === undefined) return;
+    const { host, port, isDead } = at;
+    const name = `${host}|${port}`;
+    this.#again.get(name)?.cancel();
+    this.#again.delete(name);
+    const turn = (this.#turns.get(name) ?? Promise.resolve()).then(async () => {
+      if (isDead === this.#shut.has(name)) return;
+      if (isDead) {
+        this.#shut.add(name);
+        return this.#options.shutPort(host, port);
+      }
+      await this.#options.openPort(host, port);
+      this.#shut.delete(name);
+    });
+    this.#turns.set(
+      name,
+      turn.catch((error: unknown) => {
+        const fields = { host, port, error: messageOf(error) };
+        this.#options.told.error(name, fields, "a published port cannot be opened again");
+        const timer = this.#options.clock.after(openAgainMs, () => this.refuse(key, isRefused));
+        this.#again.set(name, timer);
+      }),
+    );
+  }
+
+  close(): void {
+    for (const timer of this.#again.values()) timer.cancel();
+    this.#again.clear();
+    this.inbound.close();
   }
 
   async #listen(instance: Instance, { key, bindHost, health }: CarryOptions): Promise<Carriage> {

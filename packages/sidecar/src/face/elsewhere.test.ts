@@ -30,6 +30,42 @@ test("its route stays while its application refuses: whether it is called is not
   assert.equal(face.inbound()[0]?.services.length, 1);
 });
 
+test("a published port behind which every application refuses is shut as theirs are, at the first refusal, and opened when one accepts", async () => {
+  const { face, clock, accepting, opened, shut, taken } = openWorld();
+  accepting.add(`${host}:20880`).add(`${host}:20890`);
+  const other = dubbo({ service: "dubbo/fx.Other::", appPort: 20_890, port: 20_890 });
+  face.carry(dubbo(), host);
+  face.carry(other, host);
+  await clock.advance(400);
+  assert.deepEqual([opened, shut], [[`${host}:20881`, `${host}:20881`], []], "two services share a port");
+  accepting.delete(`${host}:20880`);
+  await clock.advance(1_000);
+  assert.deepEqual(shut, [], "one of them is still served there");
+  accepting.clear();
+  face.suspect(host, 20_890);
+  await clock.advance(50);
+  assert.deepEqual(shut, [`${host}:20881`]);
+  taken.add(20_881);
+  accepting.add(`${host}:20880`);
+  await clock.advance(400);
+  assert.equal(opened.length, 2, "another process has the port for a moment");
+  taken.clear();
+  await clock.advance(1_000);
+  assert.deepEqual(opened.slice(2), [`${host}:20881`]);
+  face.close();
+});
+
+test("an application that this sidecar publishes itself keeps its port open while it refuses: its callers are told otherwise", async () => {
+  const { face, clock, accepting, shut } = openWorld();
+  accepting.add(`${host}:20880`);
+  const publishing = face.publish(dubbo());
+  await clock.advance(400);
+  await publishing;
+  accepting.clear();
+  await clock.advance(5_000);
+  assert.deepEqual(shut, []);
+});
+
 test("it is served for a while after its release, and comes back within that time to the same port", async () => {
   const { face, clock, accepting } = openWorld();
   accepting.add(`${host}:20880`);

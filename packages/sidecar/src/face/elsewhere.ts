@@ -98,6 +98,8 @@ class CarriedInstance implements Carried {
   #published: Address | undefined;
   #bypassed: string;
   #app: AppWatch | undefined;
+  /** Whether the application refused the last dial. */
+  #isRefused = false;
   #carrying: Promise<void> | undefined;
 
   constructor(options: CarriedOptions) {
@@ -114,9 +116,17 @@ class CarriedInstance implements Carried {
       this.#bypassed = error.message;
       return;
     }
-    this.#app = apps.watch(instance.host, instance.appPort, (health) => {
-      this.#said(options.carrier.inbound.follow(options.key, health.host));
-    });
+    const { carrier, key } = options;
+    // Others are told of it by the application itself, whose session outlives it: nobody but its port says that it is gone.
+    this.#app = apps.watch(
+      instance.host,
+      instance.appPort,
+      (health) => this.#said(carrier.inbound.follow(key, health.host)),
+      (isAccepted) => {
+        this.#isRefused = !isAccepted;
+        carrier.refuse(key, this.#isRefused);
+      },
+    );
     this.#said(this.inForce());
   }
 
@@ -160,6 +170,7 @@ class CarriedInstance implements Carried {
     if (carriage.kind === "mesh") {
       this.#published = { host, port: carriage.port };
       this.#bypassed = "";
+      if (this.#isRefused) carrier.refuse(key, true);
     } else {
       this.#bypassed = carriage.reason;
       this.#carrying = undefined; // a port that another process has now may be free the next time

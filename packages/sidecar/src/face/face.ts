@@ -40,6 +40,8 @@ export interface FaceOptions {
   readonly inboundHost?: string;
   /** Resolves once `host:port` listens, also when it does already. Rejects with `listen.…`; another port is then tried where there is one. */
   readonly openPort: (host: string, port: number) => Promise<void>;
+  /** Ends the connections of `host:port` and refuses further ones, until it is opened again. */
+  readonly shutPort: (host: string, port: number) => Promise<void>;
   /** Further ports on which this sidecar listens: outbound, admin, doors. */
   readonly isOwnPort: (port: number) => boolean;
   readonly zone?: string;
@@ -124,6 +126,7 @@ export function openFace(options: FaceOptions): Face {
     close: () => {
       provided.close();
       elsewhere.close();
+      carrier.close();
       wanted.close();
       apps.close();
     },

@@ -50,6 +50,8 @@ const pollingLingerMs = 120_000;
 
 interface Row {
   entry: InboundEntry;
+  /** Its application refuses connections, and others are not told so by this sidecar. */
+  isRefused: boolean;
   leaving: Timer | undefined;
 }
 
@@ -89,8 +91,21 @@ export class InboundTable {
   async put(key: string, entry: InboundEntry): Promise<void> {
     const row = this.#rows.get(key);
     row?.leaving?.cancel();
-    this.#rows.set(key, { entry, leaving: undefined });
+    this.#rows.set(key, { entry, leaving: undefined, isRefused: false });
     await this.#tell();
+  }
+
+  /** Whether the application of an entry refuses connections; the published port that it stands behind, and whether all behind it refuse. */
+  refuse(
+    key: string,
+    isRefused: boolean,
+  ): { readonly host: string; readonly port: number; readonly isDead: boolean } | undefined {
+    const row = this.#rows.get(key);
+    if (row === undefined) return undefined;
+    row.isRefused = isRefused;
+    const { bindHost: host, port } = row.entry;
+    const beside = [...this.#rows.values()].filter(({ entry }) => entry.port === port && entry.bindHost === host);
+    return { host, port, isDead: beside.every((one) => one.isRefused) };
   }
 
   /** The application accepts at `host` now. */

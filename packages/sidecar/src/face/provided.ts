@@ -131,7 +131,6 @@ export class Provided {
   close(): void {
     for (const offer of this.#offers.values()) offer.close();
     this.#offers.clear();
-    this.inbound.close();
   }
 
   #check(original: Instance, isKnown: boolean): void {

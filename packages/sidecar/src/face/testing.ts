@@ -32,6 +32,8 @@ export interface World {
   readonly accepting: Set<string>;
   /** `host:port` that the sidecar was asked to open. */
   readonly opened: string[];
+  /** `host:port` that it was asked to shut. */
+  readonly shut: string[];
   /** Ports that belong to another process. */
   readonly taken: Set<number>;
 }
@@ -42,6 +44,7 @@ export function openWorld(changes: Partial<FaceOptions> = {}): World {
   const journal = new MemoryJournal();
   const accepting = new Set<string>();
   const opened: string[] = [];
+  const shut: string[] = [];
   const taken = new Set<number>();
   const apps = new Apps({
     clock,
@@ -65,10 +68,11 @@ export function openWorld(changes: Partial<FaceOptions> = {}): World {
     ports,
     loopback,
     openPort,
+    shutPort: async (host, port) => void shut.push(`${host}:${port}`),
     isOwnPort,
     ...changes,
   });
-  return { clock, directory, journal, face, accepting, opened, taken };
+  return { clock, directory, journal, face, accepting, opened, shut, taken };
 }
 
 /** What a subscriber was shown, one line for each set: `127.0.0.1:20882 192.0.2.2:20880`. */

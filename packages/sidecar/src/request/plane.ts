@@ -167,6 +167,13 @@ export class DataPlane implements EndpointEvents {
     for (const downstream of this.#downstreams) if (downstream.direction === "inbound") downstream.way?.farewell();
   }
 
+  /** Every application behind a published port is gone: its callers see what they would see of the applications themselves. */
+  endInbound(port: number): void {
+    for (const { direction, transport } of this.#downstreams)
+      if (direction === "inbound" && transport.localPort === port)
+        transport.destroy("the application refuses connections");
+  }
+
   close(): void {
     this.#sweep.cancel();
     for (const downstream of this.#downstreams) downstream.transport.destroy("the sidecar stops");
