@@ -60,11 +60,18 @@ admin: { port: 0 }
   const second = await childOf(state);
   assert.ok(second !== undefined && second.pid !== first.pid);
 
-  await own.end(record);
+  await own.end(record, "in order");
   assert.ok(isAlive(second), "the other move needs it");
   all = [other];
-  await own.end(other);
+  await own.end(other, "in order");
   assert.deepEqual([isAlive(second), await answers()], [false, false]);
+
+  await own.start(other);
+  const third = await childOf(state);
+  assert.ok(third !== undefined);
+  const asked = systemClock.now();
+  await own.end(other, "at once");
+  assert.deepEqual([isAlive(third), systemClock.now() - asked < 1_000], [false, true]);
 });
 
 test("a sidecar that cannot start is told with the log that says why", async () => {

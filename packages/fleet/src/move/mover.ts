@@ -156,18 +156,16 @@ export class Mover {
   async #clean(): Promise<MoveEnd> {
     const move = this.#move;
     const { record, world } = move;
-    const host = await world.host(record);
-    await host?.release(record.name);
-    await host?.unforward(record.name);
     try {
       await world.control(record).close({ name: record.name });
     } catch (error) {
-      world.log.info(
-        { move: record.name, error: messageOf(error) },
-        "the crossing of a process that has ended is not closed",
-      );
+      const fields = { move: record.name, error: messageOf(error) };
+      world.log.info(fields, "the crossing of a process that has ended is not closed");
     }
-    if (record.sidecar.own !== undefined) await world.sidecars.end(record);
+    if (record.sidecar.own !== undefined) await world.sidecars.end(record, "at once");
+    const host = await world.host(record);
+    await host?.release(record.name);
+    await host?.unforward(record.name);
     const failed = `process ${record.process.pid} has ended`;
     await move.end("gone", failed);
     return { state: "gone", failed };

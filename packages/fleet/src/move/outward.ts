@@ -152,7 +152,7 @@ async function endSidecar(move: OneMove): Promise<void> {
   // Left by a time in which the sidecar was away: it takes no more calls now.
   await (await move.host()).unforward(move.record.name);
   await move.startEnded();
-  if (move.record.sidecar.own !== undefined) await move.world.sidecars.end(move.record);
+  if (move.record.sidecar.own !== undefined) await move.world.sidecars.end(move.record, "in order");
 }
 
 /** The sidecar is away: its callers arrive at the application itself, and the application at its registry. */

@@ -75,7 +75,7 @@ export class OwnSidecars {
     }
   }
 
-  async end(record: MoveRecord): Promise<void> {
+  async end(record: MoveRecord, how: "in order" | "at once"): Promise<void> {
     const { state } = record.sidecar;
     const directory = dirname(state);
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -84,7 +84,7 @@ export class OwnSidecars {
       const others = await this.#options.records.list();
       if (others.some(({ name, sidecar }) => name !== record.name && sidecar.state === state)) return;
       const processes = [await readProcess(directory), await childOf(state)].filter((one) => one !== undefined);
-      await this.#endAll(processes.filter(isAlive));
+      await this.#endAll(processes.filter(isAlive), how);
       await systemFiles.remove(processFile(directory));
     } finally {
       await lock.release();
@@ -123,12 +123,12 @@ export class OwnSidecars {
     }
   }
 
-  async #endAll(processes: readonly ProcessId[]): Promise<void> {
+  async #endAll(processes: readonly ProcessId[], how: "in order" | "at once"): Promise<void> {
     const { clock } = this.#options;
     const [first] = processes;
     // The parent passes it on, and ends with its child.
-    if (first !== undefined) signal(first, "SIGTERM");
-    const end = clock.now() + endMs;
+    if (first !== undefined && how === "in order") signal(first, "SIGTERM");
+    const end = clock.now() + (how === "in order" ? endMs : 0);
     while (processes.some(isAlive)) {
       if (clock.now() >= end) for (const one of processes) if (isAlive(one)) signal(one, "SIGKILL");
       await sleep(clock, lookMs);

@@ -75,7 +75,7 @@ function sidecarsOf({ privileged, records, clock }: RealWorldOptions): SidecarPr
   return {
     answers: ({ sidecar }) => answers(sidecar.state, clock),
     start: (record) => own.start(record),
-    end: (record) => own.end(record),
+    end: (record, how) => own.end(record, how),
     async callers({ sidecar, published }) {
       const process = await childOf(sidecar.state);
       if (process === undefined) return 0;

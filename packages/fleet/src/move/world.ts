@@ -28,8 +28,11 @@ export interface SidecarProcesses {
   answers(record: MoveRecord): Promise<boolean>;
   /** Starts one of the mover's own when it does not run; resolves when it answers at its control socket. */
   start(record: MoveRecord): Promise<void>;
-  /** Ends one of the mover's own in order, unless another move of this state directory needs it. Resolves when it is gone. */
-  end(record: MoveRecord): Promise<void>;
+  /**
+   * Ends one of the mover's own, unless another move of this state directory needs it. Resolves when it is gone. `at once` for one whose
+   * application is dead: its callers are to find nobody there, as they would without it.
+   */
+  end(record: MoveRecord, how: "in order" | "at once"): Promise<void>;
   /** How many connections callers have at the published ports of a move. */
   callers(record: MoveRecord): Promise<number>;
 }
