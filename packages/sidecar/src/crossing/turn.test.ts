@@ -41,15 +41,14 @@ test("the opposite ends what runs, and begins when that has ended", async () => 
   assert.deepEqual(log, ["there begins", "there ends", "back begins", "back ends"]);
 });
 
-test("what waits for its turn and is overtaken never begins", async () => {
+test("the opposite ends all that it overtakes: what runs, and what waits, which never begins", async () => {
   const log: string[] = [];
   const turn = new Turn();
   const [all, some, back] = [work(log, "all"), work(log, "some"), work(log, "back")];
-  const first = turn.take("mesh", "", all.run);
+  const first = assert.rejects(turn.take("mesh", "", all.run), overtaken);
   await Promise.resolve();
   const second = assert.rejects(turn.take("mesh", "a,b", some.run), overtaken);
   const third = turn.take("direct", "", back.run);
-  all.end();
   back.end();
   await Promise.all([first, second, third]);
   assert.deepEqual(log, ["all begins", "all ends", "back begins", "back ends"]);

@@ -14,25 +14,26 @@ interface Running {
 }
 
 export class Turn {
-  #newest: Running | undefined;
+  /** Those that are not over, in their order. */
+  readonly #running = new Set<Running>();
 
   /** Runs `work` when those before it are over. Its signal is aborted with `crossing.overtaken`. */
   async take(to: Place, scope: string, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const before = this.#newest;
+    const before = [...this.#running].at(-1);
     if (before?.to === to && before.scope === scope) return before.done;
-    if (before !== undefined && before.to !== to) before.abort.abort(overtaken(to));
+    for (const one of this.#running) if (one.to !== to) one.abort.abort(overtaken(to));
     const abort = new AbortController();
     const running = { to, scope, abort, done: follow(before?.done, () => work(abort.signal), abort.signal) };
-    this.#newest = running;
+    this.#running.add(running);
     try {
       await running.done;
     } finally {
-      if (this.#newest === running) this.#newest = undefined;
+      this.#running.delete(running);
     }
   }
 
   end(): void {
-    this.#newest?.abort.abort(new MeshError("crossing.closed", "the crossing was closed"));
+    for (const { abort } of this.#running) abort.abort(new MeshError("crossing.closed", "the crossing was closed"));
   }
 }
 
