@@ -247,6 +247,8 @@ describe("what an application provides through a crossing", () => {
     const moving = fixture.command("provide", { name: "shop", to: "mesh", overlapMs: 0 });
     await fixture.clock.advance(3_000);
     await moving;
+    client.drop(); // nobody is there who could be brought back before
+    await fixture.settle();
     await fixture.command("close", { name: "shop" });
     const crossing = await fixture.openOne();
     await fixture.client(crossing, client.identity);
@@ -256,6 +258,25 @@ describe("what an application provides through a crossing", () => {
     await fixture.clock.advance(3_000);
     await back;
     assert.deepEqual(fixture.ensemble.children(providers), [path.slice(providers.length + 1)]);
+  });
+
+  it("goes back before its crossing is closed, when somebody is there: nobody would serve the port that it names", async () => {
+    const fixture = new CrossingFixture();
+    const crossing = await fixture.openOne();
+    const { client } = await fixture.provider(crossing);
+    const { client: other } = await fixture.provider(crossing, 20_890);
+    const moving = fixture.command("provide", { name: "shop", to: "mesh", overlapMs: 0 });
+    await fixture.clock.advance(3_000);
+    await moving;
+    client.drop(); // its process has ended
+    await fixture.settle();
+    const closing = fixture.command("close", { name: "shop" });
+    await fixture.clock.advance(1_000);
+    assert.equal(other.closed, false, "it is still being brought back");
+    await fixture.clock.advance(7_000);
+    await closing;
+    assert.equal(other.closed, true);
+    assert.deepEqual(portsAt(fixture), [20_881, 20_890], "what the dead session left ends with that session");
   });
 
   it("is completed after a restart in the middle, when that is asked for again", async () => {

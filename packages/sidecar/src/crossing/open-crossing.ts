@@ -3,7 +3,7 @@
  * decisions that the door asks for. What is decided is on disk before it is done.
  */
 import type { Clock } from "@dualmesh/base/clock";
-import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Journal } from "@dualmesh/base/state/journal";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
@@ -165,6 +165,7 @@ export class OpenCrossing {
 
   /** Nothing comes through any more; what is published goes on being served for a while, unless the process ends. */
   async close(how: "for good" | "with the process"): Promise<void> {
+    if (how === "for good") await this.#bringBack();
     this.#closed = true;
     for (const turn of Object.values(this.#turns)) turn.end();
     for (const host of this.#hosts.values()) await host.close();
@@ -174,6 +175,35 @@ export class OpenCrossing {
       this.#shown.clear();
       this.#carried.release();
     } else this.#shown.close();
+  }
+
+  /**
+   * Whoever still comes through goes back to its own addresses first: what it wrote would name ports that nobody serves any more, and it would
+   * not write it again. It may be another process than the one that this was opened for. What has no connection is not waited for.
+   */
+  async #bringBack(): Promise<void> {
+    const { sessions: seen, registrations } = this.view();
+    const connected = seen.filter((session) => session.connected);
+    const sessions = connected.map(({ id }) => id);
+    const isInMesh =
+      connected.some(({ consumes }) => consumes !== "direct") ||
+      registrations.some(({ session, state }) => state !== "direct" && sessions.includes(session));
+    if (!isInMesh) return;
+    const { name, log } = { name: this.name, log: this.#context.log };
+    log.warn(
+      { crossing: name, sessions },
+      "a crossing is closed through which somebody is in the mesh, who is brought back",
+    );
+    try {
+      await this.#keep({ provides: "direct", consumes: "direct", sessions: {} });
+      const back: CrossingStepArguments = { name, to: "direct", sessions };
+      await all([this.provide(back), this.consume(back)]);
+    } catch (error) {
+      log.error(
+        { crossing: name, error: messageOf(error) },
+        "not everybody could be brought back before the crossing was closed",
+      );
+    }
   }
 
   async #listen(server: string): Promise<DoorHost> {
