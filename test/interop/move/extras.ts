@@ -44,6 +44,6 @@ export const extras: readonly Extra[] = [
   ...of("two-processes", playTwo, dubbo3, sofarpc),
   ...faults,
   ...long(of("yardstick", playYardstick, ...frameworks)),
-  ...long(of("mover-killed", playMoverKilled, sofarpc)),
-  ...long(of("twenty-moves", playTwenty, dubbo3)),
+  ...long(of("mover-killed", playMoverKilled, dubbo3, sofarpc)),
+  ...long(of("twenty-moves", playTwenty, dubbo27)),
 ];
