@@ -1,26 +1,15 @@
-/** The pages for operators are right: their commands, as they stand there, move a running process in and out. */
+/** The pages for operators are right: their commands, as they stand there, move a running process in and out. One page for each commit (`move/seed.ts`). */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { buildFixtures } from "./fixtures.ts";
 import { commandsOf, pages, playPage } from "./move/documents.ts";
 import { whyNoHosts } from "./move/hosts.ts";
-import { picked } from "./move/plan.ts";
-import { repository } from "./product.ts";
+import { moveSeed, sampleOf } from "./move/seed.ts";
 import { takeTurn } from "./turn.ts";
 
-/** One page, by the commit or `MOVE_SEED`; all of them with `MOVE_PAGES=all`. */
-function pagesToPlay() {
-  if (process.env["MOVE_PAGES"] === "all") return pages;
-  const { stdout } = spawnSync("git", ["rev-parse", "HEAD"], { cwd: repository, encoding: "utf8" });
-  const seed = Number(process.env["MOVE_SEED"] ?? Number.parseInt(stdout?.slice(0, 8) || "1", 16));
-  return picked(seed, pages, 1);
-}
-
-for (const page of pagesToPlay()) {
-  test(`what docs/migrate/${page.name} says to do moves a running process in and out`, {
-    timeout: 600_000,
-  }, async (t) => {
+for (const page of sampleOf(pages, 1)) {
+  test(`what docs/migrate/${page.name} says to do moves a running process in and out`, async (t) => {
+    t.diagnostic(`MOVE_SEED=${moveSeed}`);
     using _turn = await takeTurn();
     const missing = whyNoHosts() ?? buildFixtures();
     if (missing !== undefined) return t.skip(missing);

@@ -3,7 +3,6 @@
  * (`MOVE_SEED=N npm test -- interop/move` plays another one's). `npm run interop:full -- move` plays them all.
  */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import { buildFixtures } from "./fixtures.ts";
 import { faults } from "./move/extras.ts";
@@ -11,24 +10,16 @@ import { whyNoHosts } from "./move/hosts.ts";
 import { rowsOf } from "./move/passed.ts";
 import { type Cell, picked, runs } from "./move/plan.ts";
 import { played, playedExtra } from "./move/play.ts";
-import { repository } from "./product.ts";
+import { moveSeed } from "./move/seed.ts";
 import { takeTurn } from "./turn.ts";
 
-function seedOfCommit(): number {
-  const { stdout } = spawnSync("git", ["rev-parse", "HEAD"], { cwd: repository, encoding: "utf8" });
-  return Number.parseInt(stdout?.slice(0, 8) || "1", 16);
-}
-
-test("a running process moves into the mesh and back, and a faulty sidecar is left again", {
-  timeout: 600_000,
-}, async (t) => {
-  const seed = Number(process.env["MOVE_SEED"] ?? seedOfCommit());
-  t.diagnostic(`MOVE_SEED=${seed}`);
+test("a running process moves into the mesh and back, and a faulty sidecar is left again", async (t) => {
+  t.diagnostic(`MOVE_SEED=${moveSeed}`);
   using _turn = await takeTurn();
   const missing = whyNoHosts() ?? buildFixtures();
   if (missing !== undefined) return t.skip(missing);
-  const [first, second] = picked(seed, runs, 2);
-  const [fault] = picked(seed, faults, 1);
+  const [first, second] = picked(moveSeed, runs, 2);
+  const [fault] = picked(moveSeed, faults, 1);
   assert.ok(first !== undefined && second !== undefined && fault !== undefined);
   const told = { onCell: () => undefined, onTrouble: (text: string) => t.diagnostic(text) };
   const cells: readonly Cell[] = [
