@@ -1,5 +1,6 @@
 /** Looks after the sidecar while a process is on its way. */
 import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { goneError, type OneMove } from "./one-move.ts";
 
 const lookMs = 200;
@@ -33,11 +34,15 @@ export function attendOut(move: OneMove, replace: () => Promise<void>): Attendin
   });
 }
 
-function attend({ world: { clock, log } }: OneMove, look: () => Promise<void>): Attending {
+function attend({ world: { clock, log }, record }: OneMove, look: () => Promise<void>): Attending {
+  // Whoever holds the privileges may be gone for good, and this looks five times a second.
+  const told = new ThrottledLog({ log, clock });
   let looking: Promise<void> | undefined;
   const timer = clock.every(lookMs, () => {
     looking ??= look()
-      .catch((error) => log.warn({ error: messageOf(error) }, "it cannot be seen whether the sidecar answers"))
+      .catch((error) => {
+        told.warn("", { move: record.name, error: messageOf(error) }, "it cannot be seen whether the sidecar answers");
+      })
       .finally(() => {
         looking = undefined;
       });
