@@ -191,3 +191,36 @@ test("a move that is undone because its sidecar died for a moment waits for the 
     assert.deepEqual(machine.wrong, []);
   }
 });
+
+test("a process that has closed its registry clients is moved out all the same, and undone soon", async () => {
+  const story = openStory();
+  await entered(story);
+  story.machine.closeSessions(story.process);
+  const { clock } = story.machine;
+  const begun = clock.now();
+  const mover = story.mover();
+  const end = (await story.run(mover, story.leave(mover))) as MoveEnd;
+  assert.deepEqual([end.state, story.record, story.machine.rules.size], ["out", undefined, 0]);
+  assert.ok(clock.now() - begun <= 75_000, `${clock.now() - begun} ms`);
+  assert.deepEqual(story.machine.wrong, []);
+  const other = openStory();
+  const second = other.mover();
+  other.machine.clock.after(17_000, () => {
+    other.machine.closeSessions(other.process);
+    second.verdict.resolve({ reason: "calls fail" });
+  });
+  const undone = (await other.run(second, other.enter(second, { watchMs: 30_000 }))) as MoveEnd;
+  assert.deepEqual([undone.state, undone.failed], ["undone", "calls fail"]);
+});
+
+test("a move that was set aside comes back also when its process has closed its registry clients", async () => {
+  const story = openStory();
+  await entered(story);
+  story.machine.killSidecar(true);
+  story.machine.closeSessions(story.process);
+  story.machine.sidecarStarts = false;
+  assert.equal((await recovered(story)).state, "forwarded");
+  story.machine.sidecarStarts = true;
+  assert.equal((await recovered(story)).state, "in");
+  assert.deepEqual([story.record?.sessions, story.machine.forwards.size], [0, 0]);
+});

@@ -45,7 +45,10 @@ export async function ownSessions(move: OneMove, crossing: Crossing): Promise<re
   return crossing.sessions.filter(({ remote }) => locals.has(sameText(remote))).map(({ id }) => id);
 }
 
-/** Cuts what does not come through the doors, and waits until as many sessions do. Resolves to how many these are. */
+/**
+ * Cuts what does not come through the doors, and waits until as many sessions do. Resolves to how many these are: none for a move that comes
+ * back and whose process has no connection to its registry any more.
+ */
 export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<number> {
   const { clock } = move.world;
   const host = await move.host();
@@ -53,6 +56,7 @@ export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<n
   /** When each connection that is not led was first seen. */
   const seen = new Map<string, number>();
   let expected: number | undefined;
+  let hasStood = false;
   let since = begun;
   for (;;) {
     signal.throwIfAborted();
@@ -69,6 +73,8 @@ export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<n
     for (const flow of others) if (!late.includes(flow)) seen.set(flowText(flow), seen.get(flowText(flow)) ?? now);
     if (led.length < expected || others.length > 0) since = now;
     else if (now - since >= stillMs) return led.length;
+    hasStood ||= led.length + others.length > 0;
+    if (!hasStood && now - begun >= closedMs && move.record.state === "forwarded") return 0;
     if (now - begun >= returnMs) throw notBack(move, `${led.length} of its ${expected} sessions came`, "the doors");
     await sleep(clock, lookMs, signal);
   }
@@ -81,14 +87,19 @@ export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<n
 export async function areThrough(move: OneMove): Promise<void> {
   const { clock } = move.world;
   const begun = clock.now();
+  /** When a connection to its registry was last there, on whichever way. */
+  let lastStood = begun;
   for (;;) {
     const { crossing } = await move.crossing();
     if (crossing === undefined) return;
     const { led, others } = standing(move.record, await move.facts(), crossing);
-    const waited = clock.now() - begun;
+    const now = clock.now();
+    const waited = now - begun;
     if (led.length >= move.record.sessions) return;
-    // The application may have closed one that it needs no more.
+    // The application may have closed one that it needs no more, or all of them.
     if (led.length > 0 && others.length === 0 && waited >= closedMs) return;
+    if (led.length + others.length > 0) lastStood = now;
+    else if (now - lastStood >= closedMs) return;
     if (waited >= returnMs)
       throw notBack(move, `${led.length} of its ${move.record.sessions} sessions came`, "the doors");
     await sleep(clock, lookMs);
@@ -101,6 +112,7 @@ export async function leadBack(move: OneMove): Promise<void> {
   const host = await move.host();
   const begun = clock.now();
   let expected: number | undefined;
+  let hasStood = false;
   let since = begun;
   for (;;) {
     const crossing = await ifThere(move);
@@ -114,6 +126,9 @@ export async function leadBack(move: OneMove): Promise<void> {
     const comesThrough = through.length > 0 || (!isAlone && move.record.exclusive && (crossing?.connections ?? 0) > 0);
     if (comesThrough || others.length < expected) since = now;
     else if (now - since >= stillMs) return;
+    // It has closed its registry clients, and there is nothing to lead.
+    hasStood ||= led.length + others.length > 0;
+    if (!hasStood && now - begun >= closedMs) return;
     if (now - begun >= returnMs) {
       if (comesThrough) throw notBack(move, "its connections still came", "the sidecar's doors");
       const text = `has fewer connections to its registry than before; nothing of dualmesh stands in their way`;

@@ -24,6 +24,7 @@ export interface SimProcess {
   readonly pid: number;
   readonly started: number;
   lives: boolean;
+  /** Those that it has not closed. */
   readonly sessions: SimSession[];
   /** What its registry says of it. */
   readonly node: AddressList;
@@ -137,6 +138,13 @@ export class Machine {
     process.node.reset("direct");
     process.shown.reset("direct");
     for (const session of process.sessions) session.way = "none";
+  }
+
+  /** By itself, as an application does that needs its registry no more: what it wrote there ends with its sessions. */
+  closeSessions(process: SimProcess): void {
+    process.sessions.length = 0;
+    process.node.reset("direct");
+    process.shown.reset("direct");
   }
 
   flows(process: SimProcess): readonly FlowAddress[] {
@@ -289,19 +297,17 @@ export class Machine {
         consumes: stateOf(process.shown),
         lists: ["/dubbo/fx.Rates/providers"],
       })),
-      registrations: [
-        {
-          session: `${process.pid}-0`,
-          path: "/dubbo/fx.Greeter/providers/x",
-          service: "dubbo/fx.Greeter::",
-          application: "app",
-          host: machineHost,
-          appPort,
-          published: `${machineHost}:${publishedPort + process.pid}`,
-          bypassed: "",
-          state: stateOf(process.node),
-        },
-      ],
+      registrations: process.sessions.slice(0, 1).map(({ id }) => ({
+        session: id,
+        path: "/dubbo/fx.Greeter/providers/x",
+        service: "dubbo/fx.Greeter::",
+        application: "app",
+        host: machineHost,
+        appPort,
+        published: `${machineHost}:${publishedPort + process.pid}`,
+        bypassed: "",
+        state: stateOf(process.node),
+      })),
       connections: led.length,
     };
   }
