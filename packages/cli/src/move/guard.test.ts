@@ -46,6 +46,7 @@ test("a guard takes away what was made for a process that has ended, is one of i
     begun: ["sidecar", "crossing"],
     done: [],
     step: "",
+    lists: [],
     sessions: 0,
     doors: [],
     published: [],

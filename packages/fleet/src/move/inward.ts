@@ -19,6 +19,8 @@ export interface WayIn {
   readonly watch: (() => Promise<Watching>) | undefined;
 }
 
+const maxLists = 1_000;
+
 export const inwardSteps: Readonly<Record<InwardStep, (way: WayIn) => Promise<void>>> = {
   sidecar,
   crossing,
@@ -83,7 +85,9 @@ async function provide(way: WayIn): Promise<void> {
 }
 
 async function consume(way: WayIn): Promise<void> {
-  const { step } = await begin(way);
+  const { step, crossing: found } = await begin(way);
+  const lists = [...new Set(found.sessions.flatMap((session) => session.lists))].slice(0, maxLists);
+  await way.move.change({ lists });
   await unlessAborted(
     way.move.ask((control) => control.consume(step), way.signal),
     way.signal,

@@ -36,7 +36,7 @@ export interface MoveOptions {
 /** How long a sidecar that the mover can start may be away: its parent, or the guard, has it back within a second (docs/performance.md). */
 const ownAwayMs = 3_000;
 /** And one that only its operator can start. */
-const othersAwayMs = 1_000;
+const othersAwayMs = 700;
 /** How long a step is asked for again when its registry cannot do it now: an ensemble finds a new leader within that. */
 const passingMs = 20_000;
 const askAgainMs = 200;

@@ -12,7 +12,7 @@ import { inwardSteps } from "./inward.ts";
 import { isAway, isGone, type OneMove } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
 import { areThrough, leadBack } from "./sessions.ts";
-import { type AsideStep, type OutwardStep, stepsAside, stepsOut, stepsReturn } from "./steps.ts";
+import { type AsideStep, type OutwardStep, type ReturnStep, stepsAside, stepsOut, stepsReturn } from "./steps.ts";
 
 /** Both addresses stand side by side for so long when a move is undone: calls are to go the old way within ten seconds. */
 const undoOverlapMs = 2_500;
@@ -171,25 +171,45 @@ export async function goAside(move: OneMove): Promise<void> {
   const work: Readonly<Record<AsideStep, () => Promise<void>>> = {
     forward: () => forward(move),
     release: () => release(move),
-    "cut-back": () => leadBack(move),
+    "cut-back": async () => {
+      await leadBack(move);
+      await readAgain(move);
+    },
   };
   for (const step of stepsAside) if (!move.record.done.includes(step)) await move.step(step, work[step]);
   await move.change({});
 }
 
+/** It was shown stand-ins, and nothing in its registry has changed since: some clients would find that out only after ten seconds. */
+async function readAgain(move: OneMove): Promise<void> {
+  if (!move.record.begun.includes("consume") || move.record.lists.length === 0) return;
+  try {
+    await move.world.touchLists(move.record);
+  } catch (error) {
+    if (!isMeshError(error)) throw error;
+    move.note(`its lists could not be touched, and it reads them again in its own time: ${error.message}`);
+  }
+}
+
 /**
- * The sidecar answers again: the way in once more, as far as it was gone, and the host's rule last. For a move that is wanted out only the
- * sessions come through the doors, since only there they can be swapped back. False when it was set aside again.
+ * The sidecar answers again: the way in once more, as far as it was gone. For a move that is wanted out only the sessions come through the
+ * doors, since only there they can be swapped back. False when it was set aside again.
  */
 export async function comeBack(move: OneMove): Promise<boolean> {
-  const { wanted, begun, name } = move.record;
+  const { wanted, begun, state, name } = move.record;
   const { signal } = new AbortController();
   await move.change({ done: [], step: "" });
+  const work = async (step: ReturnStep): Promise<void> => {
+    if (step === "provide-back") return provideBack(move, { name, to: "direct" });
+    if (step === "linger") return linger(move, move.world.clock.now());
+    if (step === "unforward") return (await move.host()).unforward(name);
+    return inwardSteps[step]({ move, signal, watch: undefined });
+  };
+  const all = stepsReturn(wanted === "in" ? begun : [], state === "forwarded");
+  // What is wanted out keeps the host's rule until nobody needs it.
+  const steps = wanted === "in" ? all : all.filter((step) => step !== "unforward");
   try {
-    for (const step of stepsReturn(wanted === "in" ? begun : [])) {
-      if (step !== "unforward") await move.step(step, () => inwardSteps[step]({ move, signal, watch: undefined }));
-      else if (wanted === "in") await move.step(step, async () => (await move.host()).unforward(name));
-    }
+    for (const step of steps) await move.step(step, () => work(step));
   } catch (error) {
     if (isGone(error)) throw error;
     await setAside(move, messageOf(error));

@@ -14,6 +14,7 @@ import { addressText } from "./addresses.ts";
 import { childOf, OwnSidecars } from "./own-sidecars.ts";
 import { isAlive, processId } from "./processes.ts";
 import type { MoveRecord } from "./record.ts";
+import { touchLists } from "./touch-lists.ts";
 import type { MoveRecords, MoveWorld, SidecarControl, SidecarProcesses } from "./world.ts";
 
 export interface RealWorldOptions {
@@ -50,6 +51,7 @@ export function openRealWorld(options: RealWorldOptions): MoveWorld {
     host: ({ process }) => privileged.host(process.netns),
     control: ({ sidecar }) => controlOf(sidecar.state, clock),
     sidecars: sidecarsOf(options),
+    touchLists: (record) => touchLists(record, clock),
     ensureGuard: (record) => ensureGuard(options, record),
     openWatch: (asked) => openWatch(asked, { clock, log }),
   };

@@ -86,6 +86,8 @@ export interface MoveRecord {
   readonly done: readonly StepName[];
   /** The one that is being done; empty between two. */
   readonly step: StepName | "";
+  /** The lists that it reads in its registry, by path; at most 1,000. */
+  readonly lists: readonly string[];
   /** How many of its sessions came through the doors. */
   readonly sessions: number;
   /** The ports that the sidecar opened, once it has. */
@@ -115,7 +117,7 @@ export function readRecord(value: unknown, path: string): MoveRecord {
     steps("done") &&
     Number.isSafeInteger(record["sessions"]) &&
     (record["step"] === "" || isStepName(record["step"])) &&
-    list("servers", "chroots", "calls", "doors", "published") &&
+    list("servers", "chroots", "calls", "lists", "doors", "published") &&
     isProcess(record["process"]) &&
     isProcess(record["mover"]) &&
     typeof (record["sidecar"] as { readonly state?: unknown } | undefined)?.state === "string";

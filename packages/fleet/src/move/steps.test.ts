@@ -24,10 +24,11 @@ test("whatever was begun on the way in, the way out takes back exactly that, the
   }
 });
 
-test("a way back in after a time without a sidecar leaves out what was never begun", () => {
-  assert.deepEqual(
-    stepsReturn(["sidecar", "rule", "consume"]).filter((step) => /provide|consume/.test(step)),
-    ["consume"],
-  );
-  assert.equal(stepsReturn(stepsIn(both)).at(-1), "unforward");
+test("a way back in after a time without a sidecar leaves out what was never begun, and moves callers that went past it", () => {
+  const swaps = (begun: readonly StepName[], wasForwarded: boolean): readonly string[] =>
+    stepsReturn(begun, wasForwarded).filter((step) => /provide|consume|unforward/.test(step));
+  const all = stepsIn(both);
+  assert.deepEqual(swaps(["sidecar", "rule", "consume"], true), ["consume", "unforward"]);
+  assert.deepEqual(swaps(all, false), ["provide", "consume", "unforward"]);
+  assert.deepEqual(swaps(all, true), ["consume", "provide-back", "unforward", "provide"]);
 });

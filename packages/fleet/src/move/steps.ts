@@ -79,12 +79,19 @@ export function stepsOut(begun: readonly StepName[]): readonly OutwardStep[] {
 }
 
 export type AsideStep = "forward" | "release" | "cut-back";
-export type ReturnStep = InwardStep | "unforward";
+export type ReturnStep = InwardStep | "provide-back" | "linger" | "unforward";
 
 /** The steps that set the sidecar aside, and those that bring it back. */
 export const stepsAside: readonly AsideStep[] = ["forward", "release", "cut-back"];
 
-export function stepsReturn(begun: readonly StepName[]): readonly ReturnStep[] {
-  const swaps = (["provide", "consume"] as const).filter((step) => begun.includes(step));
-  return ["sidecar", "crossing", "tracking", "rule", "cut", ...swaps, "unforward"];
+/**
+ * The way back in of what was begun. After a time in which the host handed on what was called at the published ports, callers have connections past
+ * the sidecar, which they give up only when the address leaves their lists: so it does, for a while.
+ */
+export function stepsReturn(begun: readonly StepName[], wasForwarded: boolean): readonly ReturnStep[] {
+  const way: readonly ReturnStep[] = ["sidecar", "crossing", "tracking", "rule", "cut"];
+  const consume: readonly ReturnStep[] = begun.includes("consume") ? ["consume"] : [];
+  if (!begun.includes("provide")) return [...way, ...consume, "unforward"];
+  if (!wasForwarded) return [...way, "provide", ...consume, "unforward"];
+  return [...way, ...consume, "provide-back", "linger", "unforward", "provide"];
 }

@@ -50,6 +50,8 @@ export interface MoveWorld {
   host(record: MoveRecord): Promise<Host | undefined>;
   control(record: MoveRecord): SidecarControl;
   readonly sidecars: SidecarProcesses;
+  /** Has clients of its registry read the lists of the record again that they would not otherwise: by a change of each that changes nothing. */
+  touchLists(record: MoveRecord): Promise<void>;
   /** Sees that a guard runs for this moves directory. */
   ensureGuard(record: MoveRecord): Promise<void>;
   openWatch(options: WatchOptions): Watching;

@@ -98,6 +98,7 @@ async function examined(
     begun: [],
     done: [],
     step: "",
+    lists: [],
     sessions: 0,
     doors: [],
     published: [],

@@ -1,4 +1,4 @@
-/** A short session of one's own at the registry, which reads and ends. */
+/** A short session of one's own at the registry. */
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
@@ -7,6 +7,7 @@ import { dialTcp } from "@dualmesh/client/tcp";
 import { ZooKeeperClient } from "@dualmesh/dialects/zookeeper/client/client";
 
 export type Reader = Pick<ZooKeeperClient, "children" | "exists" | "data">;
+export type Toucher = Pick<ZooKeeperClient, "create" | "delete">;
 
 const connectMs = 10_000;
 const lookMs = 20;
@@ -16,7 +17,7 @@ const sessionMs = 10_000;
 export async function reading<Result>(
   addresses: readonly string[],
   clock: Clock,
-  read: (reader: Reader) => Promise<Result>,
+  read: (reader: Reader & Toucher) => Promise<Result>,
 ): Promise<Result> {
   const client = new ZooKeeperClient({
     addresses,

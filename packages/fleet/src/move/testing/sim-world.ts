@@ -80,6 +80,7 @@ export class SimMover {
           }),
         callers: () => this.#word("callers", async () => 0),
       },
+      touchLists: () => this.#word("touch", async () => undefined),
       ensureGuard: () => this.#word("guard", async () => void this.guards++),
       openWatch: () => this.#watching(),
     };
@@ -245,6 +246,7 @@ export function recordOf(process: SimProcess, self: ProcessId, change: Partial<M
     begun: [],
     done: [],
     step: "",
+    lists: [],
     sessions: 0,
     doors: [],
     published: [],
