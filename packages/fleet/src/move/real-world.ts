@@ -1,19 +1,16 @@
 /** The world of a mover that runs: processes and rules through who holds the privileges, sidecars through their control sockets. */
-import { mkdir } from "node:fs/promises";
 import { createConnection } from "node:net";
-import { join } from "node:path";
-import { type Clock, sleep } from "@dualmesh/base/clock";
-import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import type { Clock } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
-import { takeLock } from "@dualmesh/base/state/lock";
 import type { Crossing, CrossingList, CrossingStepArguments } from "@dualmesh/model/crossing";
 import type { Privileged } from "../host/host.ts";
 import { openWatch } from "../watch/watch.ts";
 import { addressText } from "./addresses.ts";
+import { ensureGuard } from "./guard-post.ts";
 import { childOf, OwnSidecars } from "./own-sidecars.ts";
 import { isAlive, processId } from "./processes.ts";
-import type { MoveRecord } from "./record.ts";
 import { touchLists } from "./touch-lists.ts";
 import type { MoveRecords, MoveWorld, SidecarControl, SidecarProcesses } from "./world.ts";
 
@@ -31,11 +28,9 @@ const stepMs = 45_000;
 const defaultOverlapMs = 6_000;
 const openMs = 15_000;
 const answerMs = 1_000;
-const guardMs = 15_000;
-const guardLookMs = 50;
 
 export function openRealWorld(options: RealWorldOptions): MoveWorld {
-  const { privileged, clock, log } = options;
+  const { privileged, moves, clock, log } = options;
   const self = processId("self");
   if (self === undefined)
     throw new MeshError("move.no-proc", "this process is not in /proc: mount it where dualmesh runs");
@@ -52,7 +47,10 @@ export function openRealWorld(options: RealWorldOptions): MoveWorld {
     control: ({ sidecar }) => controlOf(sidecar.state, clock),
     sidecars: sidecarsOf(options),
     touchLists: (record) => touchLists(record, clock),
-    ensureGuard: (record) => ensureGuard(options, record),
+    ensureGuard: ({ process: { netns } }) =>
+      ensureGuard(moves, clock, (file) =>
+        privileged.start({ netns, user: undefined, words: ["move", "guard", "--moves", moves], log: file }),
+      ),
     openWatch: (asked) => openWatch(asked, { clock, log }),
   };
 }
@@ -102,42 +100,4 @@ function answers(state: string, clock: Clock): Promise<boolean> {
     // Only these say that nobody listens; one whose connections wait for their turn does.
     socket.on("error", (error: NodeJS.ErrnoException) => end(!["ECONNREFUSED", "ENOENT"].includes(error.code ?? "")));
   });
-}
-
-/** The directory whose lock the guard holds. */
-export function guardDirectory(moves: string): string {
-  return join(moves, "guard");
-}
-
-async function ensureGuard({ privileged, moves, clock }: RealWorldOptions, record: MoveRecord): Promise<void> {
-  await mkdir(guardDirectory(moves), { recursive: true, mode: 0o700 });
-  if (await isGuarded(moves, clock)) return;
-  const log = join(moves, "guard.log");
-  await privileged.start({
-    netns: record.process.netns,
-    user: undefined,
-    words: ["move", "guard", "--moves", moves],
-    log,
-  });
-  const end = clock.now() + guardMs;
-  while (!(await isGuarded(moves, clock))) {
-    if (clock.now() >= end) {
-      throw new MeshError(
-        "move.no-guard",
-        `the guard was started and is not at work after ${guardMs / 1_000} s; ${log} says why`,
-      );
-    }
-    await sleep(clock, guardLookMs);
-  }
-}
-
-async function isGuarded(moves: string, clock: Clock): Promise<boolean> {
-  try {
-    const lock = await takeLock(guardDirectory(moves), clock);
-    await lock.release();
-    return false;
-  } catch (error) {
-    if (isMeshError(error, "state.locked")) return true;
-    throw error;
-  }
 }
