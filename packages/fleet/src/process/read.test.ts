@@ -103,3 +103,19 @@ test("two hundred processes of a namespace are read in well under a second", { s
   t.diagnostic(`${facts.length} processes in ${Math.round(tookMs)} ms`);
   assert.ok(tookMs < 200 + 5 * facts.length, `${tookMs} ms`);
 });
+
+test("whoever may see a process and not its descriptors, as root in a container, is told its user's sockets, and that they are", {
+  skip: whyNoNamespaces(),
+}, async () => {
+  await using namespace = await openTestNamespace();
+  const app = await namespace.peer({ uid: 4_141 });
+  const port = await app.listen({ host: "127.0.0.1" }, "hello");
+  const reads = `
+    import { readFacts } from ${JSON.stringify(new URL("./read.ts", import.meta.url).href)};
+    const [{ exact, listening }] = readFacts({ kind: "pid", pid: ${app.pid} });
+    console.log(JSON.stringify({ exact, listening }));
+  `;
+  const less = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-all"];
+  const said = namespace.run(less[0] as string, ...less.slice(1), process.execPath, "--input-type=module", "-e", reads);
+  assert.deepEqual(JSON.parse(said), { exact: false, listening: [{ host: "127.0.0.1", port }] });
+});

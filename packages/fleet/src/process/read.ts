@@ -169,25 +169,24 @@ function uidOf(pid: number): number {
 
 /** Undefined when its descriptors must not be read. */
 function ownRows(pid: number, { byInode }: SocketTable): readonly SocketRow[] | undefined {
-  const descriptors = descriptorsOf(pid);
-  if (descriptors === undefined) return undefined;
-  const rows = new Set<SocketRow>();
-  for (const descriptor of descriptors) {
-    const inode = socketInode(`/proc/${pid}/fd/${descriptor}`);
-    const row = inode === undefined ? undefined : byInode.get(inode);
-    if (row !== undefined) rows.add(row);
+  try {
+    const rows = new Set<SocketRow>();
+    for (const descriptor of descriptorsOf(pid)) {
+      const inode = socketInode(`/proc/${pid}/fd/${descriptor}`);
+      const row = inode === undefined ? undefined : byInode.get(inode);
+      if (row !== undefined) rows.add(row);
+    }
+    return [...rows];
+  } catch (error) {
+    // Root without CAP_SYS_PTRACE, as in many containers, may list another user's descriptors and not look where one leads.
+    if (isRefused(error)) return undefined;
+    throw error;
   }
-  return [...rows];
 }
 
-function descriptorsOf(pid: number): readonly string[] | undefined {
-  try {
-    const descriptors = readdirSync(`/proc/${pid}/fd`);
-    if (descriptors.length <= maxDescriptors) return descriptors;
-  } catch (error) {
-    if (!["EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
-    return undefined;
-  }
+function descriptorsOf(pid: number): readonly string[] {
+  const descriptors = readdirSync(`/proc/${pid}/fd`);
+  if (descriptors.length <= maxDescriptors) return descriptors;
   throw new MeshError("host.too-many", `process ${pid} has more than ${maxDescriptors} descriptors open`);
 }
 
@@ -195,7 +194,12 @@ function socketInode(path: string): number | undefined {
   try {
     const [, inode] = /^socket:\[(\d+)\]$/.exec(readlinkSync(path)) ?? [];
     return inode === undefined ? undefined : Number(inode);
-  } catch {
+  } catch (error) {
+    if (isRefused(error)) throw error;
     return undefined; // closed meanwhile
   }
+}
+
+function isRefused(error: unknown): boolean {
+  return ["EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
