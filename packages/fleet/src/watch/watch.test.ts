@@ -313,4 +313,20 @@ describe("a watch", () => {
     await early.watch.close();
     assert.ok(early.captures.captures.every(({ isClosed }) => isClosed));
   });
+
+  it("does not wait for a capture that does not begin, or a sidecar that does not answer, when measuring is given up", async () => {
+    const never = new Promise<never>(() => undefined);
+    const stuck: readonly Partial<WatchOptions>[] = [
+      { host: { ...new TestCaptures().host, capture: () => never } },
+      { figures: () => never },
+    ];
+    for (const given of stuck) {
+      const world = open(given);
+      const giveUp = new AbortController();
+      const measuring = world.watch.measureBefore(60_000, giveUp.signal);
+      await world.clock.advance(10);
+      giveUp.abort(new Error("never mind"));
+      await assert.rejects(measuring, /never mind/);
+    }
+  });
 });

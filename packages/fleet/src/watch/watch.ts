@@ -74,11 +74,11 @@ class Watch implements Watching {
   async measureBefore(ms: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     this.#open();
-    await this.#feed?.open();
-    await this.#ask();
+    await unlessAborted(this.#feed?.open(), signal);
+    await unlessAborted(this.#ask(), signal);
     await sleep(this.#clock, ms, signal);
     this.#sweep();
-    await this.#ask();
+    await unlessAborted(this.#ask(), signal);
   }
 
   start(): void {
@@ -190,5 +190,18 @@ class Watch implements Watching {
 
   #say(sentence: string): void {
     if (this.#unseen.size < maxUnseen) this.#unseen.add(sentence);
+  }
+}
+
+/** Whoever ends a move does not wait for what a capture or a sidecar takes its time for. */
+async function unlessAborted(work: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }
