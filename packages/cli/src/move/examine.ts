@@ -47,8 +47,13 @@ function ownAddresses(): readonly string[] {
   return Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address));
 }
 
-/** The ids of a process, also in the namespaces of process ids that it is in. */
-function pidsOf(pid: number): readonly number[] {
-  const [, ids = String(pid)] = /^NSpid:\s*(.+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-  return ids.split(/\s+/).map(Number);
+/** The ids of a process, also in the namespaces of process ids that it is in. Undefined where /proc hides them from this user, and when it is gone. */
+function pidsOf(pid: number): readonly number[] | undefined {
+  try {
+    const [, ids = String(pid)] = /^NSpid:\s*(.+)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+    return ids.split(/\s+/).map(Number);
+  } catch (error) {
+    if (["ENOENT", "ESRCH", "EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
 }

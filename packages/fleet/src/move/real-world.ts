@@ -10,7 +10,7 @@ import { openWatch } from "../watch/watch.ts";
 import { addressText } from "./addresses.ts";
 import { ensureGuard } from "./guard-post.ts";
 import { childOf, OwnSidecars } from "./own-sidecars.ts";
-import { isAlive, processId } from "./processes.ts";
+import { lives, processId } from "./processes.ts";
 import { touchLists } from "./touch-lists.ts";
 import type { MoveRecords, MoveWorld, SidecarControl, SidecarProcesses } from "./world.ts";
 
@@ -38,7 +38,7 @@ export function openRealWorld(options: RealWorldOptions): MoveWorld {
     clock,
     log,
     self,
-    lives: async (of) => isAlive(of),
+    lives: (of) => lives(of, privileged),
     async process({ pid, started }) {
       const [facts] = await privileged.facts({ kind: "pid", pid });
       return facts?.started === started ? facts : undefined;

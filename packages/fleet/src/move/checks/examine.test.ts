@@ -79,6 +79,7 @@ const usual = ensemble([
 ]);
 
 interface Site {
+  readonly means?: Partial<Means>;
   readonly facts?: Partial<ProcessFacts>;
   readonly wish?: Partial<Wish>;
   /** By server; the usual ensemble at 10.1.1.9:2181 when left out. */
@@ -94,7 +95,7 @@ interface Site {
 
 async function look(site: Site = {}): Promise<Examination & { readonly text: (what: string) => string }> {
   const process = { ...facts, ...site.facts };
-  const examination = await examine(process, { ...wish, ...site.wish }, meansOf(process, site));
+  const examination = await examine(process, { ...wish, ...site.wish }, { ...meansOf(process, site), ...site.means });
   const text = (what: string): string =>
     examination.checks
       .filter((check) => check.what === what)
@@ -330,4 +331,13 @@ test("servers whose watches tell once are warned of", async () => {
   const { text, record } = await look({ answer: { version: "3.4.14", mode: "standalone" } });
   assert.ok(record !== undefined);
   assert.match(text("registry"), /^warning: 10\.1\.1\.9:2181 is ZooKeeper 3\.4\.14, standalone: its watches tell once/);
+});
+
+test("where /proc hides the process from the user that moves it, its ports tell what is its own, and that is said", async () => {
+  const { record, text } = await look({
+    means: { surroundings: () => ({ addresses: [own, "127.0.0.1"], pids: undefined }) },
+  });
+  assert.ok(record !== undefined);
+  assert.equal(text("provides"), "ok: dubbo/fx.Greeter:1.0.0:");
+  assert.match(text("process"), /warning: \/proc hides processes of others from user \d+ \(hidepid\)/);
 });

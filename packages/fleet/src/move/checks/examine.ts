@@ -160,6 +160,12 @@ async function findUsage(
     );
   }
   const around = means.surroundings(facts);
+  if (around.pids === undefined) {
+    checks.warn(
+      "process",
+      `/proc hides processes of others from user ${means.user.uid} (hidepid): what it provides is told by its ports, and others at its address may be counted to what it consumes`,
+    );
+  }
   const usages = trees.map((tree) => usageOf(facts, tree, registry, around));
   const used = usages.filter(usesAnything);
   if (used.length > 1) {

@@ -10,8 +10,8 @@ import type { Entry, Tree } from "./tree.ts";
 export interface Surroundings {
   /** The addresses of its network namespace. */
   readonly addresses: readonly string[];
-  /** Its id as it sees itself, in each namespace of process ids. */
-  readonly pids: readonly number[];
+  /** Its id as it sees itself, in each namespace of process ids; undefined where /proc hides that. */
+  readonly pids: readonly number[] | undefined;
 }
 
 export interface Usage {
@@ -63,11 +63,15 @@ function isProvided(entry: Entry, { listening }: ProcessFacts, { addresses, pids
     ({ host, port }) => port === entry.port && (host === entry.host || host === "0.0.0.0" || host === "::"),
   );
   // Process ids alone say little: in containers they are small, and ports are alike.
-  return listens && addresses.includes(entry.host) && (entry.pid === undefined || pids.includes(entry.pid));
+  return listens && addresses.includes(entry.host) && mayBe(entry.pid, pids);
 }
 
 function isConsumer({ host, pid }: Entry, { addresses, pids }: Surroundings): boolean {
-  return addresses.includes(host) && (pid === undefined || pids.includes(pid));
+  return addresses.includes(host) && mayBe(pid, pids);
+}
+
+function mayBe(pid: number | undefined, pids: readonly number[] | undefined): boolean {
+  return pid === undefined || pids === undefined || pids.includes(pid);
 }
 
 /** True when somebody's use of a registry was found at all. */
