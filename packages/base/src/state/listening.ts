@@ -18,11 +18,15 @@ export async function listeningDirectories(table = "/proc/net/unix"): Promise<st
   return found.sort();
 }
 
-/** The directories in which a `control.sock` is bound; flag 00010000 says that it listens. */
+/**
+ * The directories in which a `control.sock` is bound; flag 00010000 says that it listens. The kernel writes a path as it was given, and everybody may bind
+ * one: what would move the cursor of a terminal is passed over, and a line may be made up by the end of another. Whose a directory is must be
+ * looked at before it is believed.
+ */
 function listening(table: string): Set<string> {
   const directories = new Set<string>();
   for (const line of table.split("\n")) {
-    const [, flags, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\S+ (\/.*)$/.exec(line) ?? [];
+    const [, flags, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\S+ (\/\P{Cc}*)$/u.exec(line) ?? [];
     if (flags === "00010000" && path !== undefined && path === controlPath(dirname(path)))
       directories.add(dirname(path));
   }

@@ -14,7 +14,8 @@ const user: Flag = {
   name: "user",
   value: "NAME",
   summary: "as whom everything runs that needs no privileges: a name, or UID:GID",
-  default: "the owner of the sidecar's state, else dualmesh if there is such a user, else nobody",
+  default:
+    "the owner of the sidecar's state, else dualmesh if there is such a user, else the owner of the moves, else one that nobody is",
 };
 
 const named: readonly Flag[] = [
@@ -106,7 +107,15 @@ export const moveCommands: readonly Command[] = [
   {
     name: "move guard",
     summary: "Started by `move in`: looks after the sidecars of moves, and after movers that died.",
-    flags: [moves],
+    flags: [
+      {
+        name: "owner",
+        value: "UID:GID",
+        summary: "as whom it goes on",
+        default: "the owner of the moves, when that is not root",
+      },
+      moves,
+    ],
     example: "dualmesh move guard --moves /var/lib/dualmesh/moves",
     run: async (flags) => (await import("./guard.ts")).runMoveGuard(flags),
   },

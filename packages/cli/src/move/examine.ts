@@ -4,19 +4,21 @@ import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { isIpAddress } from "@dualmesh/base/http/host-name";
+import { accountOf } from "@dualmesh/fleet/host/accounts";
 import type { Means } from "@dualmesh/fleet/move/checks/examine";
 import { reading } from "@dualmesh/fleet/move/checks/reader";
 import { askServer } from "@dualmesh/fleet/move/checks/server";
 import { childOf } from "@dualmesh/fleet/move/own-sidecars";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
 import { parseCgroup } from "@dualmesh/fleet/process/cgroups";
-import type { Setting } from "./privileges.ts";
+import { productAccount, type Setting } from "./privileges.ts";
 
 /** Where names are slow, nothing of a check waits for them longer. */
 const resolveMs = 3_000;
 
-export function meansOf({ privileged, records, world, moves, user }: Setting): Means {
+export async function meansOf({ privileged, records, world, moves, user }: Setting): Promise<Means> {
   const clock = systemClock;
+  const account = await accountOf(productAccount);
   return {
     privileged,
     records,
@@ -24,6 +26,7 @@ export function meansOf({ privileged, records, world, moves, user }: Setting): M
     self: world.self,
     moves,
     user,
+    trusted: [0, user.uid, ...(account === undefined ? [] : [account.uid])],
     cgroup: parseCgroup(readFileSync("/proc/self/cgroup", "utf8")),
     askServer: (address) => askServer(address, clock),
     resolve: addressesOf,

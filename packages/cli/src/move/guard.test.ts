@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -55,14 +56,46 @@ test("a guard takes away what was made for a process that has ended, is one of i
     failed: "",
   };
   await records.write(record);
-  const guard = home.start("move", "guard", "--moves", moves);
+  const guard = home.start("move", "guard", "--moves", moves, "--owner", "0:0");
   await guard.saw("the guard is at work");
   await guard.saw("the guard has mended a move");
   assert.deepEqual(await records.list(), []);
   assert.match(await readFile(join(moves, "history.jsonl"), "utf8"), /"state":"gone"/);
-  const second = await home.run("move", "guard", "--moves", moves);
+  const second = await home.run("move", "guard", "--moves", moves, "--owner", "0:0");
   assert.equal(second.code, 0);
   assert.match(second.stderr, /another guard is at work/);
   guard.child.kill("SIGTERM");
   assert.equal(await guard.ended(), 0);
+});
+
+test("a guard that begins as root comes down to the user it is told, and no signal opens a debugger in it", async (t) => {
+  if (!isRoot()) return t.skip("needs root, from whom it comes down");
+  await using home = await openHome();
+  // Not in the home, which is closed to everybody else.
+  const folder = mkdtempSync("/tmp/dmb-");
+  try {
+    chmodSync(folder, 0o755);
+    const moves = join(folder, "moves");
+    mkdirSync(moves, { mode: 0o700 });
+    chownSync(moves, 4_160, 4_161);
+    const words = ["move", "guard", "--moves", moves];
+    const refused = await home.run(...words, "--owner", "0:0");
+    assert.match(refused.stderr, /belong to user 4160 of group 4161, and not to user 0 of group 0/);
+    const guard = home.start(...words, "--owner", "4160:4161");
+    let said = "";
+    guard.child.stderr?.on("data", (piece) => {
+      said += piece;
+    });
+    await guard.saw("the guard is at work");
+    const status = await readFile(`/proc/${guard.child.pid}/status`, "utf8");
+    assert.match(status, /^Uid:\t4160\t4160\t4160\t4160$/m);
+    assert.match(status, /^Gid:\t4161\t4161\t4161\t4161$/m);
+    assert.match(status, /^CapPrm:\t0+$/m);
+    guard.child.kill("SIGUSR1");
+    guard.child.kill("SIGTERM");
+    assert.equal(await guard.ended(), 0);
+    assert.doesNotMatch(said, /Debugger/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -5,11 +5,11 @@ import { runGuard } from "@dualmesh/fleet/move/guard";
 import { takeGuardPost } from "@dualmesh/fleet/move/guard-post";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
-import { movesPath, openSetting, ownerOfMoves } from "./privileges.ts";
+import { movesPath, openSetting, ownerOfGuard } from "./privileges.ts";
 
 export async function runMoveGuard(flags: FlagValues): Promise<number> {
   const moves = movesPath(flags);
-  const user = ownerOfMoves(moves);
+  const user = ownerOfGuard(flags, moves);
   await using setting = await openSetting({ moves, user, sudo: false, logLevel: "info" });
   const { records, world, log } = setting;
   const ending = new AbortController();

@@ -1,6 +1,7 @@
 /** `dualmesh move in`: looks, says what it found, moves, and says how it ended. */
 import { systemClock } from "@dualmesh/base/clock";
 import { openLinux } from "@dualmesh/fleet/host/linux";
+import { ownUser } from "@dualmesh/fleet/host/users";
 import { examine, type Wish } from "@dualmesh/fleet/move/checks/examine";
 import { pickProcess } from "@dualmesh/fleet/move/checks/pick";
 import { Mover } from "@dualmesh/fleet/move/mover";
@@ -15,13 +16,13 @@ import {
   checkAccess,
   chooseUser,
   enterNamespace,
-  makeMoves,
   movesPath,
   openSetting,
+  prepareMoves,
   type Setting,
 } from "./privileges.ts";
 import { type EndLine, openTeller, type Teller } from "./tell.ts";
-import { isRoot, ownUser } from "./users.ts";
+import { isRoot } from "./users.ts";
 import { readWish } from "./wish.ts";
 
 export async function runIn(flags: FlagValues): Promise<number> {
@@ -35,7 +36,7 @@ export async function runIn(flags: FlagValues): Promise<number> {
   if (!isDry) checkAccess(setting);
   const facts = await pick(setting, wish);
   enterNamespace(facts);
-  const { checks, record } = await examine(facts, wish, meansOf(setting));
+  const { checks, record } = await examine(facts, wish, await meansOf(setting));
   teller.begins(`process ${facts.pid} into the mesh`);
   teller.checks(checks);
   if (record === undefined) {
@@ -55,8 +56,8 @@ async function prepareAsRoot(flags: FlagValues, wish: Wish, moves: string, isDry
   await using linux = openLinux();
   const facts = await pick({ privileged: linux }, wish);
   enterNamespace(facts);
-  const user = await chooseUser(flags, linux, facts.netns);
-  if (!isDry) makeMoves(moves, user);
+  const user = await chooseUser(flags, moves, facts.netns, linux);
+  if (!isDry) await prepareMoves(moves, user, linux);
   return user;
 }
 

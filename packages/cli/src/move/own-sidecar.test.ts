@@ -1,6 +1,6 @@
 /** Sidecars that movers start, as real processes: one for all who ask, back when it was killed with its parent, ended with its last move. */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
@@ -10,6 +10,7 @@ import { childOf, OwnSidecars, ownSidecarConfiguration, ownSidecarState } from "
 import { isAlive, processId } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openHome, program } from "../testing.ts";
+import { zooKeepersFile } from "./privileges.ts";
 
 /** Nobody answers there: a sidecar runs all the same. */
 const servers = ["127.0.0.1:1"];
@@ -50,6 +51,8 @@ admin: { port: 0 }
   assert.ok(first !== undefined && isAlive(first));
   const known = (await readFile(join(dirname(state), "log"), "utf8")).match(/"msg":"running"/g)?.length;
   assert.equal(known, 1, "one of them started it");
+  // By it `move in` knows a sidecar that has its instances from ZooKeeper without asking it anything.
+  await access(join(state, zooKeepersFile));
 
   const stat = await readFile(`/proc/${first.pid}/stat`, "latin1");
   const parent = processId(Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));

@@ -2,23 +2,26 @@
  * How a mover comes to what it needs: the network namespace of the process, a process that holds the privileges, and a user of its own without
  * any. As root all three are done here; an ordinary user stays what it is, and has the privileges by `--sudo` or by what it was given.
  */
-import { accessSync, chownSync, constants, mkdirSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { accessSync, constants, lstatSync, realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { systemClock } from "@dualmesh/base/clock";
-import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log, LogLevel } from "@dualmesh/base/log";
 import { openLog } from "@dualmesh/base/open-log";
+import { accountOf, unusedUser } from "@dualmesh/fleet/host/accounts";
+import { soleOwner } from "@dualmesh/fleet/host/directories";
 import type { Privileged, User } from "@dualmesh/fleet/host/host";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
-import { needProgram } from "@dualmesh/fleet/host/programs";
+import { needProgram, withoutDebugger } from "@dualmesh/fleet/host/programs";
 import { openPrivileged } from "@dualmesh/fleet/host/remote";
-import { controlOf, openRealWorld } from "@dualmesh/fleet/move/real-world";
+import { isSameUser, ownUser, userText } from "@dualmesh/fleet/host/users";
+import { openRealWorld } from "@dualmesh/fleet/move/real-world";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import type { MoveRecords, MoveWorld } from "@dualmesh/fleet/move/world";
 import type { ProcessFacts } from "@dualmesh/fleet/process/facts";
 import type { FlagValues } from "../command.ts";
 import { stateRoots } from "../state-path.ts";
-import { isRoot, ownerOf, ownUser, readUser, userNamed } from "./users.ts";
+import { isRoot, readIds, readUser } from "./users.ts";
 import { textOf } from "./wish.ts";
 
 export interface Setting extends AsyncDisposable {
@@ -34,12 +37,23 @@ export interface Setting extends AsyncDisposable {
 const enteredVariable = "DUALMESH_MOVE_ENTERED";
 const rootsMoves = "/var/lib/dualmesh/moves";
 
-/** The moves directory. */
+/** The moves directory, with no link above it: whoever is asked to trust it looks at each part of the path. */
 export function movesPath(flags: FlagValues): string {
   const given = textOf(flags, "moves");
-  if (given !== undefined) return resolve(given);
   const home = process.env["XDG_STATE_HOME"];
-  return isRoot() && !home?.startsWith("/") ? rootsMoves : join(stateRoots()[0], "moves");
+  const usual = isRoot() && !home?.startsWith("/") ? rootsMoves : join(stateRoots()[0], "moves");
+  const path = given === undefined ? usual : resolve(given);
+  return join(withoutLinks(dirname(path)), basename(path));
+}
+
+/** What is not there yet has no links either. */
+function withoutLinks(path: string): string {
+  if (path === "/") return path;
+  try {
+    return realpathSync(path);
+  } catch {
+    return join(withoutLinks(dirname(path)), basename(path));
+  }
 }
 
 /**
@@ -63,49 +77,87 @@ export function enterNamespace({ pid, netns }: Pick<ProcessFacts, "pid" | "netns
   );
 }
 
-/** As whom a move runs that root asks for: as the operator says, else as the sidecar beside the process does, else as somebody without rights. */
-export async function chooseUser(flags: FlagValues, privileged: Privileged, netns: number): Promise<User> {
+/** The account that the product's packages make for what it runs. */
+export const productAccount = "dualmesh";
+/** What a sidecar that has its instances from ZooKeeper keeps in its state directory. */
+export const zooKeepersFile = "zookeeper-directory.journal";
+const root: User = { uid: 0, gid: 0 };
+
+/**
+ * As whom a move runs that root asks for: as the operator says, else as the sidecar beside the process does, else as the product's account, else as
+ * whoever has the moves already, else as a user that nobody is. No sidecar is asked anything here, since root would read what it answers;
+ * and whose directory could be somebody's who poses as one does not count.
+ */
+export async function chooseUser(
+  flags: FlagValues,
+  moves: string,
+  netns: number,
+  privileged: Pick<Privileged, "stateDirectories">,
+): Promise<User> {
   const given = textOf(flags, "user");
   if (given !== undefined) return readUser(given);
   const state = textOf(flags, "state");
-  const owner = state === undefined ? await ownerOfSidecar(privileged, netns) : ownerOf(state);
-  return owner ?? userNamed("dualmesh") ?? userNamed("nobody") ?? ownUser();
+  const owner = state === undefined ? undefined : ownerOfState(resolve(state));
+  if (owner !== undefined) return owner;
+  const kept = isThere(moves) ? soleOwner(moves) : undefined;
+  const account = await accountOf(productAccount);
+  const found = (await privileged.stateDirectories(netns)).filter(
+    ({ path, isPrivate }) => isPrivate && isThere(join(path, zooKeepersFile)),
+  );
+  const beside = [kept, account, root].find((user) => found.some(({ uid }) => uid === user?.uid));
+  return beside ?? account ?? kept ?? unusedUser();
 }
 
-/** Of the first one beside the process that has its instances from ZooKeeper. */
-async function ownerOfSidecar(privileged: Privileged, netns: number): Promise<User | undefined> {
-  for (const { path, uid, gid } of await privileged.stateDirectories(netns)) {
-    try {
-      const { directory } = await controlOf(path, systemClock).list();
-      if (directory.kind === "zookeeper") return { uid, gid };
-    } catch (error) {
-      if (!isMeshError(error)) throw error; // a registry, or one that is just ending
-    }
-  }
-  return undefined;
+/** Undefined when there is no such directory. What is root's must be root's alone: everything would run as root. */
+function ownerOfState(state: string): User | undefined {
+  const stats = lstatSync(state, { throwIfNoEntry: false });
+  if (stats === undefined) return undefined;
+  return stats.uid === 0 ? soleOwner(state) : { uid: stats.uid, gid: stats.gid };
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
 /** As root: makes the moves directory for a user, with those above it. */
-export function makeMoves(moves: string, user: User): void {
-  const owner = ownerOf(moves);
-  if (owner === undefined) {
-    mkdirSync(dirname(moves), { recursive: true, mode: 0o755 });
-    mkdirSync(moves, { mode: 0o700 });
-    chownSync(moves, user.uid, user.gid);
-  } else if (owner.uid !== user.uid) {
+export async function prepareMoves(
+  moves: string,
+  user: User,
+  privileged: Pick<Privileged, "directory">,
+): Promise<void> {
+  const owner = isThere(moves) ? soleOwner(moves) : user;
+  if (!isSameUser(owner, user)) {
     throw new MeshError(
       "move.other-user",
-      `the moves in ${moves} belong to user ${owner.uid}, and this one would run as user ${user.uid}: say --user ${owner.uid}:${owner.gid}, or another directory with --moves`,
+      `the moves in ${moves} belong to ${userText(owner)}, and this one would run as ${userText(user)}: say --user ${owner.uid}:${owner.gid}, or another directory with --moves`,
     );
   }
+  await privileged.directory(moves, user);
 }
 
-/** Who looks after the moves that are there: their owner. Throws when there are none. */
+/** Who looks after the moves that are there: their owner, when nobody else can have put them there. Throws when there are none. */
 export function ownerOfMoves(moves: string): User {
-  const owner = ownerOf(moves);
-  if (owner === undefined)
+  if (!isThere(moves))
     throw new MeshError("move.none", `there are no moves in ${moves}: name their directory with --moves`);
-  return isRoot() ? owner : ownUser();
+  return isRoot() ? soleOwner(moves) : ownUser();
+}
+
+/** As whom a guard goes on: whom the one who started it says, and as root only when root itself says so. Throws `move.other-user`. */
+export function ownerOfGuard(flags: FlagValues, moves: string): User {
+  const text = textOf(flags, "owner");
+  const said = text === undefined ? undefined : readIds(text);
+  if (text !== undefined && said === undefined) {
+    throw new MeshError("usage.wrong", `--owner expects UID:GID, got "${text}"`);
+  }
+  const owner = ownerOfMoves(moves);
+  if (said === undefined && owner.uid === 0) {
+    throw new MeshError("move.other-user", `the moves in ${moves} are root's: say --owner 0:0 to guard them as root`);
+  }
+  if (said !== undefined && !isSameUser(said, owner)) {
+    const text = `the moves in ${moves} belong to ${userText(owner)}, and not to ${userText(said)}, for whom they are to be guarded`;
+    throw new MeshError("move.other-user", text);
+  }
+  return owner;
 }
 
 export interface SettingOptions {
@@ -117,9 +169,10 @@ export interface SettingOptions {
 
 /** Starts who holds the privileges, and has none from then on. */
 export async function openSetting({ moves, user, sudo, logLevel }: SettingOptions): Promise<Setting> {
-  const host = [...ownProgram(), "move", "host"] as const;
+  const [node, ...words] = ownProgram();
+  const host = [node, ...words, "move", "host"] as const;
   const privileged = await openPrivileged({
-    command: sudo ? ["sudo", "-n", ...host] : (host as unknown as readonly [string, ...string[]]),
+    command: sudo ? ["sudo", "-n", ...host] : host,
     ...(isRoot() ? { dropTo: user } : {}),
   });
   const log = (await openLog({ level: logLevel })).child({ part: "mover" });
@@ -157,5 +210,5 @@ export function checkAccess({ moves, user }: Pick<Setting, "moves" | "user">): v
 
 /** What starts this program again, as it runs now. */
 function ownProgram(): readonly [string, ...string[]] {
-  return [process.execPath, ...process.execArgv, process.argv[1] ?? ""];
+  return withoutDebugger([process.execPath, ...process.execArgv, process.argv[1] ?? ""]);
 }

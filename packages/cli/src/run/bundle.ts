@@ -24,7 +24,10 @@ export async function becomeBundle(): Promise<void> {
   const bundle = fromSources && process.execve !== undefined ? await freshBundle(root) : undefined;
   if (bundle === undefined) return;
   const { program, flags } = bundle;
-  process.execve?.(process.execPath, [process.execPath, ...flags, program, ...process.argv.slice(2)], process.env);
+  // Who started this so that no signal opens a debugger means the bundle as well.
+  const kept = process.execArgv.filter((flag) => flag === "--disable-sigusr1");
+  const words = [process.execPath, ...flags, ...kept, program, ...process.argv.slice(2)];
+  process.execve?.(process.execPath, words, process.env);
 }
 
 /**

@@ -15,17 +15,24 @@ function asker(netns: number): string {
   return `
     import { spawnSync } from "node:child_process";
     import { readFileSync } from "node:fs";
+    import { once } from "node:events";
+    import { url } from "node:inspector";
     import { openPrivileged } from ${remoteUrl};
     const agent = "import { runHostAgent } from " + ${JSON.stringify(agentUrl)} + "; process.exit(await runHostAgent());";
     const command = [process.execPath, "--input-type=module", "-e", agent];
     const privileged = await openPrivileged({ command, dropTo: ${JSON.stringify(user)} });
     const told = async (task) => { try { return (await task()) ?? "done"; } catch (error) { return error.code ?? error.message; } };
     const host = await privileged.host(${netns});
+    const refuses = process.listenerCount("SIGUSR1");
+    const signalled = once(process, "SIGUSR1");
+    process.kill(process.pid, "SIGUSR1");
+    await signalled;
     const ways = [{ server: { host: "10.76.0.1", port: 2181 }, port: 9 }];
     const status = readFileSync("/proc/self/status", "latin1");
     console.log(JSON.stringify({
       ids: [process.getuid(), process.geteuid(), process.getgid(), process.getegid(), process.getgroups()],
       rights: [/^CapPrm:.*$/m.exec(status)[0], /^CapEff:.*$/m.exec(status)[0]],
+      debugger: [refuses, url() ?? "none"],
       again: await told(() => process.setuid(0)),
       nft: spawnSync("/usr/sbin/nft", ["list", "tables"]).status,
       check: await host.check({ kind: "uid", uid: 1 }),
@@ -64,6 +71,7 @@ test("the one who asks has no rights left, the agent does what is asked, outlive
     assert.deepEqual(await said(), {
       ids: [user.uid, user.uid, user.gid, user.gid, [user.gid]],
       rights: ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"],
+      debugger: [1, "none"],
       again: "EPERM",
       nft: 1,
       check: [],

@@ -48,6 +48,7 @@ const operations: Readonly<Record<string, (privileged: Privileged, given: Argume
 /** Those of a network namespace. */
 const hostOperations: Readonly<Record<string, (host: Host, given: Arguments) => Promise<unknown>>> = {
   check: (host, [of]) => host.check(readSelection(of)),
+  warnings: (host) => host.warnings(),
   catch: (host, [rule]) => host.catch(readCatchRule(rule)),
   release: (host, [name]) => host.release(readName(name)),
   caught: (host) => host.caught(),

@@ -3,7 +3,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { FakeClock } from "@dualmesh/base/clock";
+import { accountOf } from "./accounts.ts";
+import { openCapture } from "./capture.ts";
 import { openLinux } from "./linux.ts";
+import { Namespace, netnsOf } from "./namespace.ts";
 import { openTestNamespace, until, whyNoNamespaces } from "./testing.ts";
 
 const skip = whyNoNamespaces("tcpdump");
@@ -62,7 +66,8 @@ test("a capture shows the packets of its ports, cut to size, runs without rights
   const capture = await host.capture({ ports: [watched], snapBytes: 128, onBytes, onEnd });
   const [pid = 0] = capturing(process.pid);
   const status = readFileSync(`/proc/${pid}/status`, "latin1");
-  assert.match(status, /^Uid:\t65534\t65534\t65534\t65534$/m);
+  const [, uid = ""] = /^Uid:\t(\d+)\t\1\t\1\t\1$/m.exec(status) ?? [];
+  assert.equal(await accountOf(uid), undefined, "it shares its user with nobody");
   assert.match(status, /^CapEff:\t0000000000002000$/m);
   const called = await caller.dial({ host: "127.0.0.1", port: watched });
   const unseen = await caller.dial({ host: "127.0.0.1", port: other });
@@ -100,6 +105,22 @@ test("bytes wait for who takes them", { skip }, async () => {
   assert.equal(told, 1);
   first.resolve();
   await until("the rest is told", () => told > 1);
+});
+
+test("a capture that does not begin is given up, and nothing is left of it", { skip }, async () => {
+  const clock = new FakeClock();
+  const onEnd = (): void => assert.fail("it never began");
+  const namespace = new Namespace(netnsOf("self") ?? 0);
+  const opening = openCapture({ ports: [1], onBytes: () => undefined, onEnd }, namespace, clock);
+  const refused = assert.rejects(opening, /tcpdump did not begin: it did not look within 10000 ms/);
+  let isOver = false;
+  void refused.finally(() => {
+    isOver = true;
+  });
+  // Far less than tcpdump takes to begin passes between two looks, so that its limit is always the first.
+  while (!isOver) await clock.advance(10_000);
+  await refused;
+  assert.deepEqual(capturing(process.pid), []);
 });
 
 test("a capture that ends by itself says so", { skip }, async () => {

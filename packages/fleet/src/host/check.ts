@@ -2,7 +2,6 @@
  * Why rules and cuts cannot be made in a network namespace, before anything is done: the very rules are shown to the kernel in nft's check mode, which
  * says what it would say to them and puts nothing in force. Each reason is a sentence that says how to mend it.
  */
-import { readFileSync } from "node:fs";
 import { cgroupMount } from "../process/cgroups.ts";
 import { hasCapability } from "./capabilities.ts";
 import type { FlowAddress, HostAddress, Selection } from "./host.ts";
@@ -10,6 +9,7 @@ import type { Namespace } from "./namespace.ts";
 import { whyRefused } from "./packet-filter.ts";
 import { findProgram, missingText, type ProgramName } from "./programs.ts";
 import { catchText, cutText, forwardText, trackingText } from "./rules.ts";
+import { type Crowd, crowdOf, trackingLoad } from "./tracking.ts";
 
 export async function checkHost(of: Selection, namespace: Namespace): Promise<readonly string[]> {
   const programs: readonly ProgramName[] = namespace.isOwn ? ["nft", "ss"] : ["nft", "ss", "nsenter"];
@@ -21,7 +21,19 @@ export async function checkHost(of: Selection, namespace: Namespace): Promise<re
   // Without these the kernel's answer would only say the same in other words.
   if (reasons.length > 0) return reasons;
   if (namespace.member() === undefined) return [`nobody is in network namespace ${namespace.netns} any more`];
-  return [...(await refusedRules(of, namespace)), ...(namespace.isOwn ? crowdedTracking() : [])];
+  // The rules come first, since with them the kernel has loaded what tells how many connections it can track.
+  return [...(await refusedRules(of, namespace)), ...crowdAt("stops", namespace)];
+}
+
+/** What does not stand against rules here, and should be known before the first. */
+export function warnOfHost(namespace: Namespace): readonly string[] {
+  return crowdAt("warning", namespace);
+}
+
+function crowdAt(level: Crowd["level"], namespace: Namespace): readonly string[] {
+  const load = trackingLoad(namespace);
+  const crowd = load === undefined ? undefined : crowdOf(load);
+  return crowd?.level === level ? [crowd.text] : [];
 }
 
 const withoutCgroups =
@@ -60,19 +72,4 @@ function needed(of: Selection): string {
   return of.kind === "uid"
     ? "nf_tables, nft_redir and nft_chain_nat"
     : `5.13 or later with nf_tables, nft_redir, nft_chain_nat and nft_socket, nft 0.9.9 or later, and ${of.path} must be there`;
-}
-
-/** Where tracking is in use already, a full table makes the kernel drop packets. */
-function crowdedTracking(): readonly string[] {
-  try {
-    const [count = 0, max = 1] = ["count", "max"].map((name) =>
-      Number(readFileSync(`/proc/sys/net/netfilter/nf_conntrack_${name}`, "utf8")),
-    );
-    if (count < max * 0.9) return [];
-    return [
-      `the kernel tracks ${count} connections of at most ${max}, and drops packets beyond: raise net.netfilter.nf_conntrack_max first`,
-    ];
-  } catch {
-    return []; // nothing is tracked here yet
-  }
 }

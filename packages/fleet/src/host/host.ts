@@ -62,6 +62,8 @@ export interface Capture {
 export interface Host {
   /** Why rules or cuts cannot be made here, a sentence each: a missing program, privilege or kernel feature. Changes nothing. */
   check(of: Selection): Promise<readonly string[]>;
+  /** What does not stand against them and should be known all the same, a sentence each. */
+  warnings(): Promise<readonly string[]>;
   /** Puts a rule in force in one transaction, in place of the one of that name. Established connections go on untouched. */
   catch(rule: CatchRule): Promise<void>;
   /** Takes a rule back; nothing when there is none. Connections that it led go on. */
@@ -88,9 +90,13 @@ export interface User {
 export interface StartOptions {
   /** In whose network namespace it runs. */
   readonly netns: number;
-  /** Undefined for the user that asks; `move guard` then keeps the privileges, since it has an agent of its own to start. */
+  /** Undefined for the user that asks, and for a guard. */
   readonly user: User | undefined;
-  /** Of this product's own program, the one that runs now: `["sidecar", "run", …]` or `["move", "guard", …]`; no other program can be started. */
+  /**
+   * Of this product's own program, the one that runs now; no other can be started: `["sidecar", "run", …]`, or `["move", "guard", "--moves", DIR]`. The guard keeps
+   * the privileges until it has started an agent of its own, and is told to come down to the owner of DIR: the user that asks or one that may be
+   * asked for, in a directory that nobody else can have changed.
+   */
   readonly words: readonly string[];
   /** Takes its output, appended; made with mode 0600 for `user`. */
   readonly log: string;
@@ -98,6 +104,8 @@ export interface StartOptions {
 
 export interface StateDirectory extends User {
   readonly path: string;
+  /** Whether nobody but root and that user can write there, or put another directory in its place. */
+  readonly isPrivate: boolean;
 }
 
 /** The whole of what is done with privileges. */
@@ -112,7 +120,7 @@ export interface Privileged extends AsyncDisposable {
   stateDirectories(netns: number): Promise<readonly StateDirectory[]>;
   /**
    * Makes a directory of mode 0700 for a user, and those above it; nothing when it is there and theirs. It is made with the rights of that user;
-   * where these do not reach, with those of root, but only below /var/lib/dualmesh and /run/dualmesh.
+   * where these do not reach, with those of root, but only below /var/lib/dualmesh and /run/dualmesh, or where root asks and nobody else can write.
    */
   directory(path: string, user: User): Promise<void>;
 }

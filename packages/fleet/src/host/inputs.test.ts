@@ -155,12 +155,20 @@ test("limits are those that are promised", () => {
 test("only two commands of this product can be started, with words that are words and an absolute path for a log", () => {
   const start = { netns: 1, words: ["sidecar", "run"], log: "/tmp/log" };
   assert.deepEqual(readStart(start), { ...start, user: undefined });
-  assert.deepEqual(readStart({ ...start, words: ["move", "guard", "--x"] }).words, ["move", "guard", "--x"]);
+  const guard = ["move", "guard", "--moves", "/var/lib/moves"];
+  assert.deepEqual(readStart({ ...start, words: guard }).words, guard);
+  assert.throws(() => readStart({ ...start, words: guard, user: { uid: 0, gid: 0 } }), malformed);
   for (const words of [
     [],
     ["sidecar"],
     ["registry", "run"],
     ["move", "in"],
+    ["move", "guard"],
+    ["move", "guard", "--moves"],
+    ["move", "guard", "--moves", "moves"],
+    ["move", "guard", "--moves", "/a/../b"],
+    ["move", "guard", "--owner", "0:0"],
+    ["move", "guard", "--moves", "/a", "--owner", "0:0"],
     ["move", "host"],
     ["run", "sidecar"],
     ["sidecar", "run", "a\0b"],

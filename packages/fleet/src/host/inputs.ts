@@ -228,24 +228,33 @@ export function readPath(given: unknown): string {
   return path;
 }
 
-const startable: readonly (readonly [string, string])[] = [
-  ["sidecar", "run"],
-  ["move", "guard"],
-];
-
 export function readStart(given: unknown): StartOptions {
   const fields = fieldsOf(given, "a start", ["netns", "words", "log"], ["user"]);
+  const user = fields["user"] ?? undefined;
   const words = listOf(fields["words"], "the words", maxWords, (word) => textOf(word, "a word", maxWordLength));
-  if (!startable.some(([first, second]) => words[0] === first && words[1] === second)) {
-    throw malformed("a command", words.slice(0, 2).join(" "), '"sidecar run" or "move guard"');
-  }
-  const user = fields["user"];
   return {
     netns: readNetns(fields["netns"]),
-    user: user === undefined || user === null ? undefined : readUser(user),
-    words,
+    user: user === undefined ? undefined : readUser(user),
+    words: isSidecar(words) ? words : readGuardWords(words, user),
     log: readPath(fields["log"]),
   };
+}
+
+function isSidecar([first, second]: readonly string[]): boolean {
+  return first === "sidecar" && second === "run";
+}
+
+/** A guard begins with privileges, so that nothing is left open of what it is told. */
+function readGuardWords(words: readonly string[], user: unknown): readonly string[] {
+  const [first, second, flag, moves, ...others] = words;
+  if (first !== "move" || second !== "guard" || flag !== "--moves" || others.length > 0 || user !== undefined) {
+    throw malformed(
+      "a command",
+      words.slice(0, 3).join(" "),
+      '"sidecar run …", or "move guard --moves DIR" and no user',
+    );
+  }
+  return [first, second, flag, readPath(moves)];
 }
 
 /** The first line to the agent. */

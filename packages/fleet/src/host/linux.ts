@@ -5,14 +5,15 @@
  */
 import { lstatSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
-import { MeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import { listeningDirectories } from "@dualmesh/base/state/listening";
 import { cgroupMount } from "../process/cgroups.ts";
 import type { ProcessFacts, ProcessName } from "../process/facts.ts";
 import { readFacts } from "../process/read.ts";
 import { openCapture, whyNoCapture } from "./capture.ts";
-import { checkHost } from "./check.ts";
+import { checkHost, warnOfHost } from "./check.ts";
 import { cutFlows } from "./cut.ts";
+import { makeDirectory, soleOwner } from "./directories.ts";
 import type {
   Capture,
   CaptureOptions,
@@ -41,8 +42,8 @@ import {
 import { Namespace } from "./namespace.ts";
 import { applyRules, listTables } from "./packet-filter.ts";
 import { catchText, forwardText, namesOf, tableName, trackingTable, trackingText, withoutText } from "./rules.ts";
-import { makeDirectory, startProcess } from "./start.ts";
-import { isSameUser, ownUser } from "./users.ts";
+import { startProcess } from "./start.ts";
+import { isSameUser, ownUser, userText } from "./users.ts";
 
 export interface LinuxOptions {
   readonly clock?: Clock;
@@ -82,11 +83,11 @@ class Linux implements Privileged {
 
   async start(options: StartOptions): Promise<number> {
     const asked = readStart(options);
-    const asker = this.#options.asker ?? ownUser();
+    const { asker = ownUser(), users = [] } = this.#options;
     if (asked.user !== undefined) this.#allow(asked.user);
     const { execPath, execArgv, argv } = process;
     const program = this.#options.program ?? [execPath, ...execArgv, argv[1] ?? ""];
-    return startProcess(asked, new Namespace(asked.netns), { asker, program, clock: this.#clock });
+    return startProcess(asked, new Namespace(asked.netns), { asker, users, program, clock: this.#clock });
   }
 
   async stateDirectories(netns: number): Promise<readonly StateDirectory[]> {
@@ -95,14 +96,14 @@ class Linux implements Privileged {
     const paths = await listeningDirectories(`/proc/${member}/net/unix`);
     return paths.flatMap((path) => {
       const stats = lstatSync(path, { throwIfNoEntry: false });
-      return stats === undefined ? [] : [{ path, uid: stats.uid, gid: stats.gid }];
+      return stats === undefined ? [] : [{ path, uid: stats.uid, gid: stats.gid, isPrivate: isPrivate(path) }];
     });
   }
 
   async directory(path: string, user: User): Promise<void> {
     const owner = readUser(user);
     this.#allow(owner);
-    makeDirectory(readPath(path), owner);
+    makeDirectory(readPath(path), owner, this.#options.asker ?? ownUser());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -115,8 +116,18 @@ class Linux implements Privileged {
     if (asker.uid === 0 || [asker, ...users].some((known) => isSameUser(known, user))) return;
     throw new MeshError(
       "host.not-permitted",
-      `user ${asker.uid} may not start processes or make directories as user ${user.uid}: run the command as root`,
+      `${userText(asker)} may not start processes or make directories as ${userText(user)}: run the command as root`,
     );
+  }
+}
+
+function isPrivate(path: string): boolean {
+  try {
+    soleOwner(path);
+    return true;
+  } catch (error) {
+    if (isMeshError(error, "host.directory-unsafe")) return false;
+    throw error;
   }
 }
 
@@ -139,6 +150,10 @@ class LinuxHost implements Host {
 
   async check(of: Selection): Promise<readonly string[]> {
     return checkHost(readSelection(of), this.#namespace);
+  }
+
+  async warnings(): Promise<readonly string[]> {
+    return warnOfHost(this.#namespace);
   }
 
   async catch(rule: CatchRule): Promise<void> {
@@ -187,7 +202,7 @@ class LinuxHost implements Host {
 
   async capture(options: CaptureOptions): Promise<Capture> {
     const { captures } = this.#options;
-    const capture: Capture = await openCapture({ ...options, onEnd: ended }, this.#namespace);
+    const capture: Capture = await openCapture({ ...options, onEnd: ended }, this.#namespace, this.#options.clock);
     captures.add(capture);
     return {
       async close() {

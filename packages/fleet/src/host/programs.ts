@@ -17,6 +17,7 @@ const packages = {
   nsenter: "util-linux",
   setpriv: "util-linux",
   tcpdump: "tcpdump",
+  getent: "libc-bin",
 } as const;
 
 export type ProgramName = keyof typeof packages;
@@ -40,6 +41,16 @@ export interface Command {
 }
 
 export type Started = ChildProcessByStdio<Writable, Readable, Readable>;
+
+const debuggerOff = "--disable-sigusr1";
+
+/**
+ * This product's own program such that a signal of its user opens no debugger in it: that one listens on loopback, and whoever is on the machine may
+ * have it run anything.
+ */
+export function withoutDebugger([node, ...words]: readonly [string, ...string[]]): readonly [string, ...string[]] {
+  return [node, ...(words.includes(debuggerOff) ? [] : [debuggerOff]), ...words];
+}
 
 /** The absolute path of a program; undefined where there is none. */
 export function findProgram(program: ProgramName): string | undefined {

@@ -32,6 +32,7 @@ class Recorder {
   };
   readonly host: Host = {
     check: (...given) => this.#record("check", given),
+    warnings: (...given) => this.#record("warnings", given),
     catch: (...given) => this.#record("catch", given),
     release: (...given) => this.#record("release", given),
     caught: (...given) => this.#record("caught", given),
@@ -148,10 +149,11 @@ const cases: Readonly<Record<string, fc.Arbitrary<Case>>> = {
   start: record({ given: fc.tuple(start), result: fc.nat() }),
   stateDirectories: record({
     given: fc.tuple(fc.integer({ min: 1 })),
-    result: fc.array(record({ path: fc.string(), uid: fc.nat(), gid: fc.nat() })),
+    result: fc.array(record({ path: fc.string(), uid: fc.nat(), gid: fc.nat(), isPrivate: fc.boolean() })),
   }),
   directory: record({ given: fc.tuple(cgroup, user), result: fc.constant(undefined) }),
   check: record({ given: fc.tuple(selection), result: fc.array(fc.string()) }),
+  warnings: record({ given: fc.constant([]), result: fc.array(fc.string()) }),
   catch: record({ given: fc.tuple(rule), result: fc.constant(undefined) }),
   release: record({ given: fc.tuple(name), result: fc.constant(undefined) }),
   caught: record({ given: fc.constant([]), result: fc.array(name) }),
@@ -302,6 +304,7 @@ test("what the agent is not asked in the right way is refused and not done", asy
     recorder.asked.every(([operation]) =>
       [
         "caught",
+        "warnings",
         "keepTracking",
         "forwarded",
         "whyNoCapture",

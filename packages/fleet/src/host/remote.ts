@@ -11,7 +11,7 @@ import type { Capture, CaptureOptions, Host, Privileged, StateDirectory, User } 
 import { readLines } from "./lines.ts";
 import { type Answer, type ErrorText, type Hello, maxAnswerLength, protocolVersion, type Request } from "./messages.ts";
 import { cleanEnvironment } from "./programs.ts";
-import { dropPrivileges, ownUser } from "./users.ts";
+import { dropPrivileges, ownUser, refuseDebugger } from "./users.ts";
 
 /** A start of Node on a slow machine, and a sudo that looks things up. */
 const readyWithinMs = 20_000;
@@ -32,6 +32,7 @@ export interface OpenPrivilegedOptions {
 export async function openPrivileged(options: OpenPrivilegedOptions): Promise<Privileged> {
   const { command, dropTo, users = [], clock = systemClock } = options;
   const [file, ...words] = command;
+  refuseDebugger(); // whoever runs code in here asks with the privileges of the agent
   const child = spawn(file, words, { stdio: ["pipe", "pipe", "inherit"], env: { ...cleanEnvironment } });
   const remote = new Remote({ input: child.stdout, output: child.stdin, close: () => endOf(child, clock) });
   child.once("error", (error) => remote.gone(error.message));
@@ -208,6 +209,10 @@ class RemoteHost implements Host {
 
   async check(of: Parameters<Host["check"]>[0]): Promise<readonly string[]> {
     return (await this.#ask("check", of)) as readonly string[];
+  }
+
+  async warnings(): Promise<readonly string[]> {
+    return (await this.#ask("warnings")) as readonly string[];
   }
 
   async catch(rule: Parameters<Host["catch"]>[0]): Promise<void> {

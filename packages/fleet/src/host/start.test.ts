@@ -11,6 +11,7 @@ import {
   symlinkSync,
 } from "node:fs";
 import { createServer } from "node:net";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openControl } from "@dualmesh/base/state/control-socket";
@@ -54,7 +55,6 @@ test("a part is started in a namespace as a user, without rights, groups and the
   await using namespace = await openTestNamespace();
   await namespace.peer();
   const privileged = openLinux({ program: product });
-  await assert.rejects(privileged.directory(join(folder.path, "own"), user), { code: "host.directory-failed" });
   chownSync(folder.path, user.uid, user.gid);
   await privileged.directory(join(folder.path, "above/own"), user);
   const log = join(folder.path, "above/own/sidecar.log");
@@ -78,32 +78,143 @@ test("a part is started in a namespace as a user, without rights, groups and the
   }
 });
 
-test("whoever asks without privileges starts and makes nothing for others, and only a guard keeps privileges", {
+test("whoever asks without privileges starts and makes nothing for others, nor with a group of others, and only a guard keeps privileges", {
   skip,
 }, async () => {
   using folder = openFolder();
   chownSync(folder.path, user.uid, user.gid);
+  chmodSync(folder.path, 0o700);
   await using privileged = openLinux({ program: product, asker: user, users: [other] });
   const netns = netnsOf("self") ?? 0;
   const log = join(folder.path, "log");
   const start = (options: Partial<StartOptions>): Promise<number> =>
     privileged.start({ netns, user: undefined, words: ["sidecar", "run"], log, ...options });
-  await assert.rejects(start({ user: { uid: 0, gid: 0 } }), { code: "host.not-permitted" });
-  await assert.rejects(privileged.directory("/tmp/dmb-root", { uid: 0, gid: 0 }), { code: "host.not-permitted" });
-  assert.ok(!existsSync(log));
+  const disk = { uid: user.uid, gid: 6 };
+  for (const foreign of [{ uid: 0, gid: 0 }, disk, { uid: user.uid, gid: 0 }, { uid: other.uid, gid: user.gid }]) {
+    await assert.rejects(start({ user: foreign }), { code: "host.not-permitted" });
+    await assert.rejects(privileged.directory(join(folder.path, "made"), foreign), { code: "host.not-permitted" });
+  }
+  assert.ok(!existsSync(log) && !existsSync(join(folder.path, "made")));
   for (const [words, uid] of [
     [["sidecar", "run"], user.uid],
-    [["move", "guard"], 0],
+    [["move", "guard", "--moves", folder.path], 0],
   ] as const) {
     const pid = await start({ words });
     try {
-      assert.equal((await said(log))["uid"], uid);
+      const seen = await said(log);
+      assert.equal(seen["uid"], uid);
+      const owner = uid === 0 ? ["--owner", `${user.uid}:${user.gid}`] : [];
+      assert.deepEqual(seen["words"], [...words, ...owner]);
       assert.equal(lstatSync(log).uid, user.uid);
     } finally {
       process.kill(pid, "SIGKILL");
       rmSync(log);
     }
   }
+});
+
+test("a guard, which begins as root, is started only for moves that are the asker's and nobody else can have put there", {
+  skip,
+}, async () => {
+  using folder = openFolder();
+  const { path } = folder;
+  const own = (name: string, mode = 0o700, owner: { readonly uid: number; readonly gid: number } = user): string => {
+    const made = join(path, name);
+    mkdirSync(made);
+    chownSync(made, owner.uid, owner.gid);
+    chmodSync(made, mode);
+    return made;
+  };
+  const inside = (above: string): string => {
+    const made = join(above, "moves");
+    mkdirSync(made, { mode: 0o700 });
+    chownSync(made, user.uid, user.gid);
+    return made;
+  };
+  const moves = own("moves");
+  symlinkSync(moves, join(path, "link"));
+  mkdirSync(join(moves, "below"), { mode: 0o700 });
+  chownSync(join(moves, "below"), user.uid, user.gid);
+  await using privileged = openLinux({ program: product, asker: user, users: [other] });
+  const netns = netnsOf("self") ?? 0;
+  const log = join(moves, "log");
+  const refused: readonly (readonly [string, string])[] = [
+    [own("roots", 0o700, { uid: 0, gid: 0 }), "host.not-permitted"],
+    [own("strangers", 0o700, { uid: 4_199, gid: 4_199 }), "host.not-permitted"],
+    [own("groups", 0o700, { uid: user.uid, gid: 6 }), "host.not-permitted"],
+    ["/tmp", "host.directory-unsafe"],
+    [own("open", 0o770), "host.directory-unsafe"],
+    [own("opener", 0o707), "host.directory-unsafe"],
+    [join(path, "link"), "host.directory-unsafe"],
+    [join(path, "link/below"), "host.directory-unsafe"],
+    [inside(own("above", 0o777, { uid: 0, gid: 0 })), "host.directory-unsafe"],
+    [inside(own("strangers-above", 0o755, { uid: 4_199, gid: 4_199 })), "host.directory-unsafe"],
+    [log, "host.directory-unsafe"],
+    [join(path, "missing"), "host.directory-unsafe"],
+  ];
+  for (const [directory, code] of refused) {
+    const starting = privileged.start({ netns, user: undefined, words: ["move", "guard", "--moves", directory], log });
+    await assert.rejects(starting, { code }, directory);
+  }
+  assert.ok(!existsSync(log), "nothing was made for it");
+  const others = own("others", 0o700, other);
+  for (const directory of [others, join(moves, "below"), inside(own("sticky", 0o1777, { uid: 0, gid: 0 }))]) {
+    const pid = await privileged.start({ netns, user: undefined, words: ["move", "guard", "--moves", directory], log });
+    try {
+      const { uid, gid } = directory === others ? other : user;
+      const words = ["move", "guard", "--moves", directory, "--owner", `${uid}:${gid}`];
+      assert.deepEqual((await said(log))["words"], words);
+    } finally {
+      process.kill(pid, "SIGKILL");
+      rmSync(log);
+    }
+  }
+});
+
+test("in what is started no signal opens a debugger", { skip }, async () => {
+  using folder = openFolder();
+  chownSync(folder.path, user.uid, user.gid);
+  await using privileged = openLinux({ program: product });
+  const log = join(folder.path, "log");
+  const pid = await privileged.start({ netns: netnsOf("self") ?? 0, user, words: ["sidecar", "run"], log });
+  try {
+    await said(log);
+    const [, caught = "0"] = /^SigCgt:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
+    const bit = BigInt(constants.signals.SIGUSR1 - 1);
+    assert.equal((BigInt(`0x${caught}`) >> bit) & 1n, 0n, "nothing in it listens to SIGUSR1");
+  } finally {
+    process.kill(pid, "SIGKILL");
+  }
+});
+
+test("what root makes has its mode whatever the mask of the process is, and lies only where nobody else writes", {
+  skip,
+}, async () => {
+  using folder = openFolder();
+  const { path } = folder;
+  await using asked = openLinux({ program: product });
+  await using others = openLinux({ program: product, asker: user });
+  const mask = process.umask(0o077);
+  try {
+    await asked.directory(join(path, "above/own"), user);
+  } finally {
+    process.umask(mask);
+  }
+  assert.equal(lstatSync(join(path, "above")).mode & 0o777, 0o755);
+  const { mode, uid, gid } = lstatSync(join(path, "above/own"));
+  assert.deepEqual([mode & 0o777, uid, gid], [0o700, user.uid, user.gid]);
+  await asked.directory(join(path, "above/own"), user);
+  const failed = { code: "host.directory-failed" };
+  await assert.rejects(others.directory(join(path, "above/asked"), user), failed);
+  await assert.rejects(asked.directory(join(path, "above/own"), { uid: user.uid, gid: 6 }), failed);
+  mkdirSync(join(path, "theirs"));
+  chownSync(join(path, "theirs"), other.uid, other.gid);
+  await assert.rejects(asked.directory(join(path, "theirs/below/own"), user), failed);
+  mkdirSync(join(path, "shared"));
+  chownSync(join(path, "shared"), 0, other.gid);
+  chmodSync(join(path, "shared"), 0o775);
+  await assert.rejects(asked.directory(join(path, "shared/own"), user), failed);
+  assert.ok(!existsSync(join(path, "theirs/below")) && !existsSync(join(path, "shared/own")));
 });
 
 test("a log or a directory is made with the rights of its user, so that no path reaches further", {
@@ -122,10 +233,10 @@ test("a log or a directory is made with the rights of its user, so that no path 
     const starting = privileged.start({ netns, user, words: ["sidecar", "run"], log: join(path, log) });
     await assert.rejects(starting, { code: "host.log-failed" });
   }
-  for (const made of ["roots/made", "users/folder/made", "users/link", "roots"]) {
+  for (const made of ["users/folder/made", "users/link", "roots"]) {
     await assert.rejects(privileged.directory(join(path, made), user), { code: "host.directory-failed" });
   }
-  assert.ok(!existsSync(join(path, "roots/log")));
+  assert.ok(!existsSync(join(path, "roots/log")) && !existsSync(join(path, "roots/made")));
 });
 
 test("what cannot run is told, with the log that says more", { skip }, async () => {
@@ -151,7 +262,10 @@ test("the state directories of a namespace are those whose part listens there", 
     await using privileged = openLinux();
     const found = await privileged.stateDirectories(netnsOf("self") ?? 0);
     const mine = found.filter((each) => each.path.startsWith(folder.path));
-    assert.deepEqual(mine, [{ path, uid: 0, gid: 0 }]);
+    assert.deepEqual(mine, [{ path, uid: 0, gid: 0, isPrivate: true }]);
+    chmodSync(folder.path, 0o777);
+    const open = (await privileged.stateDirectories(netnsOf("self") ?? 0)).find((each) => each.path === path);
+    assert.equal(open?.isPrivate, false, "others can put another one there");
     assert.deepEqual(await privileged.stateDirectories(namespace.netns), []);
   } finally {
     alike.close();

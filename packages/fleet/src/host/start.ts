@@ -1,17 +1,17 @@
 /**
- * Starts this product's own program in a network namespace, as a user, for longer than the one who asks lives; and makes directories for it. No
- * other program can be started, the new process has no privileges that its user does not have, and its environment is two
- * variables: the path of programs, and its user's home.
+ * Starts this product's own program in a network namespace, as a user, for longer than the one who asks lives. No other program can be started, the
+ * new process has no privileges that its user does not have, and its environment is two variables: the path of programs, and its
+ * user's home. The guard alone begins with what this process has, and its words say to whom it must come down.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { chownSync, closeSync, constants, lstatSync, mkdirSync, openSync, readFileSync, type Stats } from "node:fs";
-import { dirname } from "node:path";
+import { closeSync, constants, openSync, readFileSync } from "node:fs";
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { soleOwner } from "./directories.ts";
 import type { StartOptions, User } from "./host.ts";
 import type { Entrance, Namespace } from "./namespace.ts";
-import { cleanEnvironment, needProgram } from "./programs.ts";
-import { asUser, homeOf, isSameUser, ownUser } from "./users.ts";
+import { cleanEnvironment, needProgram, withoutDebugger } from "./programs.ts";
+import { asUser, homeOf, isSameUser, ownUser, userText } from "./users.ts";
 
 /** Until the words of the new process are those that were asked for. */
 const runsWithinMs = 10_000;
@@ -20,6 +20,8 @@ const lookEveryMs = 10;
 export interface Starter {
   /** Who asks. */
   readonly asker: User;
+  /** Whose moves may be guarded, beside the asker's. */
+  readonly users: readonly User[];
   /** The product's program: Node, its own flags, and the file of the command line. */
   readonly program: readonly [string, ...string[]];
   readonly clock: Clock;
@@ -28,15 +30,16 @@ export interface Starter {
 export async function startProcess(
   { user, words, log }: StartOptions,
   namespace: Namespace,
-  { asker, program, clock }: Starter,
+  { asker, users, program, clock }: Starter,
 ): Promise<number> {
   const runsAs = user ?? asker;
   // A guard is the one part that needs what this process has. Its log is the asker's all the same.
-  const keeps = user === undefined && words[0] === "move";
+  const keeps = words[0] === "move";
+  const all = keeps ? guardWords(words, [asker, ...users]) : words;
   const output = openLog(log, runsAs);
   try {
     const child = await namespace.at(async (entrance) => {
-      const line = startLine([...program, ...words], keeps ? undefined : runsAs, entrance);
+      const line = startLine([...withoutDebugger(program), ...all], keeps ? undefined : runsAs, entrance);
       return spawnDetached(line, entrance, output, homeOf(keeps ? ownUser() : runsAs));
     });
     await untilItRuns(child, program[0], log, clock);
@@ -45,6 +48,23 @@ export async function startProcess(
   } finally {
     closeSync(output);
   }
+}
+
+/**
+ * The words of a guard, which begins as root: whose moves it is for is found here, and said, so that it depends on nothing that can change
+ * before the guard looks. Root's own moves are guarded only when root asks.
+ */
+function guardWords(words: readonly string[], allowed: readonly User[]): readonly string[] {
+  const moves = words.at(-1) ?? "";
+  const owner = soleOwner(moves);
+  if (!allowed.some((user) => isSameUser(user, owner))) {
+    throw new MeshError(
+      "host.not-permitted",
+      `the moves in ${moves} belong to ${userText(owner)}, and ${userText(allowed[0] as User)} may not have them guarded: name a directory of that user's own`,
+      { moves },
+    );
+  }
+  return [...words, "--owner", `${owner.uid}:${owner.gid}`];
 }
 
 function openLog(path: string, user: User): number {
@@ -106,61 +126,4 @@ function firstWordOf(pid: number | undefined): string | undefined {
   } catch {
     return undefined; // it has ended
   }
-}
-
-/** Where root makes directories for others; nobody else can change what is on the way. */
-const rootsOwn: readonly string[] = ["/var/lib/dualmesh", "/run/dualmesh"];
-
-/** As `Privileged.directory`. */
-export function makeDirectory(path: string, user: User): void {
-  try {
-    asUser(user, () => mkdirSync(path, { recursive: true, mode: 0o700 }));
-  } catch (error) {
-    const allowed = ["EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "");
-    const below = rootsOwn.some((root) => path.startsWith(`${root}/`));
-    if (!allowed || !below || ownUser().uid !== 0) throw directoryFailed(path, user, messageOf(error));
-    makeAsRoot(path, user);
-  }
-  const { uid } = directoryAt(path, user);
-  if (uid !== user.uid) throw directoryFailed(path, user, `it is there and belongs to user ${uid}`);
-}
-
-function makeAsRoot(path: string, user: User): void {
-  const parts = path.split("/").filter((part) => part !== "");
-  for (let length = 1; length < parts.length; length++) {
-    const above = `/${parts.slice(0, length).join("/")}`;
-    makeIfMissing(above, 0o755);
-    if (directoryAt(above, user).uid !== 0) throw directoryFailed(path, user, `${above} does not belong to root`);
-  }
-  if (makeIfMissing(path, 0o700)) chownSync(path, user.uid, user.gid);
-}
-
-/** True when it was not there. */
-function makeIfMissing(path: string, mode: number): boolean {
-  try {
-    mkdirSync(path, { mode });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-    throw new MeshError("host.directory-failed", `${path} cannot be made: ${messageOf(error)}`, { path });
-  }
-}
-
-function directoryAt(path: string, user: User): Stats {
-  let stats: Stats;
-  try {
-    stats = lstatSync(path);
-  } catch (error) {
-    throw directoryFailed(path, user, messageOf(error));
-  }
-  if (!stats.isDirectory()) throw directoryFailed(path, user, `${path} is not a directory`);
-  return stats;
-}
-
-function directoryFailed(path: string, { uid }: User, why: string): MeshError {
-  return new MeshError(
-    "host.directory-failed",
-    `the directory ${path} cannot be made for user ${uid}: ${why}; name one below the home of that user, or below ${rootsOwn[0]}`,
-    { path, above: dirname(path) },
-  );
 }

@@ -13,8 +13,24 @@ export function ownUser(): User {
 }
 
 export function isSameUser(one: User, other: User): boolean {
-  return one.uid === other.uid;
+  return one.uid === other.uid && one.gid === other.gid;
 }
+
+/** For messages. */
+export function userText({ uid, gid }: User): string {
+  return `user ${uid} of group ${gid}`;
+}
+
+/**
+ * From now on the signal by which Node's debugger is opened does nothing. Whoever came down from root may be sent signals by all of its new user, and the
+ * debugger would let everybody on this machine ask for what only this process may ask for.
+ */
+export function refuseDebugger(): void {
+  process.off("SIGUSR1", ignore);
+  process.on("SIGUSR1", ignore);
+}
+
+function ignore(): void {}
 
 /** Runs `task`, which must not wait for anything, with the rights of a user. */
 export function asUser<T>(user: User, task: () => T): T {
@@ -38,6 +54,7 @@ export function asUser<T>(user: User, task: () => T): T {
  * goes on then would have rights that everybody takes to be gone. Does nothing for a process that is this user already.
  */
 export function dropPrivileges(user: User): void {
+  refuseDebugger();
   if (isSameUser(ownUser(), user)) return;
   process.setgroups?.([]);
   process.setgid?.(user.gid);

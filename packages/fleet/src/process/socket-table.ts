@@ -38,6 +38,16 @@ function readTable(path: string): string {
   }
 }
 
+/** How many sockets of TCP and UDP there are in a network namespace, those that TCP only remembers (TIME_WAIT) among them. */
+export function socketCount(member: number | "self"): number {
+  const text = ["sockstat", "sockstat6"].map((name) => readTable(`/proc/${member}/net/${name}`)).join("\n");
+  let count = 0;
+  for (const [, sockets = ""] of text.matchAll(/^(?:TCP|UDP)6?: (.*)$/gm)) {
+    for (const [, number] of sockets.matchAll(/\b(?:inuse|tw) (\d+)/g)) count += Number(number);
+  }
+  return count;
+}
+
 /** What listens and what is established; all else, and what is no row, is passed over. */
 export function parseSocketTable(text: string): readonly SocketRow[] {
   const rows: SocketRow[] = [];

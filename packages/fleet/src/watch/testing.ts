@@ -150,6 +150,7 @@ export class TestCaptures {
     };
     return {
       check: refused,
+      warnings: refused,
       catch: refused,
       release: refused,
       caught: refused,

@@ -4,7 +4,7 @@ import { FakeClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import { encodeName } from "@dualmesh/dialects/zookeeper/provider-url";
 import type { CrossingList } from "@dualmesh/model/crossing";
-import type { Host, HostAddress, Privileged } from "../../host/host.ts";
+import type { Host, HostAddress, Privileged, StateDirectory } from "../../host/host.ts";
 import type { ProcessFacts } from "../../process/facts.ts";
 import { defaultWatchBounds } from "../../watch/watching.ts";
 import { addressText } from "../addresses.ts";
@@ -20,6 +20,9 @@ const address = (text: string): HostAddress => ({
   port: Number(text.split(":")[1]),
 });
 let localPort = 40_000;
+/** As whom the mover runs, and the account of the product. */
+const operator = 60_710;
+const account = 990;
 const to = (remote: string) => ({ local: { host: own, port: localPort++ }, remote: address(remote) });
 
 const facts: ProcessFacts = {
@@ -86,6 +89,11 @@ interface Site {
   readonly servers?: Readonly<Record<string, Ensemble>>;
   readonly answer?: ServerAnswer;
   readonly sidecars?: Readonly<Record<string, CrossingList>>;
+  /** Of the sidecars, what is not as root's. */
+  readonly directories?: Readonly<Record<string, Partial<StateDirectory>>>;
+  readonly warnings?: readonly string[];
+  /** Is told who is asked whether it is a ZooKeeper, and which sidecar. */
+  readonly asked?: string[];
   readonly others?: readonly ProcessFacts[];
   readonly refused?: readonly string[];
   readonly cgroup?: string;
@@ -112,12 +120,14 @@ function meansOf(process: ProcessFacts, site: Site): Means {
   } = site;
   const host = {
     check: async () => site.refused ?? [],
+    warnings: async () => site.warnings ?? [],
     whyNoCapture: async () => undefined,
   } as Partial<Host> as Host;
   const privileged = {
     facts: async () => [process, ...(site.others ?? [])],
     host: async () => host,
-    stateDirectories: async () => Object.keys(sidecars).map((path) => ({ path, uid: 65_534, gid: 65_534 })),
+    stateDirectories: async () =>
+      Object.keys(sidecars).map((path) => ({ path, uid: 0, gid: 0, isPrivate: true, ...site.directories?.[path] })),
   } as Partial<Privileged> as Privileged;
   const record = recordOf({ pid: 4711, started: 99 } as Parameters<typeof recordOf>[0], { pid: 1, started: 1 });
   return {
@@ -127,9 +137,13 @@ function meansOf(process: ProcessFacts, site: Site): Means {
     self: { pid: 1, started: 1 },
     cgroup: site.cgroup ?? "/operator",
     moves: "/moves",
-    user: { uid: site.uid ?? 65_534, gid: 65_534 },
+    user: { uid: site.uid ?? operator, gid: operator },
+    trusted: [0, site.uid ?? operator, account],
     surroundings: () => ({ addresses: [own, "127.0.0.1"], pids: [4711] }),
-    askServer: async (server) => (Object.hasOwn(servers, addressText(server)) ? answer : undefined),
+    askServer: async (server) => {
+      site.asked?.push(addressText(server));
+      return Object.hasOwn(servers, addressText(server)) ? answer : undefined;
+    },
     resolve: async (name) => [name === "registry" ? "10.1.1.9" : name],
     reading: (addresses, read) => {
       const found = servers[addresses[0] as string];
@@ -137,6 +151,7 @@ function meansOf(process: ProcessFacts, site: Site): Means {
       return read(readerOf(found));
     },
     list: async (state) => {
+      site.asked?.push(state);
       const found = sidecars[state];
       if (found === undefined) throw new MeshError("control.unreachable", "nothing answers");
       return found;
@@ -187,14 +202,22 @@ test("a consumer of Dubbo 3 that says nothing of itself is known by whom it is c
   assert.equal(record?.host, own, "from its connection to the registry");
 });
 
-test("its registry is told by the usual port, else by who answers as one, else by the operator", async () => {
+test("its registry is told by the usual port, else by the operator, and nobody else is asked whether it is one", async () => {
+  const asked: string[] = [];
   const elsewhere = {
     facts: { connections: [to("10.1.1.9:5000"), to("10.1.1.3:20880")] },
     servers: { "10.1.1.9:5000": usual },
+    asked,
   };
-  assert.deepEqual((await look(elsewhere)).record?.servers, ["10.1.1.9:5000"]);
-  const none = await look({ facts: { connections: [to("10.1.1.3:20880")] } });
-  assert.match(stops(none.checks)[0] ?? "", /none of its connections leads to a ZooKeeper: .* --zookeeper HOST:PORT/);
+  const none = await look(elsewhere);
+  assert.match(
+    stops(none.checks)[0] ?? "",
+    /none of its connections leads to a ZooKeeper at port 2181, and who is at other ports is asked only when it is named: .* --zookeeper HOST:PORT/,
+  );
+  assert.deepEqual(asked, []);
+  const named = await look({ ...elsewhere, wish: { zookeeper: ["10.1.1.9:5000"] } });
+  assert.deepEqual(named.record?.servers, ["10.1.1.9:5000"]);
+  assert.deepEqual(new Set(asked), new Set(["10.1.1.9:5000"]));
   const silent = await look({ servers: {} });
   assert.match(stops(silent.checks)[0] ?? "", /10\.1\.1\.9:2181 does not answer as ZooKeeper does/);
   const wrong = await look({ wish: { zookeeper: ["10.1.1.77:2181"] } });
@@ -285,6 +308,7 @@ test("a sidecar beside it is used when it is at the same registry, and named whe
   };
   const found = await look({ sidecars });
   assert.deepEqual(found.record?.sidecar, { state: "/c", own: undefined });
+  assert.equal(found.text("sidecar"), "ok: the one at /c, which root runs, serves registry:2181");
   const wrong = async (state: string): Promise<string> =>
     stops((await look({ sidecars, wish: { state } })).checks)[0] ?? "";
   assert.match(await wrong("/a"), /at \/a has its instances from "registry"/);
@@ -292,6 +316,39 @@ test("a sidecar beside it is used when it is at the same registry, and named whe
   assert.match(await wrong("/d"), /no sidecar answers at \/d/);
   const other = { "/c": at("zookeeper", ["10.1.1.9:2181"], "/x") };
   assert.match(stops((await look({ sidecars: other, wish: { state: "/c" } })).checks)[0] ?? "", /root node/);
+});
+
+test("a sidecar that somebody else may have put there is not asked anything, and used only when it is named", async () => {
+  const list: CrossingList = {
+    crossings: [],
+    directory: { kind: "zookeeper", addresses: ["10.1.1.9:2181"], chroot: "" },
+    outbound: "127.0.0.1:20882",
+    figures: [],
+  };
+  const sidecars = { "/home/eve/x": list, "/tmp/y": list };
+  const directories = { "/home/eve/x": { uid: 1_666, gid: 1_666 }, "/tmp/y": { isPrivate: false } };
+  const asked: string[] = [];
+  const { record, text } = await look({ sidecars, directories, asked });
+  assert.match(record?.sidecar.state ?? "", /^\/moves\/sidecar-/);
+  assert.deepEqual(
+    asked.filter((one) => one.startsWith("/")),
+    [],
+  );
+  assert.match(text("sidecar"), /not asked, .*: \/home\/eve\/x of user 1666, \/tmp\/y of root; name it with --state/);
+  assert.match(text("sidecar"), /one is started, as user 60710, with its state in \/moves/);
+  const named = await look({ sidecars, directories, wish: { state: "/home/eve/x" } });
+  assert.deepEqual(named.record?.sidecar, { state: "/home/eve/x", own: undefined });
+  assert.match(named.text("sidecar"), /at \/home\/eve\/x, which user 1666 runs, serves/);
+  for (const uid of [0, operator, account]) {
+    const trusted = await look({ sidecars, directories: { ...directories, "/home/eve/x": { uid } } });
+    assert.equal(trusted.record?.sidecar.state, "/home/eve/x", String(uid));
+  }
+});
+
+test("what does not stand against rules and should be known is a warning", async () => {
+  const { record, text } = await look({ warnings: ["many connections"] });
+  assert.ok(record !== undefined);
+  assert.equal(text("tracking"), "warning: many connections");
 });
 
 test("its connections must be told from the sidecar's, and the rule must be possible", async () => {

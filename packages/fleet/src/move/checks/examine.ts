@@ -229,6 +229,7 @@ async function select(
       continue;
     }
     saySelected(chosen, facts, checks);
+    for (const text of await host.warnings()) checks.warn("tracking", text);
     sayPorts(choice, others, checks);
     await sayWatch(host, checks);
     return chosen;

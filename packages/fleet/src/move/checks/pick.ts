@@ -3,9 +3,7 @@ import { MeshError } from "@dualmesh/base/errors";
 import type { ProcessFacts, ProcessName } from "../../process/facts.ts";
 import { addressText } from "../addresses.ts";
 import { someOf } from "./check.ts";
-import { dialled } from "./registry.ts";
-
-const usualPort = 2_181;
+import { dialled, usualPort } from "./registry.ts";
 
 /** Throws `move.no-process` and `move.several-processes`. `servers` are those that the operator names, if any. */
 export function pickProcess(

@@ -27,9 +27,8 @@ export interface Registry {
   readonly connected: readonly string[];
 }
 
-const usualPort = 2_181;
-/** Remotes that are asked whether they are ZooKeeper, when none has the usual port. */
-const maxAsked = 32;
+/** Where a ZooKeeper listens that nobody has told otherwise. */
+export const usualPort = 2_181;
 const maxServers = 32;
 
 /** Undefined when the lines say why not. `given` is what the operator says, `HOST:PORT,…`. */
@@ -87,12 +86,13 @@ async function givenServers(
 
 async function asked(remotes: readonly string[], means: RegistryMeans, checks: Checks): Promise<Found | undefined> {
   const usual = remotes.filter((remote) => readAddress(remote)?.port === usualPort);
-  const connected = await answering(usual.length > 0 ? usual : remotes.slice(0, maxAsked), means);
+  const connected = await answering(usual.slice(0, maxServers), means);
   if (connected.length > 0) return { servers: connected, connected };
+  // Others are databases and services, which would log a stranger's word as an attack or an error.
   const text =
     usual.length > 0
       ? `${someOf(usual)} does not answer as ZooKeeper does`
-      : "none of its connections leads to a ZooKeeper";
+      : `none of its connections leads to a ZooKeeper at port ${usualPort}, and who is at other ports is asked only when it is named`;
   checks.stop("registry", `${text}: name the servers of its registry with --zookeeper HOST:PORT,…`);
   return undefined;
 }

@@ -1,11 +1,11 @@
 /** Which sidecar a process is moved by: one that runs beside it and has its instances from the same ensemble, or one that is started. */
 import { isMeshError } from "@dualmesh/base/errors";
 import type { CrossingList } from "@dualmesh/model/crossing";
-import type { Privileged, User } from "../../host/host.ts";
+import type { Privileged, StateDirectory, User } from "../../host/host.ts";
 import { addressText, readAddress } from "../addresses.ts";
 import { ownSidecarConfiguration, ownSidecarState } from "../own-sidecars.ts";
 import type { MoveRecord, OwnSidecar } from "../record.ts";
-import type { Checks } from "./check.ts";
+import { type Checks, someOf } from "./check.ts";
 import type { Registry, RegistryMeans } from "./registry.ts";
 
 export interface SidecarMeans extends Pick<RegistryMeans, "resolve"> {
@@ -16,6 +16,8 @@ export interface SidecarMeans extends Pick<RegistryMeans, "resolve"> {
   readonly moves: string;
   /** As whom a sidecar is started. */
   readonly user: User;
+  /** The ids of the users whose sidecars are used unasked: anybody may listen in a directory that looks like one, and would be handed the application's session. */
+  readonly trusted: readonly number[];
 }
 
 export interface SidecarWish {
@@ -44,15 +46,35 @@ export async function chooseSidecar(
   const servers = registry.servers;
   const started = ownSidecarState(means.moves, netns, servers, chroot);
   const own: OwnSidecar = { user: means.user, configuration: ownSidecarConfiguration(servers, chroot, host) };
-  for (const directory of await means.privileged.stateDirectories(netns)) {
+  const found = await means.privileged.stateDirectories(netns);
+  const isTrusted = ({ uid, isPrivate }: StateDirectory): boolean => isPrivate && means.trusted.includes(uid);
+  for (const directory of found.filter(isTrusted)) {
     const list = await listOf(directory.path, means);
     if (list === undefined || (await whyNot(list, wish, means)) !== undefined) continue;
-    checks.ok("sidecar", `the one at ${directory.path} serves ${list.directory.addresses.join(", ")}`);
-    const isOwn = directory.path === started;
-    return { sidecar: { state: directory.path, own: isOwn ? own : undefined }, pid: await means.pidOf(directory.path) };
+    const { path } = directory;
+    checks.ok("sidecar", `the one at ${path}, which ${whoRuns(directory)} runs, serves ${servedBy(list)}`);
+    return { sidecar: { state: path, own: path === started ? own : undefined }, pid: await means.pidOf(path) };
   }
-  checks.ok("sidecar", `none runs beside it for this registry; one is started, with its state in ${started}`);
+  const others = found.filter((directory) => !isTrusted(directory));
+  if (others.length > 0) {
+    const text = someOf(others.map((directory) => `${directory.path} of ${whoRuns(directory)}`));
+    checks.ok(
+      "sidecar",
+      `not asked, since it is neither root's, dualmesh's nor user ${means.user.uid}'s alone: ${text}; name it with --state if it is meant`,
+    );
+  }
+  const text = `none runs beside it for this registry; one is started, as ${whoRuns(means.user)}, with its state in ${started}`;
+  if (means.user.uid === 0) checks.warn("sidecar", `${text}: say another user with --user`);
+  else checks.ok("sidecar", text);
   return { sidecar: { state: started, own }, pid: undefined };
+}
+
+function whoRuns({ uid }: Pick<User, "uid">): string {
+  return uid === 0 ? "root" : `user ${uid}`;
+}
+
+function servedBy({ directory }: CrossingList): string {
+  return directory.addresses.join(", ");
 }
 
 async function named(
@@ -77,7 +99,9 @@ async function named(
     checks.stop("sidecar", `the sidecar at ${state} ${why}`);
     return undefined;
   }
-  checks.ok("sidecar", `the one at ${state} serves ${list.directory.addresses.join(", ")}`);
+  const directory = (await means.privileged.stateDirectories(wish.netns)).find(({ path }) => path === state);
+  const whose = directory === undefined ? "" : `, which ${whoRuns(directory)} runs,`;
+  checks.ok("sidecar", `the one at ${state}${whose} serves ${servedBy(list)}`);
   return { sidecar: { state, own: undefined }, pid: await means.pidOf(state) };
 }
 

@@ -181,6 +181,7 @@ export class SimMover {
 
   readonly #host: Host = {
     check: async () => [],
+    warnings: async () => [],
     catch: (rule) => this.#word("catch", async () => void this.machine.rules.set(rule.name, rule)),
     release: (name) => this.#word("release", async () => void this.machine.rules.delete(name)),
     caught: async () => [...this.machine.rules.keys()],
