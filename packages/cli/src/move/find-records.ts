@@ -2,12 +2,12 @@
 import { MeshError } from "@dualmesh/base/errors";
 import type { Privileged } from "@dualmesh/fleet/host/host";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
-import type { MoveRecords } from "@dualmesh/fleet/move/world";
+import type { MoveRecords, UnreadableMove } from "@dualmesh/fleet/move/world";
 import type { ProcessName } from "@dualmesh/fleet/process/facts";
 
 export async function findRecord(
   named: ProcessName,
-  records: Pick<MoveRecords, "list">,
+  records: Pick<MoveRecords, "list" | "unreadable">,
   privileged: Pick<Privileged, "facts">,
 ): Promise<MoveRecord> {
   const all = await records.list();
@@ -15,6 +15,9 @@ export async function findRecord(
   const [record, ...others] = found;
   const text = named.kind === "pid" ? `process ${named.pid}` : `${named.kind} ${named.name}`;
   if (record === undefined) {
+    const unreadable = await records.unreadable();
+    const damaged = named.kind === "pid" ? unreadable.find(({ pid }) => pid === named.pid) : unreadable[0];
+    if (damaged !== undefined) throw new MeshError("move.damaged", unreadableText(damaged));
     throw new MeshError("move.none", `there is no move of ${text}: dualmesh move status shows those that there are`);
   }
   if (others.length > 0) {
@@ -25,6 +28,10 @@ export async function findRecord(
     );
   }
   return record;
+}
+
+export function unreadableText({ name, pid, why }: UnreadableMove): string {
+  return `the move ${name} of process ${pid} cannot be read, and nobody looks after it: ${why}`;
 }
 
 /** Of two processes that had this number the later. */

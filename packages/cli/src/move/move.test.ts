@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openHome } from "../testing.ts";
@@ -57,4 +57,22 @@ test("status and recover say so where nothing is moved", async () => {
   assert.equal((await home.run("move", "status", "--json", "--moves", moves)).stdout, "");
   const recover = await home.run("move", "recover", "--moves", moves);
   assert.deepEqual([recover.code, recover.stdout], [0, "there is nothing to recover\n"]);
+});
+
+test("a record that cannot be read is named by every command that would need it, and none of them ends with 0", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  await mkdir(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
+  await writeFile(join(moves, "p4711-99", "record.document"), "garbage");
+  const named = /the move p4711-99 of process 4711 cannot be read, and nobody looks after it: .*record\.document/;
+  for (const words of [["status"], ["recover"], ["recover", "--pid", "4711"], ["out", "--pid", "4711"]]) {
+    const { code, stdout, stderr } = await home.run("move", ...words, "--moves", moves);
+    assert.equal(code, 1, words.join(" "));
+    assert.match(`${stdout}${stderr}`, named);
+    assert.doesNotMatch(stdout, /nothing to recover|no process is moved/);
+  }
+  const lines = await home.run("move", "status", "--json", "--moves", moves);
+  assert.deepEqual([lines.code, JSON.parse(lines.stdout).unreadable.name], [1, "p4711-99"]);
+  const other = await home.run("move", "recover", "--pid", "4712", "--moves", moves);
+  assert.deepEqual([other.code, other.stdout], [0, "there is nothing to recover\n"]);
 });

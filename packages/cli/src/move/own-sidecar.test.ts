@@ -41,7 +41,7 @@ admin: { port: 0 }
   const answers = async (): Promise<boolean> => (await childOf(state)) !== undefined;
   const own = new OwnSidecars({
     privileged: openLinux({ program: [process.execPath, program] }),
-    records: { list: async () => all },
+    records: { list: async () => all, unreadable: async () => [] },
     clock: systemClock,
     answers,
   });
@@ -88,7 +88,7 @@ test("a sidecar that cannot start is told with the log that says why", async () 
   } as MoveRecord;
   const own = new OwnSidecars({
     privileged: openLinux({ program: [process.execPath, program] }),
-    records: { list: async () => [record] },
+    records: { list: async () => [record], unreadable: async () => [] },
     clock: systemClock,
     answers: async () => false,
   });

@@ -4,6 +4,7 @@ import { isMeshError } from "@dualmesh/base/errors";
 import { Mover } from "@dualmesh/fleet/move/mover";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
+import { unreadableText } from "./find-records.ts";
 import { tellEnd } from "./in.ts";
 import { listenForInterrupts } from "./interrupt.ts";
 import { movesPath, openSetting, ownerOfMoves, type Setting } from "./privileges.ts";
@@ -19,12 +20,18 @@ export async function runRecover(flags: FlagValues): Promise<number> {
   const write = (text: string): unknown => process.stdout.write(text);
   await using setting = await openSetting({ moves, user, sudo: flags.has("sudo"), logLevel: "error" });
   using interrupt = listenForInterrupts("completed", (text) => process.stderr.write(`${text}\n`));
-  const all = (await setting.records.list()).filter((record) => pid === undefined || record.process.pid === pid);
+  const { records } = setting;
+  const all = (await records.list()).filter((record) => pid === undefined || record.process.pid === pid);
+  const unreadable = (await records.unreadable()).filter((one) => pid === undefined || one.pid === pid);
   let code: number = exitCodes.ok;
   for (const { name } of all) {
     code = Math.max(code, await recoverOne(name, setting, openTeller(isJson, write), interrupt.signal));
   }
-  if (all.length === 0 && !isJson) write("there is nothing to recover\n");
+  for (const one of unreadable) {
+    write(isJson ? `${JSON.stringify({ event: "unreadable", ...one })}\n` : `${unreadableText(one)}\n`);
+    code = exitCodes.failed;
+  }
+  if (all.length + unreadable.length === 0 && !isJson) write("there is nothing to recover\n");
   return code;
 }
 

@@ -10,6 +10,7 @@ import { stepText } from "@dualmesh/fleet/move/steps";
 import type { Crossing, CrossingFigures } from "@dualmesh/model/crossing";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
+import { unreadableText } from "./find-records.ts";
 import { movesPath } from "./privileges.ts";
 import { titleOf } from "./tell.ts";
 
@@ -32,10 +33,17 @@ export async function runStatus(flags: FlagValues): Promise<number> {
   const moves = movesPath(flags);
   const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
   const all = await Promise.all((await records.list()).map(statusOf));
-  if (flags.has("json")) for (const one of all) process.stdout.write(`${JSON.stringify(one)}\n`);
-  else if (all.length === 0) process.stdout.write(`no process is moved; the records would be in ${moves}\n`);
-  else for (const one of all) process.stdout.write(textOf(one, systemClock.wall()));
-  return exitCodes.ok;
+  const unreadable = await records.unreadable();
+  const write = (text: string): unknown => process.stdout.write(`${text}\n`);
+  if (flags.has("json")) {
+    for (const one of all) write(JSON.stringify(one));
+    for (const one of unreadable) write(JSON.stringify({ unreadable: one }));
+  } else {
+    if (all.length + unreadable.length === 0) write(`no process is moved; the records would be in ${moves}`);
+    for (const one of all) write(textOf(one, systemClock.wall()));
+    for (const one of unreadable) write(unreadableText(one));
+  }
+  return unreadable.length === 0 ? exitCodes.ok : exitCodes.failed;
 }
 
 async function statusOf(record: MoveRecord): Promise<MoveStatus> {
@@ -82,7 +90,7 @@ function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall:
     lines.push(`published ${ports.join(", ")}`);
   }
   lines.push(...sidecarLines(record, sidecar));
-  return `${lines.map((line, index) => (index === 0 ? line : `  ${line}`)).join("\n")}\n`;
+  return lines.map((line, index) => (index === 0 ? line : `  ${line}`)).join("\n");
 }
 
 function sidecarLines({ sidecar: { state } }: MoveRecord, sidecar: MoveStatus["sidecar"]): readonly string[] {

@@ -38,7 +38,9 @@ export async function runGuard({ world, records, signal }: GuardOptions): Promis
     }
     const names = new Set(list.map(({ name }) => name));
     for (const [name, ward] of wards) if (!names.has(name) && !ward.isBusy) wards.delete(name);
-    if (list.length > 0 || wards.size > 0) lastSeen = clock.now();
+    // What cannot be read may be mended, by the version of the program that wrote it.
+    const isNeeded = list.length > 0 || wards.size > 0 || (await unreadable(records)) > 0;
+    if (isNeeded) lastSeen = clock.now();
     else if (clock.now() - lastSeen >= idleMs) break;
     await aborted(clock, lookMs, signal);
   }
@@ -51,6 +53,14 @@ async function listed(records: MoveRecords, told: ThrottledLog): Promise<readonl
   } catch (error) {
     told.error("", { error: messageOf(error) }, "the moves cannot be read");
     return [];
+  }
+}
+
+async function unreadable(records: MoveRecords): Promise<number> {
+  try {
+    return (await records.unreadable()).length;
+  } catch {
+    return 0; // the list has said why
   }
 }
 

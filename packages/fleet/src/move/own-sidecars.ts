@@ -19,7 +19,7 @@ import type { MoveRecords } from "./world.ts";
 
 export interface OwnSidecarsOptions {
   readonly privileged: Pick<Privileged, "start">;
-  readonly records: Pick<MoveRecords, "list">;
+  readonly records: Pick<MoveRecords, "list" | "unreadable">;
   readonly clock: Clock;
   readonly answers: (state: string) => Promise<boolean>;
 }
@@ -81,8 +81,11 @@ export class OwnSidecars {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const lock = await this.#lock(directory);
     try {
-      const others = await this.#options.records.list();
+      const { records } = this.#options;
+      const others = await records.list();
       if (others.some(({ name, sidecar }) => name !== record.name && sidecar.state === state)) return;
+      // One of them may need it.
+      if ((await records.unreadable()).length > 0) return;
       const processes = [await readProcess(directory), await childOf(state)].filter((one) => one !== undefined);
       await this.#endAll(processes.filter(isAlive), how);
       await systemFiles.remove(processFile(directory));

@@ -63,6 +63,9 @@ test("a record that is damaged, or of another version, hides no other and is tol
     (await records.list()).map(({ name }) => name),
     [other.name],
   );
+  const [unreadable, ...more] = await records.unreadable();
+  assert.deepEqual([unreadable?.name, unreadable?.pid, more], [record.name, record.process.pid, []]);
+  assert.match(unreadable?.why ?? "", /record\.document/);
   for (const change of [{ version: 2 }, { state: "flying" }, { begun: ["fly"] }, { name: "../x" }, { mover: 7 }]) {
     assert.throws(
       () => readRecord({ ...record, ...change }, file),

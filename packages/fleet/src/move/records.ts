@@ -12,7 +12,7 @@ import { type Files, systemFiles } from "@dualmesh/base/state/files";
 import { type Lock, takeLock } from "@dualmesh/base/state/lock";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { isMoveName, type MoveRecord, readRecord } from "./record.ts";
-import type { Hold, MoveEnding, MoveRecords } from "./world.ts";
+import type { Hold, MoveEnding, MoveRecords, UnreadableMove } from "./world.ts";
 
 export interface RecordsOptions {
   readonly path: string;
@@ -52,21 +52,25 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
       );
     }
   };
+  // One that cannot be read must not hide the others.
+  const all = async (): Promise<readonly (MoveRecord | UnreadableMove | undefined)[]> =>
+    Promise.all(
+      (await names()).slice(0, maxMoves).map(async (name) => {
+        try {
+          return await read(name);
+        } catch (error) {
+          told.error(name, { move: name, error: messageOf(error) }, "the record of a move cannot be read");
+          return { name, pid: pidOf(name), why: messageOf(error) };
+        }
+      }),
+    );
   return {
     read,
     async list() {
-      const found = await Promise.all(
-        (await names()).slice(0, maxMoves).map(async (name) => {
-          try {
-            return await read(name);
-          } catch (error) {
-            // One that cannot be read must not hide the others.
-            told.error(name, { move: name, error: messageOf(error) }, "the record of a move cannot be read");
-            return undefined;
-          }
-        }),
-      );
-      return found.filter((record) => record !== undefined);
+      return (await all()).flatMap((one) => (one === undefined || "why" in one ? [] : [one]));
+    },
+    async unreadable() {
+      return (await all()).flatMap((one) => (one !== undefined && "why" in one ? [one] : []));
     },
     async write(record) {
       const { name } = record;
@@ -91,6 +95,11 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
       await rm(directoryOf(record.name), { recursive: true, force: true }).catch(() => undefined);
     },
   };
+}
+
+/** The process that a move is named after. */
+function pidOf(name: string): number {
+  return Number(name.slice(1, name.indexOf("-")));
 }
 
 function hold(lock: Lock): Hold {

@@ -73,10 +73,20 @@ export interface MoveEnding {
   readonly at: number;
 }
 
+/** What stands on disk of a move and cannot be read: its rule may be in force, and nobody looks after it. */
+export interface UnreadableMove {
+  readonly name: string;
+  readonly pid: number;
+  /** For people, with what mends it. */
+  readonly why: string;
+}
+
 /** Where the records of moves are kept. */
 export interface MoveRecords {
   /** Every record that can be read, by name. */
   list(): Promise<readonly MoveRecord[]>;
+  /** Those that cannot. */
+  unreadable(): Promise<readonly UnreadableMove[]>;
   /** Undefined when there is none; throws `move.damaged`. */
   read(name: string): Promise<MoveRecord | undefined>;
   /** Replaces the record whole; on disk when it resolves. */

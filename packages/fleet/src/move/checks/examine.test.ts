@@ -83,6 +83,7 @@ const usual = ensemble([
 
 interface Site {
   readonly means?: Partial<Means>;
+  readonly unreadable?: Awaited<ReturnType<Means["records"]["unreadable"]>>;
   readonly facts?: Partial<ProcessFacts>;
   readonly wish?: Partial<Wish>;
   /** By server; the usual ensemble at 10.1.1.9:2181 when left out. */
@@ -132,7 +133,10 @@ function meansOf(process: ProcessFacts, site: Site): Means {
   const record = recordOf({ pid: 4711, started: 99 } as Parameters<typeof recordOf>[0], { pid: 1, started: 1 });
   return {
     privileged,
-    records: { list: async () => (site.moved === true ? [{ ...record, state: "in" }] : []) },
+    records: {
+      list: async () => (site.moved === true ? [{ ...record, state: "in" }] : []),
+      unreadable: async () => site.unreadable ?? [],
+    },
     clock: new FakeClock(),
     self: { pid: 1, started: 1 },
     cgroup: site.cgroup ?? "/operator",
@@ -388,6 +392,14 @@ test("servers whose watches tell once are warned of", async () => {
   const { text, record } = await look({ answer: { version: "3.4.14", mode: "standalone" } });
   assert.ok(record !== undefined);
   assert.match(text("registry"), /^warning: 10\.1\.1\.9:2181 is ZooKeeper 3\.4\.14, standalone: its watches tell once/);
+});
+
+test("a record that cannot be read stops a move of its process, and of no other", async () => {
+  const of = (name: string) => look({ unreadable: [{ name, pid: 4711, why: "x is damaged: move it away" }] });
+  assert.deepEqual(stops((await of("p4711-99")).checks), [
+    "the record of a move of process 4711 cannot be read: x is damaged: move it away",
+  ]);
+  assert.ok((await of("p4711-98")).record !== undefined, "of a process that had the number before");
 });
 
 test("where /proc hides the process from the user that moves it, its ports tell what is its own, and that is said", async () => {

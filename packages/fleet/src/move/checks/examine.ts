@@ -32,7 +32,7 @@ export interface Wish {
 
 export interface Means extends RegistryMeans, SidecarMeans {
   readonly privileged: Privileged;
-  readonly records: Pick<MoveRecords, "list">;
+  readonly records: Pick<MoveRecords, "list" | "unreadable">;
   readonly clock: Clock;
   readonly self: ProcessId;
   /** The control group of this process, in which a sidecar would be started. */
@@ -127,6 +127,11 @@ function shortCommand({ command }: ProcessFacts): string {
 }
 
 async function isMoved(facts: ProcessFacts, { records }: Means, checks: Checks): Promise<boolean> {
+  const damaged = (await records.unreadable()).find(({ name }) => name === nameOf(facts));
+  if (damaged !== undefined) {
+    checks.stop("move", `the record of a move of process ${facts.pid} cannot be read: ${damaged.why}`);
+    return true;
+  }
   const record = (await records.list()).find(({ name }) => name === nameOf(facts));
   if (record === undefined) return false;
   const how = {

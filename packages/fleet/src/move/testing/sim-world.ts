@@ -90,6 +90,7 @@ export class SimMover {
     const { disk } = this;
     return {
       list: () => this.#word("records", async () => [...disk.records.values()]),
+      unreadable: () => this.#word("records", async () => []),
       read: (name) => this.#word("read", async () => disk.records.get(name)),
       write: (record) => this.#word("write", async () => void disk.records.set(record.name, record)),
       take: (name) =>
