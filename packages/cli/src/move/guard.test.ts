@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -9,6 +9,7 @@ import { systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import { findProgram } from "@dualmesh/fleet/host/programs";
+import { ownUser } from "@dualmesh/fleet/host/users";
 import { processId } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
@@ -98,4 +99,23 @@ test("a guard that begins as root comes down to the user it is told, and no sign
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("a guard whose privileged process dies ends with an error, and status says that there is none", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  mkdirSync(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
+  writeFileSync(join(moves, "p4711-99", "record.document"), "garbage");
+  const { uid, gid } = ownUser();
+  const guard = home.start("move", "guard", "--moves", moves, "--owner", `${uid}:${gid}`);
+  await guard.saw("the guard is at work");
+  const before = await home.run("move", "status", "--moves", moves);
+  assert.match(before.stdout, new RegExp(`^guard: process ${guard.child.pid}, at work for \\d+ s$`, "m"));
+  const children = await readFile(`/proc/${guard.child.pid}/task/${guard.child.pid}/children`, "utf8");
+  const [agent, ...others] = children.trim().split(" ").map(Number);
+  assert.deepEqual([typeof agent, others], ["number", []]);
+  process.kill(agent as number, "SIGKILL");
+  assert.equal(await guard.ended(), 1);
+  const after = await home.run("move", "status", "--moves", moves);
+  assert.match(after.stdout, /^guard: none is at work, .* dualmesh move recover starts one$/m);
 });

@@ -72,7 +72,9 @@ test("a record that cannot be read is named by every command that would need it,
     assert.doesNotMatch(stdout, /nothing to recover|no process is moved/);
   }
   const lines = await home.run("move", "status", "--json", "--moves", moves);
-  assert.deepEqual([lines.code, JSON.parse(lines.stdout).unreadable.name], [1, "p4711-99"]);
+  const [unreadable, guard] = lines.stdout.split("\n");
+  assert.deepEqual([lines.code, JSON.parse(unreadable ?? "").unreadable.name], [1, "p4711-99"]);
+  assert.deepEqual(JSON.parse(guard ?? ""), { guard: { kind: "none" } });
   const other = await home.run("move", "recover", "--pid", "4712", "--moves", moves);
   assert.deepEqual([other.code, other.stdout], [0, "there is nothing to recover\n"]);
 });

@@ -2,6 +2,7 @@
 import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
+import { type GuardSeen, seeGuard } from "@dualmesh/fleet/move/guard-post";
 import { isAlive } from "@dualmesh/fleet/move/processes";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
 import { isUnfinished, type MoveRecord } from "@dualmesh/fleet/move/record";
@@ -34,16 +35,31 @@ export async function runStatus(flags: FlagValues): Promise<number> {
   const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
   const all = await Promise.all((await records.list()).map(statusOf));
   const unreadable = await records.unreadable();
+  const guard = await seeGuard(moves, systemClock);
+  const isGuarded = all.length + unreadable.length > 0;
   const write = (text: string): unknown => process.stdout.write(`${text}\n`);
   if (flags.has("json")) {
     for (const one of all) write(JSON.stringify(one));
     for (const one of unreadable) write(JSON.stringify({ unreadable: one }));
+    if (isGuarded) write(JSON.stringify({ guard }));
   } else {
-    if (all.length + unreadable.length === 0) write(`no process is moved; the records would be in ${moves}`);
+    if (!isGuarded) write(`no process is moved; the records would be in ${moves}`);
     for (const one of all) write(textOf(one, systemClock.wall()));
     for (const one of unreadable) write(unreadableText(one));
+    if (isGuarded) write(guardText(guard, systemClock.wall()));
   }
   return unreadable.length === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+function guardText(guard: GuardSeen, wall: number): string {
+  switch (guard.kind) {
+    case "at work":
+      return `guard: process ${guard.pid}, at work for ${Math.max(0, Math.round((wall - guard.since) / 1_000))} s`;
+    case "silent":
+      return "guard: it is there and does not answer; end it, and dualmesh move recover starts another";
+    case "none":
+      return "guard: none is at work, so that nobody has a sidecar back that dies: dualmesh move recover starts one";
+  }
 }
 
 async function statusOf(record: MoveRecord): Promise<MoveStatus> {

@@ -110,3 +110,20 @@ test("a process that ends takes its move along, and the guard ends a minute afte
   assert.equal(hasEnded, true);
   assert.equal(guard.isDead, false);
 });
+
+test("a guard that has lost who holds its privileges ends, and whoever comes next to a move sees that there is another", async () => {
+  const { story, machine, guard, ended } = await guarded();
+  let failed: unknown;
+  ended.catch((error) => {
+    failed = error;
+  });
+  guard.hasAgent = false;
+  await machine.clock.advance(5_000);
+  assert.match(String(failed), /the process that holds the privileges is not there/);
+  for (const way of ["recover", "leave"] as const) {
+    const mover = story.mover();
+    await story.run(mover, story[way](mover));
+    assert.equal(mover.guards, 1, way);
+  }
+  assert.equal(story.place, "out");
+});

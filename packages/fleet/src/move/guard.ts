@@ -1,7 +1,8 @@
 /**
  * The guard of a moves directory: looks five times a second whether the sidecar of each move answers and whether the mover of each unfinished
  * one lives. A sidecar that died is started again, or set aside when that takes too long, and comes back when it can; what a dead mover
- * left is completed or taken back. It ends when there has been no move for a minute.
+ * left is completed or taken back. It ends when there has been no move for a minute, and when it has lost who holds its privileges: it could do
+ * nothing any more, and would only keep another one from its post.
  */
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
@@ -19,17 +20,20 @@ export interface GuardOptions {
 
 const lookMs = 200;
 const idleMs = 60_000;
+const privilegesMs = 2_000;
 /** What failed is tried again after a second, then after twice as long each time. */
 const firstAgainMs = 1_000;
 const longestAgainMs = 60_000;
 
-/** Resolves when there is nothing left to guard, or the signal is aborted and what was being mended is. */
+/** Resolves when there is nothing left to guard, or the signal is aborted and what was being mended is. Rejects with `host.no-agent`. */
 export async function runGuard({ world, records, signal }: GuardOptions): Promise<void> {
   const { clock, log } = world;
   const told = new ThrottledLog({ log, clock });
   const wards = new Map<string, Ward>();
+  const privileges = new Privileges(world);
   let lastSeen = clock.now();
   while (!signal.aborted) {
+    privileges.look();
     const list = await listed(records, told);
     for (const record of list) {
       const ward = wards.get(record.name) ?? new Ward(world, records, signal);
@@ -66,6 +70,39 @@ async function unreadable(records: MoveRecords): Promise<number> {
 
 async function aborted(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
   await sleep(clock, ms, signal).catch(() => undefined); // the loop sees it
+}
+
+/** Whether who holds the privileges is there. */
+class Privileges {
+  readonly #world: MoveWorld;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #isAsking = false;
+  #lost: unknown;
+
+  constructor(world: MoveWorld) {
+    this.#world = world;
+  }
+
+  /** Throws what the last question has found. */
+  look(): void {
+    if (this.#lost !== undefined) throw this.#lost;
+    const now = this.#world.clock.now();
+    if (this.#isAsking || now - this.#askedAt < privilegesMs) return;
+    this.#askedAt = now;
+    this.#isAsking = true;
+    void this.#ask().finally(() => {
+      this.#isAsking = false;
+    });
+  }
+
+  async #ask(): Promise<void> {
+    try {
+      await this.#world.checkPrivileges();
+    } catch (error) {
+      // Whoever says anything else is there.
+      if (isMeshError(error, "host.no-agent")) this.#lost = error;
+    }
+  }
 }
 
 /** One move as the guard sees it; one thing at a time is done for it. */

@@ -71,6 +71,7 @@ export class Mover {
   /** The way out of a move that is in, or set aside, or on its way out. */
   async leave(): Promise<MoveEnd> {
     const move = this.#move;
+    await this.#ensureGuard();
     if (this.record.state === "forwarded") {
       await move.change({ wanted: "out" });
       return this.#return();
@@ -85,6 +86,7 @@ export class Mover {
     const { world } = this.#move;
     try {
       if (!(await world.lives(this.record.process))) return await this.#clean();
+      await this.#ensureGuard();
       switch (this.record.state) {
         case "entering":
           return await this.#recoverEntering(signal);
@@ -100,6 +102,16 @@ export class Mover {
     } catch (error) {
       if (isGone(error)) return this.#clean();
       throw error;
+    }
+  }
+
+  /** The one that was there may have died. Without one it goes on all the same. */
+  async #ensureGuard(): Promise<void> {
+    const move = this.#move;
+    try {
+      await move.world.ensureGuard(move.record);
+    } catch (error) {
+      move.note(`no guard looks after it now: ${messageOf(error)}`);
     }
   }
 

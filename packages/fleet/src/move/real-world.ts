@@ -6,6 +6,7 @@ import type { Log } from "@dualmesh/base/log";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import type { Crossing, CrossingList, CrossingStepArguments } from "@dualmesh/model/crossing";
 import type { Privileged } from "../host/host.ts";
+import { netnsOf } from "../host/namespace.ts";
 import { openWatch } from "../watch/watch.ts";
 import { addressText } from "./addresses.ts";
 import { ensureGuard } from "./guard-post.ts";
@@ -31,8 +32,8 @@ const answerMs = 1_000;
 
 export function openRealWorld(options: RealWorldOptions): MoveWorld {
   const { privileged, moves, clock, log } = options;
-  const self = processId("self");
-  if (self === undefined)
+  const [self, netns] = [processId("self"), netnsOf("self")];
+  if (self === undefined || netns === undefined)
     throw new MeshError("move.no-proc", "this process is not in /proc: mount it where dualmesh runs");
   return {
     clock,
@@ -47,6 +48,8 @@ export function openRealWorld(options: RealWorldOptions): MoveWorld {
     control: ({ sidecar }) => controlOf(sidecar.state, clock),
     sidecars: sidecarsOf(options),
     touchLists: (record) => touchLists(record, clock),
+    // It knows that of itself without a look at anything.
+    checkPrivileges: async () => void (await privileged.host(netns)),
     ensureGuard: ({ process: { netns } }) =>
       ensureGuard(moves, clock, (file) =>
         privileged.start({ netns, user: undefined, words: ["move", "guard", "--moves", moves], log: file }),

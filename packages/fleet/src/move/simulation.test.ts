@@ -16,7 +16,16 @@ type Way = "in" | "out";
 const randomOf = (random: Random): Random => seededRandom(Math.floor(random.next() * 2 ** 32));
 
 /** Words that change nothing: to die before, in the midst of and after one is the same. */
-const questions: ReadonlySet<string> = new Set(["lives", "answers", "process", "list", "callers", "read", "records"]);
+const questions: ReadonlySet<string> = new Set([
+  "lives",
+  "answers",
+  "process",
+  "list",
+  "callers",
+  "read",
+  "records",
+  "privileges",
+]);
 
 /** The words of the way when nobody dies; it is proven on the way that it leads where it should. */
 async function wordsOf(way: Way): Promise<readonly string[]> {

@@ -52,6 +52,8 @@ export interface MoveWorld {
   readonly sidecars: SidecarProcesses;
   /** Has clients of its registry read the lists of the record again that they would not otherwise: by a change of each that changes nothing. */
   touchLists(record: MoveRecord): Promise<void>;
+  /** Rejects with `host.no-agent` when who holds the privileges is gone; a cheap question. */
+  checkPrivileges(): Promise<void>;
   /** Sees that a guard runs for this moves directory. */
   ensureGuard(record: MoveRecord): Promise<void>;
   openWatch(options: WatchOptions): Watching;

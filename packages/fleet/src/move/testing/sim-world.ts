@@ -34,6 +34,8 @@ export class SimMover {
   readonly words: string[] = [];
   readonly verdict = Promise.withResolvers<WatchVerdict>();
   guards = 0;
+  /** Who holds the privileges for it. */
+  hasAgent = true;
 
   constructor(machine: Machine, disk: Disk, pid: number, death?: Death) {
     this.machine = machine;
@@ -56,7 +58,10 @@ export class SimMover {
       self: this.self,
       lives: (of) => this.#word("lives", async () => this.#lives(of)),
       process: (of) => this.#word("process", async () => this.#facts(of)),
-      host: async () => this.#host,
+      host: async () => {
+        this.#agent();
+        return this.#host;
+      },
       control: (record) => ({
         list: () =>
           this.#ask("list", async () => ({
@@ -81,6 +86,7 @@ export class SimMover {
         callers: () => this.#word("callers", async () => 0),
       },
       touchLists: () => this.#word("touch", async () => undefined),
+      checkPrivileges: () => this.#word("privileges", async () => this.#agent()),
       ensureGuard: () => this.#word("guard", async () => void this.guards++),
       openWatch: () => this.#watching(),
     };
@@ -146,6 +152,10 @@ export class SimMover {
       if (!this.machine.sidecarRuns) throw away();
       return await Promise.race([work(), this.machine.untilItEnds()]);
     });
+  }
+
+  #agent(): void {
+    if (!this.hasAgent) throw new MeshError("host.no-agent", "the process that holds the privileges is not there");
   }
 
   async #start(): Promise<void> {
