@@ -66,6 +66,37 @@ test("a sidecar that the operator runs is set aside, and taken back at once when
   story.end();
 });
 
+test("a sidecar that is back and cannot take the move is tried ever less often, and at once when it was away again", async () => {
+  for (const fault of ["directory", "provide"] as const) {
+    const { story, machine, guard } = await guarded(operators);
+    machine.killSidecar(true);
+    await machine.clock.advance(20_000);
+    assert.equal(story.record?.state, "forwarded");
+    if (fault === "directory") machine.directoryKind = "registry";
+    else machine.refuses = "provide";
+    machine.startSidecar();
+    const from = guard.words.length;
+    await machine.clock.advance(300_000);
+    const said = (word: string): number => guard.words.slice(from).filter((one) => one === word).length;
+    assert.ok(said("take") >= 4 && said("take") <= 12, `${fault}: ${said("take")} times in five minutes`);
+    assert.ok(
+      said("write") <= 200 && said("catch") <= 10 && said("cut") <= 24,
+      `${fault}: ${guard.words.length} words`,
+    );
+    machine.directoryKind = "zookeeper";
+    machine.refuses = undefined;
+    machine.killSidecar(true);
+    await machine.clock.advance(5_000);
+    machine.startSidecar();
+    await machine.clock.advance(3_000);
+    assert.notEqual(story.record?.step, "", "it is on its way at once");
+    await machine.clock.advance(60_000);
+    assert.deepEqual([story.place, machine.forwards.size], ["in", 0]);
+    assert.deepEqual(machine.wrong, []);
+    story.end();
+  }
+});
+
 test("what a mover left that was killed is taken back within seconds of its death", async () => {
   const story = new Story(seededRandom(11));
   story.startGuard();

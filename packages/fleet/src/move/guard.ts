@@ -21,7 +21,7 @@ export interface GuardOptions {
 const lookMs = 200;
 const idleMs = 60_000;
 const privilegesMs = 2_000;
-/** What failed is tried again after a second, then after twice as long each time. */
+/** What failed is tried again after a second, then after twice as long each time; at once when the sidecar is back that was away then. */
 const firstAgainMs = 1_000;
 const longestAgainMs = 60_000;
 
@@ -113,6 +113,8 @@ class Ward {
   #work: Promise<void> | undefined;
   #failures = 0;
   #notBefore = 0;
+  /** Whether the sidecar answered when it was last seen after a failure; undefined until it was. */
+  #answered: boolean | undefined;
 
   constructor(world: MoveWorld, records: MoveRecords, signal: AbortSignal) {
     this.#world = world;
@@ -125,7 +127,7 @@ class Ward {
   }
 
   look(record: MoveRecord): void {
-    if (this.#work !== undefined || this.#world.clock.now() < this.#notBefore) return;
+    if (this.#work !== undefined) return;
     this.#work = this.#mend(record).finally(() => {
       this.#work = undefined;
     });
@@ -138,13 +140,13 @@ class Ward {
   async #mend(seen: MoveRecord): Promise<void> {
     const { clock, log } = this.#world;
     try {
+      if (await this.#waits(seen)) return;
       if (!(await this.#needs(seen))) {
-        this.#failures = 0;
+        if (seen.state === "in") this.#failures = 0;
         return;
       }
-      const end = await this.#recover(seen.name);
-      // A sidecar that is started in vain is started less and less often; one that somebody else starts is seen at once.
-      if (end === "forwarded" && seen.sidecar.own !== undefined) this.#again();
+      // One that is started in vain, or is there and cannot take the move, is tried less and less often.
+      if ((await this.#recover(seen.name)) === "forwarded") this.#again();
       else this.#failures = 0;
     } catch (error) {
       this.#again();
@@ -193,8 +195,17 @@ class Ward {
     }
   }
 
+  /** Whether it is too soon after a failure, and nothing has changed since. */
+  async #waits(record: MoveRecord): Promise<boolean> {
+    if (this.#world.clock.now() >= this.#notBefore) return false;
+    const answered = this.#answered;
+    this.#answered = await this.#world.sidecars.answers(record);
+    return answered !== false || !this.#answered;
+  }
+
   #again(): void {
     const waitMs = Math.min(longestAgainMs, firstAgainMs * 2 ** this.#failures++);
     this.#notBefore = this.#world.clock.now() + waitMs;
+    this.#answered = undefined;
   }
 }

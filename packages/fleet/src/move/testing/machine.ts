@@ -102,6 +102,8 @@ export class Machine {
   /** Before its client library dials again. */
   redialAfterMs = 100;
   directoryKind = "zookeeper";
+  /** What the sidecar does not do, though it answers. */
+  refuses: "provide" | undefined;
   #sidecarLife = 0;
   readonly #crossings = new Map<string, SimCrossing>();
   /** Published ports of closed crossings, until when they are served. */
@@ -241,6 +243,7 @@ export class Machine {
   async #swap(asked: CrossingStepArguments, what: "provide" | "consume"): Promise<Crossing> {
     const crossing = this.#crossings.get(asked.name);
     if (crossing === undefined) throw unknown(asked.name);
+    if (this.refuses === what && asked.to === "mesh") throw new MeshError("crossing.refused", `it does not ${what}`);
     const life = this.#sidecarLife;
     if (what === "provide") crossing.provides = asked.to;
     else crossing.consumes = asked.to;
