@@ -68,8 +68,7 @@ async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<v
   const swap = (step: OutwardStep, asked: CrossingStepArguments): Promise<void> =>
     move.step(step, async () => {
       try {
-        if (step === "provide-back") await provideBack(move, asked);
-        else await move.ask((control) => control.consume(asked));
+        await (step === "provide-back" ? provideBack : consumeBack)(move, asked);
       } catch (error) {
         if (!isMeshError(error, "crossing.unknown")) throw error;
       }
@@ -104,6 +103,10 @@ async function provideBack(move: OneMove, asked: CrossingStepArguments): Promise
       );
     await sleep(clock, sessionsLookMs);
   }
+}
+
+async function consumeBack(move: OneMove, asked: CrossingStepArguments): Promise<void> {
+  await move.ask((control) => control.consume(asked));
 }
 
 /** What is called at the published ports arrives at the application itself. */
@@ -201,6 +204,7 @@ export async function comeBack(move: OneMove): Promise<boolean> {
   await move.change({ done: [], step: "" });
   const work = async (step: ReturnStep): Promise<void> => {
     if (step === "provide-back") return provideBack(move, { name, to: "direct" });
+    if (step === "consume-back") return consumeBack(move, { name, to: "direct", overlapMs: 0 });
     if (step === "linger") return linger(move, move.world.clock.now());
     if (step === "unforward") return (await move.host()).unforward(name);
     return inwardSteps[step]({ move, signal, watch: undefined });

@@ -28,7 +28,7 @@ test("a way back in after a time without a sidecar leaves out what was never beg
   const swaps = (begun: readonly StepName[], wasForwarded: boolean): readonly string[] =>
     stepsReturn(begun, wasForwarded).filter((step) => /provide|consume|unforward/.test(step));
   const all = stepsIn(both);
-  assert.deepEqual(swaps(["sidecar", "rule", "consume"], true), ["consume", "unforward"]);
+  assert.deepEqual(swaps(["sidecar", "rule", "consume"], true), ["consume-back", "consume", "unforward"]);
   assert.deepEqual(swaps(all, false), ["provide", "consume", "unforward"]);
-  assert.deepEqual(swaps(all, true), ["consume", "provide-back", "unforward", "provide"]);
+  assert.deepEqual(swaps(all, true), ["consume-back", "consume", "provide-back", "unforward", "provide"]);
 });

@@ -79,19 +79,26 @@ export function stepsOut(begun: readonly StepName[]): readonly OutwardStep[] {
 }
 
 export type AsideStep = "forward" | "release" | "cut-back";
-export type ReturnStep = InwardStep | "provide-back" | "linger" | "unforward";
+export type ReturnStep = InwardStep | "consume-back" | "provide-back" | "linger" | "unforward";
 
 /** The steps that set the sidecar aside, and those that bring it back. */
 export const stepsAside: readonly AsideStep[] = ["forward", "release", "cut-back"];
 
 /**
  * The way back in of what was begun. After a time in which the host handed on what was called at the published ports, callers have connections past
- * the sidecar, which they give up only when the address leaves their lists: so it does, for a while.
+ * the sidecar, which they give up only when the address leaves their lists: so it does, for a while. And what the process is shown is what it
+ * saw meanwhile until its sessions are back: SOFA-RPC is without any address for a second when a list is another at once.
  */
 export function stepsReturn(begun: readonly StepName[], wasForwarded: boolean): readonly ReturnStep[] {
-  const way: readonly ReturnStep[] = ["sidecar", "crossing", "tracking", "rule", "cut"];
-  const consume: readonly ReturnStep[] = begun.includes("consume") ? ["consume"] : [];
-  if (!begun.includes("provide")) return [...way, ...consume, "unforward"];
-  if (!wasForwarded) return [...way, "provide", ...consume, "unforward"];
-  return [...way, ...consume, "provide-back", "linger", "unforward", "provide"];
+  const consumes = begun.includes("consume");
+  const provides = begun.includes("provide");
+  const lead = ["tracking", "rule", "cut"] as const;
+  if (!wasForwarded) return ["sidecar", "crossing", ...lead, ...swapsOf(provides, consumes), "unforward"];
+  const before: readonly ReturnStep[] = consumes ? ["consume-back"] : [];
+  const after: readonly ReturnStep[] = provides ? ["provide-back", "linger", "unforward", "provide"] : ["unforward"];
+  return ["sidecar", "crossing", ...before, ...lead, ...swapsOf(false, consumes), ...after];
+}
+
+function swapsOf(provides: boolean, consumes: boolean): readonly InwardStep[] {
+  return [...(provides ? (["provide"] as const) : []), ...(consumes ? (["consume"] as const) : [])];
 }
