@@ -6,9 +6,10 @@ import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { openLinux } from "@dualmesh/fleet/host/linux";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
+import { Livenesses } from "@dualmesh/fleet/move/liveness";
 import { childOf, OwnSidecars, ownSidecarConfiguration, ownSidecarState } from "@dualmesh/fleet/move/own-sidecars";
 import { isAlive, processId } from "@dualmesh/fleet/move/processes";
-import type { MoveRecord } from "@dualmesh/fleet/move/record";
+import type { MoveRecord, ProcessId } from "@dualmesh/fleet/move/record";
 import { openHome, program } from "../testing.ts";
 import { zooKeepersFile } from "./privileges.ts";
 
@@ -23,7 +24,7 @@ async function eventually(what: string, holds: () => Promise<boolean> | boolean)
   }
 }
 
-test("a sidecar is started once for all moves of a namespace, again when it is killed, and ends with the last of them", async () => {
+test("a sidecar is started once for all moves of a namespace, again when it is killed or hangs, and ends with the last of them", async () => {
   await using home = await openHome();
   const netns = netnsOf("self") as number;
   const state = ownSidecarState(home.path, netns, servers, "");
@@ -38,12 +39,13 @@ admin: { port: 0 }
   } as MoveRecord;
   const other = { ...record, name: "p2-2" } as MoveRecord;
   let all: readonly MoveRecord[] = [record, other];
+  const livenesses = new Livenesses(systemClock);
   const answers = async (): Promise<boolean> => (await childOf(state)) !== undefined;
   const own = new OwnSidecars({
     privileged: openLinux({ program: [process.execPath, program] }),
     records: { list: async () => all, unreadable: async () => [] },
     clock: systemClock,
-    answers,
+    liveness: (at) => livenesses.of(at),
   });
 
   await Promise.all([own.start(record), own.start(other), own.start(record)]);
@@ -63,11 +65,17 @@ admin: { port: 0 }
   const second = await childOf(state);
   assert.ok(second !== undefined && second.pid !== first.pid);
 
+  process.kill(second.pid, "SIGSTOP");
+  await eventually("it is seen to hang", async () => (await livenesses.of(state)) === "hangs");
+  await own.start(record);
+  const anew = await childOf(state);
+  assert.deepEqual([isAlive(second), anew !== undefined && isAlive(anew)], [false, true]);
+
   await own.end(record, "in order");
-  assert.ok(isAlive(second), "the other move needs it");
+  assert.ok(isAlive(anew as ProcessId), "the other move needs it");
   all = [other];
   await own.end(other, "in order");
-  assert.deepEqual([isAlive(second), await answers()], [false, false]);
+  assert.deepEqual([isAlive(anew as ProcessId), await answers()], [false, false]);
 
   await own.start(other);
   const third = await childOf(state);
@@ -90,7 +98,7 @@ test("a sidecar that cannot start is told with the log that says why", async () 
     privileged: openLinux({ program: [process.execPath, program] }),
     records: { list: async () => [record], unreadable: async () => [] },
     clock: systemClock,
-    answers: async () => false,
+    liveness: async () => "away",
   });
   await assert.rejects(own.start(record), /the sidecar that was started ended at once; .*log says why/);
   assert.match(await readFile(join(dirname(state), "log"), "utf8"), /directory: expected/);

@@ -66,6 +66,56 @@ test("a sidecar that the operator runs is set aside, and taken back at once when
   story.end();
 });
 
+test("a sidecar that hangs is ended, and had back by its parent or the guard, before its sessions end", async () => {
+  for (const isForGood of [false, true]) {
+    const { story, machine } = await guarded();
+    machine.hangSidecar(isForGood);
+    await machine.clock.advance(60_000);
+    assert.deepEqual([story.place, machine.starts, machine.forwards.size], ["in", 2, 0]);
+    assert.ok(machine.longestGapMs <= 10_000, `${machine.longestGapMs} ms`);
+    assert.deepEqual(machine.wrong, []);
+    story.end();
+  }
+});
+
+test("an operator's sidecar that hangs is set aside, and taken back when the operator has started it again", async () => {
+  const { story, machine } = await guarded(operators);
+  machine.hangSidecar(true);
+  await machine.clock.advance(12_000);
+  assert.deepEqual([story.place, machine.forwards.size], ["forwarded", 1]);
+  assert.ok(machine.longestGapMs <= 10_000, `${machine.longestGapMs} ms`);
+  machine.killSidecar(true);
+  await machine.clock.advance(10_000);
+  machine.startSidecar();
+  await machine.clock.advance(90_000);
+  assert.deepEqual([story.place, machine.forwards.size], ["in", 0]);
+  assert.deepEqual(machine.wrong, []);
+  story.end();
+});
+
+test("a sidecar that hangs in the midst of a way out holds nobody up for longer than a session lives", async () => {
+  for (const [atMs, isForGood] of [500, 4_000, 8_000, 14_000].flatMap((at) => [
+    [at, true] as const,
+    [at, false] as const,
+  ])) {
+    for (const change of [{}, operators]) {
+      const { story, machine } = await guarded(change);
+      machine.clock.after(atMs, () => machine.hangSidecar(isForGood));
+      const mover = story.mover();
+      const end = story.leave(mover);
+      end.catch(() => undefined);
+      await machine.clock.advance(35_000);
+      if (machine.hangsSince !== undefined) machine.killSidecar(true);
+      machine.startSidecar();
+      await story.run(mover, end);
+      await machine.clock.advance(120_000);
+      assert.deepEqual(machine.wrong, [], `${atMs} ms`);
+      assert.equal(story.place, "out", `${atMs} ms: ${JSON.stringify(story.record)}`);
+      story.end();
+    }
+  }
+});
+
 test("a sidecar that is back and cannot take the move is tried ever less often, and at once when it was away again", async () => {
   for (const fault of ["directory", "provide"] as const) {
     const { story, machine, guard } = await guarded(operators);

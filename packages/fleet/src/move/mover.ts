@@ -124,7 +124,9 @@ export class Mover {
 
   async #recoverIn(): Promise<MoveEnd> {
     const move = this.#move;
-    if (this.record.step === "" && (await move.world.sidecars.answers(this.record))) return { state: "in", failed: "" };
+    const { sidecars } = move.world;
+    if (this.record.step === "" && (await sidecars.answers(this.record)) && (await move.isThere()))
+      return { state: "in", failed: "" };
     if (await move.isBack(move.patienceMs)) {
       if (!(await comeBack(move))) return this.#forwarded();
       await move.become("in", { failed: "" });

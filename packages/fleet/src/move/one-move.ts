@@ -40,6 +40,7 @@ const othersAwayMs = 700;
 /** How long a step is asked for again when its registry cannot do it now: an ensemble finds a new leader within that. */
 const passingMs = 20_000;
 const askAgainMs = 200;
+const stepLookMs = 1_000;
 /** The process has ended, or nobody is left in its network namespace: what was made for it is taken away. */
 const gone = "move.gone";
 
@@ -135,7 +136,7 @@ export class OneMove {
     const begun = clock.now();
     for (;;) {
       try {
-        const answer = await work(this.world.control(this.#record));
+        const answer = await this.#unlessAway(work(this.world.control(this.#record)));
         this.#away = undefined;
         return answer;
       } catch (error) {
@@ -150,6 +151,39 @@ export class OneMove {
         signal?.throwIfAborted();
         await sleep(clock, askAgainMs, signal);
       }
+    }
+  }
+
+  /** A step takes seconds, and of a sidecar that hangs its answer would be waited for longer than a session lives without it. */
+  async #unlessAway<Answer>(work: Promise<Answer>): Promise<Answer> {
+    const { clock, sidecars, log } = this.world;
+    const { state } = this.#record.sidecar;
+    const { promise, reject } = Promise.withResolvers<never>();
+    let since: number | undefined;
+    const look = async (): Promise<void> => {
+      if (await sidecars.answers(this.#record)) since = undefined;
+      else since ??= clock.now();
+      if (since === undefined || clock.now() - since < this.patienceMs) return;
+      reject(new MeshError("control.timeout", `the sidecar at ${state} has begun and does not answer any more`));
+    };
+    const timer = clock.every(stepLookMs, () => {
+      look().catch((error) => log.warn({ error: messageOf(error) }, "it cannot be seen whether the sidecar answers"));
+    });
+    try {
+      return await Promise.race([work, promise]);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** Whether a question gets its answer, which that of a process that hangs does not, however it looks from outside. */
+  async isThere(): Promise<boolean> {
+    try {
+      await this.world.control(this.#record).list();
+      return true;
+    } catch (error) {
+      if (isAway(error)) return false;
+      throw error;
     }
   }
 

@@ -13,15 +13,16 @@ import { readDocument, writeDocument } from "@dualmesh/base/state/document";
 import { systemFiles } from "@dualmesh/base/state/files";
 import { type Lock, takeLock } from "@dualmesh/base/state/lock";
 import type { Privileged } from "../host/host.ts";
+import type { Liveness } from "./liveness.ts";
 import { isAlive, processId } from "./processes.ts";
 import type { MoveRecord, ProcessId } from "./record.ts";
 import type { MoveRecords } from "./world.ts";
 
 export interface OwnSidecarsOptions {
-  readonly privileged: Pick<Privileged, "start">;
+  readonly privileged: Pick<Privileged, "start" | "facts">;
   readonly records: Pick<MoveRecords, "list" | "unreadable">;
   readonly clock: Clock;
-  readonly answers: (state: string) => Promise<boolean>;
+  readonly liveness: (state: string) => Promise<Liveness>;
 }
 
 /** A start of Node from the sources on a busy machine. */
@@ -65,7 +66,10 @@ export class OwnSidecars {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const lock = await this.#lock(directory);
     try {
-      if (await this.#options.answers(state)) return;
+      const liveness = await this.#options.liveness(state);
+      if (liveness === "answers") return;
+      // Its parent has it back.
+      if (liveness === "hangs") for (const one of await this.#serving(record)) signal(one, "SIGKILL");
       const running = await readProcess(directory);
       // Its parent lives, and has it back soon.
       if (running === undefined || !isAlive(running)) await this.#spawn(record, directory, own);
@@ -107,11 +111,21 @@ export class OwnSidecars {
     if (started !== undefined) await writeDocument(systemFiles, processFile(directory), started);
   }
 
+  /** The processes that are the sidecar of a state directory, without their parents; one that hangs cannot be asked which it is. */
+  async #serving({ process: { netns }, sidecar: { state } }: MoveRecord): Promise<readonly ProcessId[]> {
+    const all = await this.#options.privileged.facts({ kind: "netns", name: String(netns) });
+    return all.filter(({ command }) => {
+      const at = command.indexOf("--state");
+      const isSidecar = command.includes("sidecar") && command.includes("run") && !command.includes("--supervised");
+      return isSidecar && at >= 0 && command[at + 1] === state;
+    });
+  }
+
   async #untilItAnswers(state: string, directory: string): Promise<void> {
-    const { clock, answers } = this.#options;
+    const { clock, liveness } = this.#options;
     const end = clock.now() + startMs;
     for (;;) {
-      if (await answers(state)) return;
+      if ((await liveness(state)) === "answers") return;
       const running = await readProcess(directory);
       const hasEnded = running === undefined || !isAlive(running);
       if (hasEnded || clock.now() >= end) {

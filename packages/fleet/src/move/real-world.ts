@@ -1,5 +1,4 @@
 /** The world of a mover that runs: processes and rules through who holds the privileges, sidecars through their control sockets. */
-import { createConnection } from "node:net";
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
@@ -10,6 +9,7 @@ import { netnsOf } from "../host/namespace.ts";
 import { openWatch } from "../watch/watch.ts";
 import { addressText } from "./addresses.ts";
 import { ensureGuard } from "./guard-post.ts";
+import { Livenesses } from "./liveness.ts";
 import { childOf, OwnSidecars } from "./own-sidecars.ts";
 import { lives, processId } from "./processes.ts";
 import { touchLists } from "./touch-lists.ts";
@@ -28,7 +28,6 @@ export interface RealWorldOptions {
 const stepMs = 45_000;
 const defaultOverlapMs = 6_000;
 const openMs = 15_000;
-const answerMs = 1_000;
 
 export function openRealWorld(options: RealWorldOptions): MoveWorld {
   const { privileged, moves, clock, log } = options;
@@ -74,9 +73,10 @@ export function controlOf(state: string, clock: Clock): SidecarControl {
 }
 
 function sidecarsOf({ privileged, records, clock }: RealWorldOptions): SidecarProcesses {
-  const own = new OwnSidecars({ privileged, records, clock, answers: (state) => answers(state, clock) });
+  const livenesses = new Livenesses(clock);
+  const own = new OwnSidecars({ privileged, records, clock, liveness: (state) => livenesses.of(state) });
   return {
-    answers: ({ sidecar }) => answers(sidecar.state, clock),
+    answers: async ({ sidecar }) => (await livenesses.of(sidecar.state)) === "answers",
     start: (record) => own.start(record),
     end: (record, how) => own.end(record, how),
     async callers({ sidecar, published }) {
@@ -87,20 +87,4 @@ function sidecarsOf({ privileged, records, clock }: RealWorldOptions): SidecarPr
       return (facts?.connections ?? []).filter(({ local }) => ports.has(addressText(local))).length;
     },
   };
-}
-
-/** Whether somebody listens there, which the kernel itself says. */
-function answers(state: string, clock: Clock): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(controlPath(state));
-    const end = (is: boolean): void => {
-      timer.cancel();
-      socket.destroy();
-      resolve(is);
-    };
-    const timer = clock.after(answerMs, () => end(false), true);
-    socket.on("connect", () => end(true));
-    // Only these say that nobody listens; one whose connections wait for their turn does.
-    socket.on("error", (error: NodeJS.ErrnoException) => end(!["ECONNREFUSED", "ENOENT"].includes(error.code ?? "")));
-  });
 }

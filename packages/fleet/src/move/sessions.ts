@@ -139,6 +139,7 @@ export async function leadBack(move: OneMove): Promise<void> {
 }
 
 async function ifThere(move: OneMove): Promise<Crossing | undefined | "away"> {
+  if (!(await move.world.sidecars.answers(move.record))) return "away";
   try {
     // Not asked for again: it may be away for good, and the process must get back to its registry all the same.
     const { crossings } = await move.world.control(move.record).list();

@@ -24,9 +24,9 @@ export interface SidecarControl {
 
 /** Sidecars, as processes. */
 export interface SidecarProcesses {
-  /** Whether one answers now; a cheap question, asked five times a second. */
+  /** Whether one answers now; a cheap question, asked five times a second. One that hangs does not, as soon as that is known. */
   answers(record: MoveRecord): Promise<boolean>;
-  /** Starts one of the mover's own when it does not run; resolves when it answers at its control socket. */
+  /** Starts one of the mover's own when it does not run, and ends it first when it hangs; resolves when it answers at its control socket. */
   start(record: MoveRecord): Promise<void>;
   /**
    * Ends one of the mover's own, unless another move of this state directory needs it. Resolves when it is gone. `at once` for one whose

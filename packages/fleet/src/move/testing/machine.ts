@@ -15,6 +15,8 @@ const redialMs = 1_000;
 /** Callers use an address for so long after it has left their list. */
 const laggardMs = 6_000;
 const lookMs = 100;
+/** As `liveness.ts` finds it out. */
+const hangSeenMs = 6_000;
 const publishedPort = 20_881;
 const appPort = 20_880;
 export const machineHost = "10.1.1.2";
@@ -97,6 +99,8 @@ export class Machine {
   sidecarStarts = true;
   /** How its own parent brings it back; 0 when it has none. */
   supervisedMs = 300;
+  /** Since when it does nothing any more, though it listens. */
+  hangsSince: number | undefined;
   starts = 0;
   tracking = false;
   /** Before its client library dials again. */
@@ -160,7 +164,7 @@ export class Machine {
       for (const session of process.sessions) {
         if (session.way === "none" || session.local !== flow.local.port) continue;
         const leads = this.#ruleFor(process) !== undefined;
-        if (session.way === "direct" && !leads && this.sidecarRuns)
+        if (session.way === "direct" && !leads && this.seemsToAnswer)
           this.#say("a direct session is cut and no rule leads it");
         if (session.way === "door" && leads) this.#say("a session is cut from the door to which a rule leads it");
         this.#lose(process, session);
@@ -189,6 +193,22 @@ export class Machine {
     if (this.supervisedMs > 0) this.clock.after(this.supervisedMs, () => this.startSidecar());
   }
 
+  hangSidecar(isForGood = false): void {
+    this.#killed = true;
+    if (isForGood) this.supervisedMs = 0;
+    this.hangsSince = this.clock.now();
+    this.#sidecarLife++;
+  }
+
+  /** What is asked of it five times a second says so only after a while. */
+  get seemsToAnswer(): boolean {
+    return this.sidecarRuns && (this.hangsSince === undefined || this.clock.now() - this.hangsSince < hangSeenMs);
+  }
+
+  get #works(): boolean {
+    return this.sidecarRuns && this.hangsSince === undefined;
+  }
+
   /** In order: nothing may depend on it any more. */
   endSidecar(): void {
     for (const process of this.processes) {
@@ -207,6 +227,7 @@ export class Machine {
 
   #stopSidecar(): void {
     this.sidecarRuns = false;
+    this.hangsSince = undefined;
     this.#ended.reject(away());
     this.#sidecarLife++;
     for (const process of this.processes)
@@ -248,6 +269,7 @@ export class Machine {
     if (what === "provide") crossing.provides = asked.to;
     else crossing.consumes = asked.to;
     await this.#bring(crossing, what, asked.to, asked.overlapMs ?? 6_000, life);
+    if (this.hangsSince !== undefined) await this.untilItEnds();
     if (this.#sidecarLife !== life) throw away();
     return this.#shown(crossing);
   }
@@ -344,7 +366,7 @@ export class Machine {
   }
 
   #doorOf(rule: CatchRule): SimCrossing | undefined {
-    if (!this.sidecarRuns) return undefined;
+    if (!this.#works) return undefined;
     return [...this.#crossings.values()].find(({ port }) => rule.ways.some((way) => way.port === port));
   }
 
@@ -358,14 +380,15 @@ export class Machine {
       const name = `p${process.pid}-${process.started}`;
       if (process.node.now.size === 0 || process.shown.now.size === 0) this.#say("a list is empty");
       for (const { way, lostAt } of process.sessions)
-        if (way === "none" && now - lostAt >= sessionMs) this.#say("a session has ended");
+        if (now - (way === "none" ? lostAt : way === "door" ? (this.hangsSince ?? now) : now) >= sessionMs)
+          this.#say("a session has ended");
       const rule = this.#ruleFor(process);
       if (rule !== undefined && this.#doorOf(rule) === undefined) this.#unserved("a rule leads to nobody");
       const isServed =
         this.forwards.has(name) ||
-        (this.sidecarRuns && (this.#crossings.has(name) || now < (this.#lingering.get(name) ?? 0)));
+        (this.#works && (this.#crossings.has(name) || now < (this.#lingering.get(name) ?? 0)));
       if (process.node.uses("mesh") && !isServed) this.#unserved("a published port is served by nobody");
-      if (process.shown.uses("mesh") && !this.sidecarRuns) this.#unserved("the process calls through nobody");
+      if (process.shown.uses("mesh") && !this.#works) this.#unserved("the process calls through nobody");
     }
     if (this.#gapMs === gapMs) this.#gapMs = 0;
     else this.#gapMs = gapMs + lookMs;

@@ -76,7 +76,7 @@ export class SimMover {
         close: ({ name }) => this.#ask("close", async () => machine.close(name)),
       }),
       sidecars: {
-        answers: () => this.#word("answers", async () => machine.sidecarRuns),
+        answers: () => this.#word("answers", async () => machine.seemsToAnswer),
         start: () => this.#word("start", () => this.#start()),
         end: (record) =>
           this.#word("end", async () => {
@@ -150,6 +150,7 @@ export class SimMover {
   #ask<Answer>(word: string, work: () => Promise<Answer>): Promise<Answer> {
     return this.#word(word, async () => {
       if (!this.machine.sidecarRuns) throw away();
+      if (this.machine.hangsSince !== undefined) return await this.#hanging();
       return await Promise.race([work(), this.machine.untilItEnds()]);
     });
   }
@@ -158,8 +159,23 @@ export class SimMover {
     if (!this.hasAgent) throw new MeshError("host.no-agent", "the process that holds the privileges is not there");
   }
 
+  async #hanging(): Promise<never> {
+    const late = this.#after(5_000).then((): never => {
+      throw new MeshError("control.timeout", "no answer within 5 s");
+    });
+    return await Promise.race([late, this.machine.untilItEnds()]);
+  }
+
+  #after(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.machine.clock.after(ms, resolve));
+  }
+
   async #start(): Promise<void> {
-    if (this.machine.sidecarRuns) return;
+    if (this.machine.seemsToAnswer) return;
+    if (this.machine.sidecarRuns) {
+      this.machine.killSidecar();
+      if (this.machine.supervisedMs > 0) return void (await this.#after(this.machine.supervisedMs + 100));
+    }
     await new Promise<void>((resolve) => void this.machine.clock.after(1_200, resolve));
     if (!this.machine.sidecarStarts) throw new MeshError("move.sidecar-failed", "it does not start");
     this.machine.startSidecar();
