@@ -118,7 +118,7 @@ class People implements Teller {
       out: `process ${pid} is out of the mesh, after ${seconds(ms).trim()}`,
       undone: `process ${pid} is as it was before, after ${seconds(ms).trim()}: ${failed}`,
       refused: "nothing was changed: mend what stops it, and ask again",
-      forwarded: `the sidecar of process ${pid} is away; the process is at its registry by itself, and what is called at its published ports arrives at it: ${failed}`,
+      forwarded: `the sidecar of process ${pid} is away; the process is at its registry by itself, and what is called at its published ports arrives at it, where the host can tell whose it is: ${failed}`,
       gone: `${failed}; what was made for it is taken away`,
     }[state];
     this.#write(`${text}\n`);

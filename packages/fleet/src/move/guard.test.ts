@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { seededRandom } from "@dualmesh/base/random";
+import type { MoveEnd } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
 import { Story } from "./testing/story.ts";
 
@@ -64,6 +65,84 @@ test("a sidecar that the operator runs is set aside, and taken back at once when
   assert.deepEqual([story.place, machine.forwards.size], ["in", 0]);
   assert.deepEqual(machine.wrong, []);
   story.end();
+});
+
+const refusedText =
+  /the host cannot tell whose calls to 10\.1\.1\.2:20881 .* are, and hands none on: who calls there is refused/;
+
+test("what is called at a port that two processes share is handed on to neither, and each says so", async () => {
+  const story = new Story(seededRandom(3));
+  const { machine } = story;
+  const other = machine.addProcess(4712);
+  story.startGuard();
+  for (const process of [story.process, other]) {
+    const mover = story.mover();
+    await story.run(mover, story.enter(mover, {}, { process }));
+  }
+  machine.sidecarStarts = false;
+  machine.killSidecar(true);
+  await machine.clock.advance(10_000);
+  const records = [...story.disk.records.values()];
+  assert.deepEqual(
+    records.map(({ state }) => state),
+    ["forwarded", "forwarded"],
+  );
+  assert.equal(machine.forwards.size, 0);
+  for (const { failed } of records) {
+    assert.match(failed, refusedText);
+    assert.match(failed, /20880 of process 4711 and 20890 of process 4712/);
+  }
+  machine.sidecarStarts = true;
+  await machine.clock.advance(180_000);
+  assert.deepEqual(
+    [...story.disk.records.values()].map(({ state }) => state),
+    ["in", "in"],
+  );
+  assert.deepEqual(machine.wrong, []);
+  story.end();
+});
+
+test("of two ports of one process that share a published one, neither is handed what is the other's", async () => {
+  const story = new Story(seededRandom(3), { ports: 2 });
+  const { machine } = story;
+  story.startGuard();
+  const mover = story.mover();
+  await story.run(mover, story.enter(mover));
+  machine.sidecarStarts = false;
+  machine.killSidecar(true);
+  await machine.clock.advance(10_000);
+  assert.deepEqual([story.place, machine.forwards.size], ["forwarded", 0]);
+  assert.match(story.record?.failed ?? "", refusedText);
+  assert.ok(
+    story.events.every((event) => event.event !== "note"),
+    "that was the guard's to say",
+  );
+  assert.deepEqual(machine.wrong, []);
+  story.end();
+});
+
+test("a process that comes to a sidecar while another is set aside is not called in its place", async () => {
+  const story = new Story(seededRandom(3));
+  const { machine } = story;
+  machine.startSidecar();
+  const other = machine.addProcess(4712);
+  const first = story.mover();
+  await story.run(first, story.enter(first, operators));
+  machine.killSidecar(true);
+  const second = story.mover();
+  assert.equal(((await story.run(second, story.recover(second))) as MoveEnd).state, "forwarded");
+  assert.deepEqual(machine.forwards.get(story.record?.name ?? ""), [
+    { published: { host: "10.1.1.2", port: 20_881 }, appPort: 20_880 },
+  ]);
+  machine.startSidecar();
+  story.events.length = 0;
+  const third = story.mover();
+  assert.equal(((await story.run(third, story.enter(third, operators, { process: other }))) as MoveEnd).state, "in");
+  assert.equal(machine.forwards.size, 0);
+  assert.ok(story.events.some((event) => event.event === "note" && /^process 4711 is set aside: /.test(event.text)));
+  const last = story.mover();
+  assert.equal(((await story.run(last, story.recover(last))) as MoveEnd).state, "in");
+  assert.deepEqual(machine.wrong, []);
 });
 
 test("a sidecar that hangs is ended, and had back by its parent or the guard, before its sessions end", async () => {

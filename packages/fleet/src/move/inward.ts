@@ -5,6 +5,7 @@ import type { Crossing, CrossingStepArguments } from "@dualmesh/model/crossing";
 import type { HostAddress } from "../host/host.ts";
 import type { WatchedConsumed, WatchedProvided, Watching } from "../watch/watching.ts";
 import { readAddress } from "./addresses.ts";
+import { narrowOthers } from "./forwarding.ts";
 import type { OneMove } from "./one-move.ts";
 import type { PublishedPort } from "./record.ts";
 import { leadThrough, ownSessions } from "./sessions.ts";
@@ -72,12 +73,15 @@ async function provide(way: WayIn): Promise<void> {
   const asked = await begin(way);
   // A mover that is killed once the sidecar has begun leaves these to who sets the sidecar aside.
   await move.change({ published: publishedOf(asked.crossing) });
+  await narrowOthers(move);
   try {
     const provided = await unlessAborted(
       move.ask((control) => control.provide(asked.step), signal),
       signal,
     );
     await move.change({ published: publishedOf(provided) });
+    // Somebody may have set another move aside meanwhile, and not have seen this one.
+    await narrowOthers(move);
   } catch (error) {
     if (!isMeshError(error, "crossing.not-carried") || move.record.only === "provider") throw error;
     move.note(`what it provides stays as it is: ${error.message}`);

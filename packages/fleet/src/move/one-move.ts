@@ -121,6 +121,15 @@ export class OneMove {
     return host;
   }
 
+  /** The other moves through the same sidecar whose processes live. */
+  async beside(): Promise<readonly MoveRecord[]> {
+    const { name, sidecar } = this.#record;
+    const all = await this.#records.list();
+    const others = all.filter((one) => one.name !== name && one.sidecar.state === sidecar.state);
+    const live = await Promise.all(others.map(({ process }) => this.world.lives(process)));
+    return others.filter((_, index) => live[index]);
+  }
+
   /** This move's crossing, with what the sidecar says beside it; the crossing is undefined when the sidecar knows none of this name. */
   async crossing(signal?: AbortSignal): Promise<CrossingList & { readonly crossing: Crossing | undefined }> {
     const list = await this.ask((control) => control.list(), signal);

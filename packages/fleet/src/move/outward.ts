@@ -5,9 +5,8 @@
 import { sleep } from "@dualmesh/base/clock";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { CrossingStepArguments } from "@dualmesh/model/crossing";
-import type { ForwardRule } from "../host/host.ts";
-import { addressText } from "./addresses.ts";
 import { attendOut } from "./attend.ts";
+import { forward } from "./forwarding.ts";
 import { inwardSteps } from "./inward.ts";
 import { isAway, isGone, type OneMove } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
@@ -107,17 +106,6 @@ async function provideBack(move: OneMove, asked: CrossingStepArguments): Promise
 
 async function consumeBack(move: OneMove, asked: CrossingStepArguments): Promise<void> {
   await move.ask((control) => control.consume(asked));
-}
-
-/** What is called at the published ports arrives at the application itself. */
-async function forward(move: OneMove): Promise<void> {
-  const { name, published } = move.record;
-  const byPort = new Map(published.map((one) => [addressText(one.published), one]));
-  const rules: ForwardRule[] = [...byPort.values()].map((one) => ({
-    published: one.published,
-    appPort: one.direct.port,
-  }));
-  if (rules.length > 0) await (await move.host()).forward(name, rules);
 }
 
 async function release(move: OneMove): Promise<void> {

@@ -37,7 +37,9 @@ const outward = {
 
 /** When the sidecar is away: first these, and when it is back the way in again, then `unforward`. */
 const aside = {
-  forward: { does: "what is called at the published ports arrives at the application itself" },
+  forward: {
+    does: "what is called at the published ports arrives at the application itself, where the host can tell whose it is",
+  },
   unforward: { does: "what is called at the published ports arrives at the sidecar again" },
 } as const;
 

@@ -17,8 +17,9 @@ const laggardMs = 6_000;
 const lookMs = 100;
 /** As `liveness.ts` finds it out. */
 const hangSeenMs = 6_000;
+/** All services share it, as with the real one. */
 const publishedPort = 20_881;
-const appPort = 20_880;
+const firstAppPort = 20_880;
 export const machineHost = "10.1.1.2";
 export const registryServer = "10.1.1.9:2181";
 
@@ -26,6 +27,8 @@ export interface SimProcess {
   readonly pid: number;
   readonly started: number;
   lives: boolean;
+  /** Where it listens. */
+  readonly appPorts: readonly number[];
   /** Those that it has not closed. */
   readonly sessions: SimSession[];
   /** What its registry says of it. */
@@ -121,11 +124,13 @@ export class Machine {
     this.clock.every(lookMs, () => this.#look());
   }
 
-  addProcess(pid: number, sessions = 2): SimProcess {
+  addProcess(pid: number, { sessions = 2, ports = 1 } = {}): SimProcess {
+    const first = firstAppPort + this.processes.length * 10;
     const process: SimProcess = {
       pid,
       started: pid * 7,
       lives: true,
+      appPorts: Array.from({ length: ports }, (_, index) => first + index),
       sessions: Array.from({ length: sessions }, (_, index) => ({
         id: `${pid}-${index}`,
         local: this.#nextPort(),
@@ -213,7 +218,7 @@ export class Machine {
   endSidecar(): void {
     for (const process of this.processes) {
       if (!process.lives) continue;
-      if (process.node.uses("mesh") && !this.#isForwarded()) this.#say("a sidecar ends that callers use");
+      if (process.node.uses("mesh") && this.#handedTo() === undefined) this.#say("a sidecar ends that callers use");
       if (process.shown.uses("mesh")) this.#say("a sidecar ends that the process calls through");
       if (process.sessions.some(({ way }) => way === "door")) this.#say("a sidecar ends with a session at its door");
     }
@@ -322,14 +327,14 @@ export class Machine {
         consumes: stateOf(process.shown),
         lists: ["/dubbo/fx.Rates/providers"],
       })),
-      registrations: process.sessions.slice(0, 1).map(({ id }) => ({
-        session: id,
-        path: "/dubbo/fx.Greeter/providers/x",
-        service: "dubbo/fx.Greeter::",
+      registrations: (process.sessions.length === 0 ? [] : process.appPorts).map((appPort, index) => ({
+        session: process.sessions[0]?.id ?? "",
+        path: `/dubbo/fx.Greeter${index || ""}/providers/${process.pid}`,
+        service: `dubbo/fx.Greeter${index || ""}::`,
         application: "app",
         host: machineHost,
         appPort,
-        published: `${machineHost}:${publishedPort + process.pid}`,
+        published: `${machineHost}:${publishedPort}`,
         bypassed: "",
         state: stateOf(process.node),
       })),
@@ -384,10 +389,14 @@ export class Machine {
           this.#say("a session has ended");
       const rule = this.#ruleFor(process);
       if (rule !== undefined && this.#doorOf(rule) === undefined) this.#unserved("a rule leads to nobody");
+      const handedTo = this.#handedTo();
       const isServed =
-        this.forwards.has(name) ||
+        handedTo !== undefined ||
         (this.#works && (this.#crossings.has(name) || now < (this.#lingering.get(name) ?? 0)));
       if (process.node.uses("mesh") && !isServed) this.#unserved("a published port is served by nobody");
+      // One who calls a service of it is handed on to a port of it that offers another, or of another process.
+      if (process.node.uses("mesh") && handedTo !== undefined && process.appPorts.some((port) => port !== handedTo))
+        this.#say("calls arrive at a wrong application");
       if (process.shown.uses("mesh") && !this.#works) this.#unserved("the process calls through nobody");
     }
     if (this.#gapMs === gapMs) this.#gapMs = 0;
@@ -405,8 +414,9 @@ export class Machine {
     if (this.wrong.length < 20) this.wrong.push(`${Math.round(this.clock.now())} ms: ${text}`);
   }
 
-  #isForwarded(): boolean {
-    return this.forwards.size > 0;
+  /** The first rule that translates a connection is the only one. */
+  #handedTo(): number | undefined {
+    return [...this.forwards.values()].flat().find(({ published }) => published.port === publishedPort)?.appPort;
   }
 
   #nextPort(): number {

@@ -17,9 +17,9 @@ export class Story {
   readonly events: MoveEvent[] = [];
   readonly #ending = new AbortController();
 
-  constructor(random: Random) {
+  constructor(random: Random, options: Parameters<Machine["addProcess"]>[1] = {}) {
     this.machine = new Machine(random);
-    this.process = this.machine.addProcess(4711);
+    this.process = this.machine.addProcess(4711, options);
   }
 
   mover(death?: Death): SimMover {
