@@ -8,7 +8,8 @@ import type { Cell } from "./plan.ts";
 import { runs } from "./plan.ts";
 import { cellsOf } from "./play.ts";
 
-const file = join(import.meta.dirname, "passed.md");
+const table = "test/interop/move/passed.md";
+const file = join(repository, table);
 const head = `# When each cell of the moves last passed
 
 Written by \`npm run interop:full -- move --record\`. Seconds are those of the move, or of the whole cell where there are several moves.
@@ -28,8 +29,8 @@ export function record(cells: readonly Cell[], wallMs: number): void {
   writeFileSync(file, `${[head, ...lines].join("\n")}\n`);
 }
 
-export function rowsOf(table: string): Map<string, string> {
-  const lines = table.split("\n").map((line) => [/^\| (\S+\/\S+) \|/.exec(line)?.[1], line] as const);
+export function rowsOf(text: string): Map<string, string> {
+  const lines = text.split("\n").map((line) => [/^\| (\S+\/\S+) \|/.exec(line)?.[1], line] as const);
   return new Map(lines.flatMap(([name, line]) => (name === undefined ? [] : [[name, line] as const])));
 }
 
@@ -37,6 +38,6 @@ export function rowsOf(table: string): Map<string, string> {
 function commit(): string {
   const git = (...words: readonly string[]): string =>
     spawnSync("git", words, { cwd: repository, encoding: "utf8" }).stdout.trim();
-  const changed = git("status", "--porcelain", "--", "packages", "test/interop") !== "";
+  const changed = git("status", "--porcelain", "--", "packages", "test/interop", `:(exclude)${table}`) !== "";
   return `${git("rev-parse", "--short", "HEAD")}${changed ? " with changes" : ""}`;
 }
