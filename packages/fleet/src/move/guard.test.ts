@@ -287,3 +287,26 @@ test("a guard that has lost who holds its privileges ends, and whoever comes nex
   }
   assert.equal(story.place, "out");
 });
+
+test("a rule that somebody else takes away is put in force again, by the guard or on the way out", async () => {
+  const story = new Story(seededRandom(3));
+  const { machine } = story;
+  const { guard } = story.startGuard();
+  const mover = story.mover();
+  await story.run(mover, story.enter(mover));
+  const cutOff = (): void => {
+    machine.rules.clear(); // as whoever loads all rules of a host anew does
+    for (const flow of machine.flows(story.process)) machine.cut(flow);
+  };
+  cutOff();
+  assert.equal(story.place, "between");
+  await machine.clock.advance(60_000);
+  assert.equal(story.place, "in");
+  guard.end();
+  cutOff();
+  await machine.clock.advance(10_000);
+  const last = story.mover();
+  assert.equal(((await story.run(last, story.leave(last))) as MoveEnd).state, "out");
+  assert.equal(story.place, "out");
+  story.end();
+});

@@ -105,6 +105,8 @@ class Privileges {
   }
 }
 
+const ruleLookMs = 5_000;
+
 /** One move as the guard sees it; one thing at a time is done for it. */
 class Ward {
   readonly #world: MoveWorld;
@@ -115,6 +117,7 @@ class Ward {
   #notBefore = 0;
   /** Whether the sidecar answered when it was last seen after a failure; undefined until it was. */
   #answered: boolean | undefined;
+  #ruleDueAt = 0;
 
   constructor(world: MoveWorld, records: MoveRecords, signal: AbortSignal) {
     this.#world = world;
@@ -162,7 +165,16 @@ class Ward {
     if (isUnfinished(record)) return record.mover.pid === self.pid || !(await lives(record.mover));
     const answers = await sidecars.answers(record);
     if (record.state === "forwarded") return answers || record.sidecar.own !== undefined || !isAside(record);
-    return record.step !== "" || !answers;
+    return record.step !== "" || !answers || !(await this.#isLed(record));
+  }
+
+  /** Whether the rule stands, which is looked at now and then: reading rules takes a process of its own. */
+  async #isLed(record: MoveRecord): Promise<boolean> {
+    const { clock } = this.#world;
+    if (clock.now() < this.#ruleDueAt) return true;
+    this.#ruleDueAt = clock.now() + ruleLookMs;
+    const caught = await (await this.#world.host(record))?.caught();
+    return caught === undefined || caught.includes(record.name);
   }
 
   /** Undefined when somebody else is at it, or it is gone. */

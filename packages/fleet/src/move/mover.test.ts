@@ -22,7 +22,7 @@ test("a process goes in step by step, and out again until nothing of it is left"
     failed: "",
     watch: { before: [], since: [], unseen: [] },
   });
-  const way = ["sidecar", "crossing", "guard", "tracking", "rule", "cut", "measure", "provide", "consume", "settle"];
+  const way = ["guard", "sidecar", "crossing", "tracking", "rule", "cut", "measure", "provide", "consume", "settle"];
   assert.deepEqual(stepsOf(story), way);
   assert.equal(story.place, "in");
   assert.equal(story.record?.published[0]?.direct.port, 20_880);

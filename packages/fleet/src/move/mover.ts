@@ -125,7 +125,12 @@ export class Mover {
   async #recoverIn(): Promise<MoveEnd> {
     const move = this.#move;
     const { sidecars } = move.world;
-    if (this.record.step === "" && (await sidecars.answers(this.record)) && (await move.isThere()))
+    if (
+      this.record.step === "" &&
+      (await sidecars.answers(this.record)) &&
+      (await move.isThere()) &&
+      (await move.hasRule())
+    )
       return { state: "in", failed: "" };
     if (await move.isBack(move.patienceMs)) {
       if (!(await comeBack(move))) return this.#forwarded();

@@ -185,6 +185,11 @@ export class OneMove {
     }
   }
 
+  /** Whether the rule of this move is in force. Whoever loads all rules of a host anew has taken it away with them. */
+  async hasRule(): Promise<boolean> {
+    return (await (await this.host()).caught()).includes(this.#record.name);
+  }
+
   /** Whether a question gets its answer, which that of a process that hangs does not, however it looks from outside. */
   async isThere(): Promise<boolean> {
     try {

@@ -63,7 +63,10 @@ export async function goOut(move: OneMove): Promise<OutwardEnd> {
 async function swapBack(move: OneMove, swaps: readonly OutwardStep[]): Promise<void> {
   const { name, state } = move.record;
   const back: CrossingStepArguments = { name, to: "direct" };
-  if (swaps.length > 0) await areThrough(move);
+  if (swaps.length > 0) {
+    await leadAgain(move);
+    await areThrough(move);
+  }
   const swap = (step: OutwardStep, asked: CrossingStepArguments): Promise<void> =>
     move.step(step, async () => {
       try {
@@ -106,6 +109,14 @@ async function provideBack(move: OneMove, asked: CrossingStepArguments): Promise
 
 async function consumeBack(move: OneMove, asked: CrossingStepArguments): Promise<void> {
   await move.ask((control) => control.consume(asked));
+}
+
+/** Only sessions that come through the doors can be swapped back: a rule that somebody else took away is put in force again first. */
+async function leadAgain(move: OneMove): Promise<void> {
+  if (await move.hasRule()) return;
+  move.note("the rule that leads to the sidecar was taken away by somebody else, and is put in force again");
+  const { signal } = new AbortController();
+  for (const step of ["rule", "cut"] as const) await inwardSteps[step]({ move, signal, watch: undefined });
 }
 
 async function release(move: OneMove): Promise<void> {

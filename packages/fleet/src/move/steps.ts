@@ -12,9 +12,9 @@ interface StepText {
 
 /** The way in. */
 const inward = {
+  guard: { does: "a guard watches, also over this move", undoneBy: [] },
   sidecar: { does: "a sidecar runs beside the application", undoneBy: ["end-sidecar"] },
   crossing: { does: "the sidecar opens a door for each server of the registry", undoneBy: ["close"] },
-  guard: { does: "a guard watches the sidecar", undoneBy: [] },
   tracking: { does: "the kernel keeps track of connections", undoneBy: [] },
   rule: { does: "new connections to the registry are led to the doors", undoneBy: ["release"] },
   cut: { does: "the sessions come back through the doors", undoneBy: ["cut-back"] },
@@ -67,7 +67,7 @@ export interface Wish {
 export function stepsIn({ only, first }: Wish): readonly InwardStep[] {
   const swaps: readonly InwardStep[] = first === "provider" ? ["provide", "consume"] : ["consume", "provide"];
   const wanted = swaps.filter((step) => only === undefined || step === (only === "provider" ? "provide" : "consume"));
-  return ["sidecar", "crossing", "guard", "tracking", "rule", "cut", "measure", ...wanted, "settle"];
+  return ["guard", "sidecar", "crossing", "tracking", "rule", "cut", "measure", ...wanted, "settle"];
 }
 
 /** The steps of the way out for what was begun on the way in. */
