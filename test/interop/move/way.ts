@@ -58,7 +58,7 @@ export async function allCarried(world: World, application: Application): Promis
 
 /** Resolves when no call goes through a sidecar of its host, or with what does. */
 export async function noneCarried(world: World, application: Application): Promise<Carried> {
-  return within(() => {
+  return within(async () => {
     const { provided } = world.framework;
     const addresses = world.recorder.addresses(world.listOf(provided));
     const wrong: string[] = [];
@@ -67,12 +67,19 @@ export async function noneCarried(world: World, application: Application): Promi
     const others = addresses.filter((one) => isOn(one, application) && !isOwn(world, one));
     if (others.length > 0) wrong.push(`${others.join(", ")} is in the list of ${provided}`);
     // The consumer's own sidecar listens at the same number on its host: only this host's ends count.
-    const ends = established(application).filter(({ local }) => sidecarPorts.has(local));
-    if (ends.length > 0) wrong.push(`${ends.length} connections at its sidecar`);
+    const before = receivedBytes(application);
+    await sleep(systemClock, quietMs);
+    const after = receivedBytes(application);
+    // SOFA-RPC keeps connections that it does not use any more; what passes over them then are heartbeats.
+    const busy = [...after].filter(([ends, bytes]) => bytes - (before.get(ends) ?? 0) > mostOfHeartbeats);
+    if (busy.length > 0) wrong.push(`calls pass over ${busy.length} connections at its sidecar`);
     return { wrong, told: "" };
   });
 }
 
+const quietMs = 1_000;
+/** Every caller calls forty times a second. */
+const mostOfHeartbeats = 500;
 const sidecarPorts: ReadonlySet<number> = new Set([20_881, 20_882]);
 
 async function within(look: () => Carried | Promise<Carried>): Promise<Carried> {
@@ -129,13 +136,15 @@ function isOwn(world: World, address: string): boolean {
   return world.applications.some((one) => one.address === address);
 }
 
-/** Established connections of its host, as the host sees them. */
-function established({ host }: Application): readonly { readonly local: number; readonly remote: number }[] {
+/** Of each connection at a port of the sidecar on its host, the bytes that came in so far. */
+function receivedBytes({ host }: Application): ReadonlyMap<string, number> {
   const portOf = (text = ""): number => Number(text.slice(text.lastIndexOf(":") + 1));
-  return host
-    .run("ss", "-Htn", "state", "established")
-    .split("\n")
-    .filter((line) => line.trim() !== "")
-    .map((line) => line.trim().split(/\s+/))
-    .map(([, , local, remote]) => ({ local: portOf(local), remote: portOf(remote) }));
+  const rows = host.run("ss", "-HtniO", "state", "established").split("\n");
+  return new Map(
+    rows.flatMap((row) => {
+      const [, , local, remote] = row.trim().split(/\s+/);
+      const bytes = Number(/ bytes_received:(\d+)/.exec(row)?.[1] ?? 0);
+      return sidecarPorts.has(portOf(local)) ? [[`${local} ${remote}`, bytes] as const] : [];
+    }),
+  );
 }
