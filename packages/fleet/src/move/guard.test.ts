@@ -145,6 +145,28 @@ test("a process that comes to a sidecar while another is set aside is not called
   assert.deepEqual(machine.wrong, []);
 });
 
+test("a sidecar that dies once more while its move comes back is started at once, or set aside again", async () => {
+  for (const starts of [true, false]) {
+    const { story, machine } = await guarded();
+    machine.sidecarStarts = false;
+    machine.killSidecar(true);
+    await machine.clock.advance(10_000);
+    machine.sidecarStarts = true;
+    for (let ms = 0; ms < 60_000 && story.record?.step !== "linger"; ms += 500) await machine.clock.advance(500);
+    assert.deepEqual([story.record?.state, story.record?.step], ["forwarded", "linger"]);
+    machine.longestGapMs = 0;
+    machine.sidecarStarts = starts;
+    machine.killSidecar(true);
+    await machine.clock.advance(10_000);
+    assert.ok(machine.longestGapMs <= 4_500, `${machine.longestGapMs} ms`);
+    if (!starts) assert.equal(story.place, "forwarded");
+    machine.sidecarStarts = true;
+    await machine.clock.advance(180_000);
+    assert.deepEqual([story.place, machine.wrong], ["in", []]);
+    story.end();
+  }
+});
+
 test("a sidecar that hangs is ended, and had back by its parent or the guard, before its sessions end", async () => {
   for (const isForGood of [false, true]) {
     const { story, machine } = await guarded();

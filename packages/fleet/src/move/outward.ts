@@ -5,7 +5,7 @@
 import { sleep } from "@dualmesh/base/clock";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { CrossingStepArguments } from "@dualmesh/model/crossing";
-import { attendOut } from "./attend.ts";
+import { attendIn, attendOut } from "./attend.ts";
 import { forward } from "./forwarding.ts";
 import { inwardSteps } from "./inward.ts";
 import { isAway, isGone, type OneMove } from "./one-move.ts";
@@ -123,7 +123,7 @@ async function release(move: OneMove): Promise<void> {
   await (await move.host()).release(move.record.name);
 }
 
-async function linger(move: OneMove, backAt: number): Promise<void> {
+async function linger(move: OneMove, backAt: number, signal?: AbortSignal): Promise<void> {
   const { clock, sidecars, log } = move.world;
   for (;;) {
     const waited = clock.now() - backAt;
@@ -135,7 +135,7 @@ async function linger(move: OneMove, backAt: number): Promise<void> {
       });
       if (callers === 0) return;
     }
-    await sleep(clock, lookMs);
+    await sleep(clock, lookMs, signal);
   }
 }
 
@@ -199,24 +199,33 @@ async function readAgain(move: OneMove): Promise<void> {
  */
 export async function comeBack(move: OneMove): Promise<boolean> {
   const { wanted, begun, state, name } = move.record;
-  const { signal } = new AbortController();
+  const stop = new AbortController();
+  const { signal } = stop;
   await move.change({ done: [], step: "" });
   const work = async (step: ReturnStep): Promise<void> => {
     if (step === "provide-back") return provideBack(move, { name, to: "direct" });
     if (step === "consume-back") return consumeBack(move, { name, to: "direct", overlapMs: 0 });
-    if (step === "linger") return linger(move, move.world.clock.now());
+    if (step === "linger") return linger(move, move.world.clock.now(), signal);
     if (step === "unforward") return (await move.host()).unforward(name);
     return inwardSteps[step]({ move, signal, watch: undefined });
   };
   const all = stepsReturn(wanted === "in" ? begun : [], state === "forwarded");
   // What is wanted out keeps the host's rule until nobody needs it.
   const steps = wanted === "in" ? all : all.filter((step) => step !== "unforward");
+  // It may die once more, and some of these steps ask nothing of it for a long time.
+  const attending = attendIn(move, stop);
   try {
-    for (const step of steps) await move.step(step, () => work(step));
+    for (const step of steps) {
+      signal.throwIfAborted();
+      await move.step(step, () => work(step));
+    }
   } catch (error) {
+    await attending.end();
     if (isGone(error)) throw error;
     await setAside(move, messageOf(error));
     return false;
+  } finally {
+    await attending.end();
   }
   return true;
 }
