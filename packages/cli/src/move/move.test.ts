@@ -2,6 +2,10 @@ import assert from "node:assert/strict";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { systemClock } from "@dualmesh/base/clock";
+import { silentLog } from "@dualmesh/base/log";
+import { openRecords } from "@dualmesh/fleet/move/records";
+import { recordOf } from "@dualmesh/fleet/move/testing/sim-world";
 import { openHome } from "../testing.ts";
 
 test("what is wrong with the words of a move is said and ends with 2", async () => {
@@ -77,4 +81,19 @@ test("a record that cannot be read is named by every command that would need it,
   assert.deepEqual(JSON.parse(guard ?? ""), { guard: { kind: "none" } });
   const other = await home.run("move", "recover", "--pid", "4712", "--moves", moves);
   assert.deepEqual([other.code, other.stdout], [0, "there is nothing to recover\n"]);
+});
+
+test("a move that is over but for its crossing is shown as that", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  const record = recordOf({ pid: 4_194_304, started: 1 } as Parameters<typeof recordOf>[0], { pid: 1, started: 1 });
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  await records.write({ ...record, state: "closing", ended: "out", since: systemClock.wall() });
+  const { code, stdout } = await home.run("move", "status", "--moves", moves);
+  assert.equal(code, 0);
+  assert.match(
+    stdout,
+    /^process 4194304 \(java\): closing for \d s\n {2}it is over; its crossing is closed when its sidecar/,
+  );
+  assert.doesNotMatch(stdout, /the process has ended/);
 });

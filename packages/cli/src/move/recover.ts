@@ -56,7 +56,7 @@ async function recoverOne(
     teller.begins(`${titleOf(record)}, found ${record.state}`);
     const end = await new Mover({ world, records, record, tell: (event) => teller.event(event) }).recover(signal);
     tellEnd(record, end, begun, teller);
-    return end.state === "forwarded" ? exitCodes.failed : exitCodes.ok;
+    return end.state === "forwarded" || end.state === "closing" ? exitCodes.failed : exitCodes.ok;
   } finally {
     await hold.release();
   }

@@ -96,7 +96,11 @@ function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall:
   const { state, step, since, failed, host, servers, published } = record;
   const age = Math.max(0, Math.round((wall - since) / 1_000));
   const lines = [`${titleOf(record)}: ${state} for ${age} s${step === "" ? "" : `, at ${step}: ${stepText(step)}`}`];
-  if (!processLives) lines.push("the process has ended: dualmesh move recover takes away what was made for it");
+  if (state === "closing")
+    lines.push(
+      "it is over; its crossing is closed when its sidecar answers again, and goes with the state directory of one that never will",
+    );
+  else if (!processLives) lines.push("the process has ended: dualmesh move recover takes away what was made for it");
   else if (isUnfinished(record) && !moverLives)
     lines.push("its mover has died: the guard goes on with it, or dualmesh move recover");
   if (failed !== "") lines.push(`why: ${failed}`);

@@ -119,6 +119,7 @@ class People implements Teller {
       undone: `process ${pid} is as it was before, after ${seconds(ms).trim()}: ${failed}`,
       refused: "nothing was changed: mend what stops it, and ask again",
       forwarded: `the sidecar of process ${pid} is away; the process is at its registry by itself, and what is called at its published ports arrives at it, where the host can tell whose it is: ${failed}`,
+      closing: `process ${pid} is out of the mesh; the sidecar that it was moved by is away, and has not closed its crossing yet`,
       gone: `${failed}; what was made for it is taken away`,
     }[state];
     this.#write(`${text}\n`);

@@ -75,7 +75,7 @@ export function forwardingOf(record: MoveRecord, beside: readonly MoveRecord[]):
 
 /** Whether anybody may call it at its published ports: not before it is provided there, nor when all its callers have gone back to itself. */
 function isCalled({ begun, done, state }: MoveRecord): boolean {
-  return begun.includes("provide") && (state === "forwarded" || !done.includes("linger"));
+  return begun.includes("provide") && state !== "closing" && (state === "forwarded" || !done.includes("linger"));
 }
 
 function sharedText(shared: readonly Shared[]): string {

@@ -145,6 +145,55 @@ test("a process that comes to a sidecar while another is set aside is not called
   assert.deepEqual(machine.wrong, []);
 });
 
+test("a crossing at a sidecar that is away when its move ends is closed when that answers again", async () => {
+  for (const end of ["out", "gone"] as const) {
+    const { story, machine } = await guarded(operators);
+    if (end === "out") {
+      const mover = story.mover();
+      const leaving = story.leave(mover);
+      await machine.clock.advance(20_000);
+      assert.equal(story.record?.step, "linger");
+      machine.killSidecar(true);
+      assert.equal(((await story.run(mover, leaving)) as MoveEnd).state, "out");
+    } else {
+      machine.killSidecar(true);
+      machine.endProcess(story.process);
+      await machine.clock.advance(5_000);
+    }
+    assert.deepEqual([story.record?.state, story.record?.ended], ["closing", end]);
+    if (end === "out") assert.equal(story.place, "out");
+    assert.deepEqual([machine.rules.size, machine.forwards.size, machine.crossings().length], [0, 0, 1]);
+    await machine.clock.advance(300_000);
+    assert.deepEqual([story.record?.state, story.disk.endings], ["closing", []]);
+    machine.startSidecar();
+    await machine.clock.advance(3_000);
+    assert.deepEqual([story.record, machine.crossings(), story.disk.endings[0]?.state], [undefined, [], end]);
+    assert.deepEqual(machine.wrong, []);
+    story.end();
+  }
+});
+
+test("what a sidecar that was removed has kept is not waited for", async () => {
+  const { story, machine } = await guarded(operators);
+  machine.killSidecar(true);
+  machine.endProcess(story.process);
+  await machine.clock.advance(5_000);
+  assert.equal(story.record?.state, "closing");
+  machine.sidecarKeepsState = false;
+  await machine.clock.advance(70_000);
+  assert.deepEqual([story.record, story.disk.endings[0]?.state], [undefined, "gone"]);
+  story.end();
+});
+
+test("a sidecar that was started for a process that has ended is had back once more, to close its crossing", async () => {
+  const { story, machine } = await guarded();
+  machine.killSidecar(true);
+  machine.endProcess(story.process);
+  await machine.clock.advance(10_000);
+  assert.deepEqual([story.record, machine.crossings(), machine.sidecarRuns], [undefined, [], false]);
+  story.end();
+});
+
 test("a sidecar that dies once more while its move comes back is started at once, or set aside again", async () => {
   for (const starts of [true, false]) {
     const { story, machine } = await guarded();

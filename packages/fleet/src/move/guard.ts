@@ -149,7 +149,8 @@ class Ward {
         return;
       }
       // One that is started in vain, or is there and cannot take the move, is tried less and less often.
-      if ((await this.#recover(seen.name)) === "forwarded") this.#again();
+      const end = await this.#recover(seen.name);
+      if (end === "forwarded" || end === "closing") this.#again();
       else this.#failures = 0;
     } catch (error) {
       this.#again();
@@ -160,6 +161,10 @@ class Ward {
 
   async #needs(record: MoveRecord): Promise<boolean> {
     const { lives, self, sidecars } = this.#world;
+    if (record.state === "closing") {
+      const mayBeClosed = record.sidecar.own !== undefined || (await sidecars.answers(record));
+      return mayBeClosed || !(await sidecars.keepsState(record));
+    }
     if (!(await lives(record.process))) return true;
     // What this guard itself could not mend, it tries again.
     if (isUnfinished(record)) return record.mover.pid === self.pid || !(await lives(record.mover));

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MeshError } from "@dualmesh/base/errors";
 import { seededRandom } from "@dualmesh/base/random";
+import { Mover } from "./mover.ts";
 import type { MoveEnd } from "./one-move.ts";
+import type { MoveRecord } from "./record.ts";
 import { Story } from "./testing/story.ts";
 
 const openStory = (): Story => new Story(seededRandom(7));
@@ -118,6 +120,25 @@ async function recovered(story: Story): Promise<MoveEnd> {
   const mover = story.mover();
   return (await story.run(mover, story.recover(mover))) as MoveEnd;
 }
+
+test("a sidecar through which others have come ends in order when its process has ended, since callers of theirs go on", async () => {
+  const story = openStory();
+  await entered(story);
+  const other = story.machine.processes[0] as (typeof story.machine.processes)[number];
+  const ways: string[] = [];
+  const mover = story.mover();
+  const { world } = mover;
+  const { sidecars, lives } = world;
+  const asked = {
+    ...world,
+    lives: async (of: Parameters<typeof lives>[0]) => of.pid !== other.pid && (await lives(of)),
+    sidecars: { ...sidecars, end: async (_: unknown, how: string) => void ways.push(how) },
+  };
+  const record = story.record as MoveRecord;
+  const end = new Mover({ world: asked, records: mover.records, record, tell: () => undefined });
+  await story.run(mover, end.recover(new AbortController().signal));
+  assert.deepEqual(ways, ["in order"]);
+});
 
 test("two movers of one process are one too many, and the second is told who is first", async () => {
   const story = openStory();

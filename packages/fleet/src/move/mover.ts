@@ -2,13 +2,13 @@
  * Moves one process in and out, whoever began it. Every way ends in one of three places: in, out, or forwarded with a record that says
  * what is wanted; what fails on a way in takes it back, what fails on a way out leaves the record for who recovers it.
  */
-import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Watching, WatchSummary } from "../watch/watching.ts";
 import { attendIn } from "./attend.ts";
 import { inwardSteps, openWatch, type WayIn } from "./inward.ts";
-import { isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
+import { isAway, isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
 import { comeBack, goAside, goOut, setAside } from "./outward.ts";
-import type { MoveRecord } from "./record.ts";
+import type { EndState, MoveRecord } from "./record.ts";
 import { stepsIn } from "./steps.ts";
 
 /** How long the sidecar of a move that is set aside may take to start: nobody waits for it. */
@@ -72,6 +72,7 @@ export class Mover {
   async leave(): Promise<MoveEnd> {
     const move = this.#move;
     await this.#ensureGuard();
+    if (this.record.state === "closing") return this.#close();
     if (this.record.state === "forwarded") {
       await move.change({ wanted: "out" });
       return this.#return();
@@ -85,6 +86,7 @@ export class Mover {
   async recover(signal: AbortSignal): Promise<MoveEnd> {
     const { world } = this.#move;
     try {
+      if (this.record.state === "closing") return await this.#close();
       if (!(await world.lives(this.record.process))) return await this.#clean();
       await this.#ensureGuard();
       switch (this.record.state) {
@@ -163,8 +165,42 @@ export class Mover {
       if (isGone(error)) return this.#clean();
       throw error;
     }
-    await move.end(state);
-    return { state, failed: this.record.failed };
+    return this.#end(state, this.record.failed, this.record.ended === undefined);
+  }
+
+  /** It is over: forgotten, or kept until its crossing can be closed. */
+  async #end(state: EndState, failed: string, isClosed: boolean): Promise<MoveEnd> {
+    const move = this.#move;
+    if (isClosed) await move.end(state, failed);
+    else await move.become("closing", { ended: state, failed });
+    return { state, failed };
+  }
+
+  /** A sidecar that was away when it ended may be there again. */
+  async #close(): Promise<MoveEnd> {
+    const move = this.#move;
+    const { record, world } = move;
+    const { ended = "out", failed, sidecar } = record;
+    if (await world.sidecars.keepsState(record)) {
+      const isBack = await move.isBack(sidecar.own === undefined ? move.patienceMs : patientMs);
+      if (!isBack || !(await this.#isClosed())) return { state: "closing", failed };
+      if (sidecar.own !== undefined) await world.sidecars.end(record, "in order");
+    }
+    await move.end(ended);
+    return { state: ended, failed };
+  }
+
+  /** False when the sidecar is away, or does not do it. */
+  async #isClosed(): Promise<boolean> {
+    const { record, world } = this.#move;
+    try {
+      await world.control(record).close({ name: record.name });
+      return true;
+    } catch (error) {
+      if (isMeshError(error, "crossing.unknown")) return true;
+      world.log.warn({ move: record.name, error: messageOf(error) }, "a crossing that nobody uses is not closed");
+      return false;
+    }
   }
 
   #forwarded(): MoveEnd {
@@ -173,21 +209,29 @@ export class Mover {
 
   /** The process has ended, and with it all that it had in its registry: takes away what was made for it. */
   async #clean(): Promise<MoveEnd> {
-    const move = this.#move;
-    const { record, world } = move;
-    try {
-      await world.control(record).close({ name: record.name });
-    } catch (error) {
-      const fields = { move: record.name, error: messageOf(error) };
-      world.log.info(fields, "the crossing of a process that has ended is not closed");
-    }
-    if (record.sidecar.own !== undefined) await world.sidecars.end(record, "at once");
+    const { record, world } = this.#move;
     const host = await world.host(record);
+    // First, so that others whom it led find their registry when the doors are closed.
     await host?.release(record.name);
+    const isUsed = await this.#isUsed();
+    const isClosed = (await this.#isClosed()) || !(await world.sidecars.keepsState(record));
+    // Callers of others that were brought back go on for a while.
+    if (record.sidecar.own !== undefined) await world.sidecars.end(record, isUsed ? "in order" : "at once");
     await host?.unforward(record.name);
-    const failed = `process ${record.process.pid} has ended`;
-    await move.end("gone", failed);
-    return { state: "gone", failed };
+    return this.#end("gone", `process ${record.process.pid} has ended`, isClosed);
+  }
+
+  /** Whether another process, which nobody asked to move, comes through its doors. */
+  async #isUsed(): Promise<boolean> {
+    const { record, world } = this.#move;
+    try {
+      const { crossings } = await world.control(record).list();
+      const crossing = crossings.find(({ name }) => name === record.name);
+      return crossing?.sessions.some(({ connected }) => connected) ?? false;
+    } catch (error) {
+      if (isAway(error)) return false;
+      throw error;
+    }
   }
 }
 

@@ -8,9 +8,9 @@ import type { Crossing, CrossingList } from "@dualmesh/model/crossing";
 import type { Host } from "../host/host.ts";
 import type { ProcessFacts } from "../process/facts.ts";
 import type { WatchSummary } from "../watch/watching.ts";
-import type { MoveRecord, MoveState } from "./record.ts";
+import type { EndState, MoveRecord, MoveState } from "./record.ts";
 import { type StepName, stepsIn } from "./steps.ts";
-import type { MoveEnding, MoveRecords, MoveWorld, SidecarControl } from "./world.ts";
+import type { MoveRecords, MoveWorld, SidecarControl } from "./world.ts";
 
 /** What a mover tells while it goes on. */
 export type MoveEvent =
@@ -21,7 +21,7 @@ export type MoveEvent =
   | { readonly event: "note"; readonly text: string };
 
 export interface MoveEnd {
-  readonly state: "in" | "out" | "undone" | "forwarded" | "gone";
+  readonly state: "in" | "forwarded" | "closing" | EndState;
   readonly failed: string;
   readonly watch?: WatchSummary;
 }
@@ -101,7 +101,7 @@ export class OneMove {
   }
 
   /** It is out, or its process is gone: puts it into the history. */
-  async end(state: MoveEnding["state"], failed = this.#record.failed): Promise<void> {
+  async end(state: EndState, failed = this.#record.failed): Promise<void> {
     const { name, process } = this.#record;
     const at = this.world.clock.wall();
     await this.#records.forget(this.#record, { name, pid: process.pid, command: process.command, state, failed, at });

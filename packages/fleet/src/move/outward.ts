@@ -139,14 +139,17 @@ async function linger(move: OneMove, backAt: number, signal?: AbortSignal): Prom
   }
 }
 
+/** What a sidecar that is away keeps is closed later, for which the record stays. */
 async function close(move: OneMove): Promise<void> {
-  const { name, sidecar } = move.record;
+  const { name, sidecar, state } = move.record;
   try {
     await move.ask((control) => control.close({ name }));
   } catch (error) {
     if (isMeshError(error, "crossing.unknown")) return;
     if (!isAway(error)) throw error;
-    move.note(`the sidecar at ${sidecar.state} is away and keeps the crossing ${name}, which nobody uses any more`);
+    if (!(await move.world.sidecars.keepsState(move.record))) return;
+    await move.change({ ended: state === "undoing" ? "undone" : "out" });
+    move.note(`the sidecar at ${sidecar.state} is away: the crossing ${name} is closed when it answers again`);
   }
 }
 

@@ -1,4 +1,5 @@
 /** The world of a mover that runs: processes and rules through who holds the privileges, sidecars through their control sockets. */
+import { statSync } from "node:fs";
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
@@ -68,7 +69,8 @@ export function controlOf(state: string, clock: Clock): SidecarControl {
     open: (asked) => ask("crossing.open", asked, openMs) as Promise<Crossing>,
     provide: (asked) => step("crossing.provide", asked),
     consume: (asked) => step("crossing.consume", asked),
-    close: async (asked) => void (await ask("crossing.close", asked, openMs)),
+    // Whoever still comes through is brought back before.
+    close: async (asked) => void (await ask("crossing.close", asked, stepMs + defaultOverlapMs)),
   };
 }
 
@@ -79,6 +81,7 @@ function sidecarsOf({ privileged, records, clock }: RealWorldOptions): SidecarPr
     answers: async ({ sidecar }) => (await livenesses.of(sidecar.state)) === "answers",
     start: (record) => own.start(record),
     end: (record, how) => own.end(record, how),
+    keepsState: async ({ sidecar }) => statSync(sidecar.state, { throwIfNoEntry: false }) !== undefined,
     async callers({ sidecar, published }) {
       const process = await childOf(sidecar.state);
       if (process === undefined) return 0;

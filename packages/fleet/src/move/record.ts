@@ -13,10 +13,22 @@ import { isStepName, type StepName } from "./steps.ts";
  * - `entering`: on its way in. `in`: in the mesh.
  * - `leaving`: on its way out, because somebody said so. `undoing`: because the way in failed.
  * - `forwarded`: its sidecar is away; the application is at its registry by itself, and the host hands on what is called at its published ports.
+ * - `closing`: it is over, but for a sidecar that was away then: it has the crossing on its disk, and would open it again at every start.
  */
-export type MoveState = "entering" | "in" | "leaving" | "undoing" | "forwarded";
+export type MoveState = "entering" | "in" | "leaving" | "undoing" | "forwarded" | "closing";
 
-const states: readonly string[] = ["entering", "in", "leaving", "undoing", "forwarded"] satisfies MoveState[];
+const states: readonly string[] = [
+  "entering",
+  "in",
+  "leaving",
+  "undoing",
+  "forwarded",
+  "closing",
+] satisfies MoveState[];
+
+/** How a move ended. */
+export type EndState = "out" | "undone" | "gone";
+const endStates: readonly unknown[] = ["out", "undone", "gone"] satisfies EndState[];
 
 export interface ProcessId {
   readonly pid: number;
@@ -93,6 +105,8 @@ export interface MoveRecord {
   /** The ports that the sidecar opened, once it has. */
   readonly doors: readonly CrossingDoor[];
   readonly published: readonly PublishedPort[];
+  /** Of one whose crossing is still to be closed. */
+  readonly ended?: EndState;
   /** Who is at it, or was. */
   readonly mover: ProcessId;
   /** Wall time, in milliseconds, of the beginning of `state`. */
@@ -118,6 +132,7 @@ export function readRecord(value: unknown, path: string): MoveRecord {
     Number.isSafeInteger(record["sessions"]) &&
     (record["step"] === "" || isStepName(record["step"])) &&
     list("servers", "chroots", "calls", "lists", "doors", "published") &&
+    (record["ended"] === undefined || endStates.includes(record["ended"])) &&
     isProcess(record["process"]) &&
     isProcess(record["mover"]) &&
     typeof (record["sidecar"] as { readonly state?: unknown } | undefined)?.state === "string";

@@ -66,7 +66,14 @@ test("a record that is damaged, or of another version, hides no other and is tol
   const [unreadable, ...more] = await records.unreadable();
   assert.deepEqual([unreadable?.name, unreadable?.pid, more], [record.name, record.process.pid, []]);
   assert.match(unreadable?.why ?? "", /record\.document/);
-  for (const change of [{ version: 2 }, { state: "flying" }, { begun: ["fly"] }, { name: "../x" }, { mover: 7 }]) {
+  for (const change of [
+    { version: 2 },
+    { state: "flying" },
+    { begun: ["fly"] },
+    { name: "../x" },
+    { mover: 7 },
+    { ended: "x" },
+  ]) {
     assert.throws(
       () => readRecord({ ...record, ...change }, file),
       /is not the record of a move that this version knows/,

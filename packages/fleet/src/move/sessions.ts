@@ -46,8 +46,8 @@ export async function ownSessions(move: OneMove, crossing: Crossing): Promise<re
 }
 
 /**
- * Cuts what does not come through the doors, and waits until as many sessions do. Resolves to how many these are: none for a move that comes
- * back and whose process has no connection to its registry any more.
+ * Cuts what does not come through the doors, and waits until as many sessions do. Resolves to how many these are: none for a move that was
+ * in already and whose process has no connection to its registry any more.
  */
 export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<number> {
   const { clock } = move.world;
@@ -74,7 +74,7 @@ export async function leadThrough(move: OneMove, signal: AbortSignal): Promise<n
     if (led.length < expected || others.length > 0) since = now;
     else if (now - since >= stillMs) return led.length;
     hasStood ||= led.length + others.length > 0;
-    if (!hasStood && now - begun >= closedMs && move.record.state === "forwarded") return 0;
+    if (!hasStood && now - begun >= closedMs && move.record.state !== "entering") return 0;
     if (now - begun >= returnMs) throw notBack(move, `${led.length} of its ${expected} sessions came`, "the doors");
     await sleep(clock, lookMs, signal);
   }

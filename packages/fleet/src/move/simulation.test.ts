@@ -25,6 +25,7 @@ const questions: ReadonlySet<string> = new Set([
   "read",
   "records",
   "privileges",
+  "state",
 ]);
 
 /** The words of the way when nobody dies; it is proven on the way that it leads where it should. */
@@ -129,6 +130,7 @@ test("whoever dies with a guard at work, at any moment, everything comes to an e
     story.end();
     assert.deepEqual(machine.wrong, [], told);
     assert.ok(["in", "out"].includes(story.place), `${told}: ${JSON.stringify(story.record)}`);
+    if (story.place === "out") assert.deepEqual([story.record, machine.crossings()], [undefined, []], told);
     assert.ok(machine.longestGapMs <= boundMs, `${told}: ${machine.longestGapMs} ms`);
     longest = Math.max(longest, machine.longestGapMs);
     ends.set(story.place, (ends.get(story.place) ?? 0) + 1);

@@ -11,7 +11,7 @@ import type {
 import type { Host } from "../host/host.ts";
 import type { ProcessFacts } from "../process/facts.ts";
 import type { Watching, WatchOptions } from "../watch/watching.ts";
-import type { MoveRecord, ProcessId } from "./record.ts";
+import type { EndState, MoveRecord, ProcessId } from "./record.ts";
 
 /** A running sidecar, asked over its control socket. Rejects with `control.…` when it is not there. */
 export interface SidecarControl {
@@ -33,6 +33,8 @@ export interface SidecarProcesses {
    * application is dead: its callers are to find nobody there, as they would without it.
    */
   end(record: MoveRecord, how: "in order" | "at once"): Promise<void>;
+  /** Whether its state directory is there, with which everything goes that it keeps. */
+  keepsState(record: MoveRecord): Promise<boolean>;
   /** How many connections callers have at the published ports of a move. */
   callers(record: MoveRecord): Promise<number>;
 }
@@ -69,7 +71,7 @@ export interface MoveEnding {
   readonly name: string;
   readonly pid: number;
   readonly command: string;
-  readonly state: "out" | "undone" | "gone";
+  readonly state: EndState;
   readonly failed: string;
   /** Wall time, in milliseconds. */
   readonly at: number;

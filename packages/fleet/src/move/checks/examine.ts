@@ -139,6 +139,8 @@ async function isMoved(facts: ProcessFacts, { records }: Means, checks: Checks):
     in: "is in the mesh already: dualmesh move out takes it back",
     leaving: "is on its way out: dualmesh move recover completes it",
     undoing: "is being taken back: dualmesh move recover completes it",
+    closing:
+      "is out, and the sidecar that it was moved by has not closed its crossing yet: start that one, or see dualmesh move status",
     forwarded: "is in the mesh, but its sidecar is away: dualmesh move status",
   } as const;
   checks.stop("move", `process ${facts.pid} ${how[record.state]}`);

@@ -98,6 +98,8 @@ export class Machine {
   longestGapMs = 0;
   #gapMs = 0;
   sidecarRuns = false;
+  /** Its state directory. */
+  sidecarKeepsState = true;
   /** Whether somebody can start it. */
   sidecarStarts = true;
   /** How its own parent brings it back; 0 when it has none. */

@@ -83,6 +83,7 @@ export class SimMover {
             const others = [...this.disk.records.values()].filter(({ name }) => name !== record.name);
             if (others.length === 0 && machine.sidecarRuns) machine.endSidecar();
           }),
+        keepsState: () => this.#word("state", async () => machine.sidecarKeepsState),
         callers: () => this.#word("callers", async () => 0),
       },
       touchLists: () => this.#word("touch", async () => undefined),

@@ -88,7 +88,7 @@ export class Story {
     const all = (kind: "direct" | "mesh", way: "direct" | "door"): boolean =>
       [node, shown].every(({ now }) => now.size === 1 && now.has(kind)) && sessions.every((one) => one.way === way);
     const { record } = this;
-    if (record === undefined)
+    if (record === undefined || record.state === "closing")
       return all("direct", "direct") && rules.size === 0 && forwards.size === 0 ? "out" : "between";
     if (record.state === "in") return all("mesh", "door") && rules.size === 1 && forwards.size === 0 ? "in" : "between";
     const isAside = sessions.every(({ way }) => way === "direct") && rules.size === 0;
