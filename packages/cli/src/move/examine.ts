@@ -8,7 +8,7 @@ import { accountOf } from "@dualmesh/fleet/host/accounts";
 import type { Means } from "@dualmesh/fleet/move/checks/examine";
 import { reading } from "@dualmesh/fleet/move/checks/reader";
 import { askServer } from "@dualmesh/fleet/move/checks/server";
-import { childOf } from "@dualmesh/fleet/move/own-sidecars";
+import { childOf, readOwnConfiguration } from "@dualmesh/fleet/move/own-sidecars";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
 import { parseCgroup } from "@dualmesh/fleet/process/cgroups";
 import { productAccount, type Setting } from "./privileges.ts";
@@ -32,6 +32,7 @@ export async function meansOf({ privileged, records, world, moves, user }: Setti
     resolve: addressesOf,
     reading: (addresses, read) => reading(addresses, clock, read),
     list: (state) => controlOf(state, clock).list(),
+    ownConfiguration: (state) => readOwnConfiguration(moves, state),
     pidOf: async (state) => (await childOf(state))?.pid,
     surroundings: ({ pid }) => ({ addresses: ownAddresses(), pids: pidsOf(pid) }),
   };

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
@@ -37,6 +37,17 @@ const lockMs = startMs + endMs;
 export function ownSidecarState(moves: string, netns: number, servers: readonly string[], chroot: string): string {
   const hash = createHash("sha256").update([netns, chroot, ...[...servers].sort()].join("\n"));
   return join(moves, `sidecar-${hash.digest("hex").slice(0, 8)}`, "state");
+}
+
+/**
+ * What a sidecar was started with, if movers started it, undefined if not. Its place says so: the name does not, since servers that do not answer
+ * for a while are not among those that it is made of.
+ */
+export async function readOwnConfiguration(moves: string, state: string): Promise<string | undefined> {
+  const directory = dirname(state);
+  const isBelow = dirname(directory) === moves && /^sidecar-[0-9a-f]{8}$/.test(basename(directory));
+  if (!isBelow || basename(state) !== "state" || (await readProcess(directory)) === undefined) return undefined;
+  return (await systemFiles.read(configurationFile(directory)))?.toString("utf8");
 }
 
 /** Its configuration: no doors but those of crossings, and a short wait at its end, before which nobody has called it for a while. */
@@ -99,7 +110,7 @@ export class OwnSidecars {
   }
 
   async #spawn(record: MoveRecord, directory: string, own: NonNullable<MoveRecord["sidecar"]["own"]>): Promise<void> {
-    const file = join(directory, "sidecar.yaml");
+    const file = configurationFile(directory);
     await writeFile(file, own.configuration, { mode: 0o600 });
     const pid = await this.#options.privileged.start({
       netns: record.process.netns,
@@ -167,6 +178,7 @@ export class OwnSidecars {
 }
 
 const processFile = (directory: string): string => join(directory, "process.document");
+const configurationFile = (directory: string): string => join(directory, "sidecar.yaml");
 const logFile = (directory: string): string => join(directory, "log");
 
 async function readProcess(directory: string): Promise<ProcessId | undefined> {

@@ -160,6 +160,7 @@ function meansOf(process: ProcessFacts, site: Site): Means {
       if (found === undefined) throw new MeshError("control.unreachable", "nothing answers");
       return found;
     },
+    ownConfiguration: async () => undefined,
     pidOf: async () => undefined,
   };
 }
@@ -409,4 +410,21 @@ test("where /proc hides the process from the user that moves it, its ports tell 
   assert.ok(record !== undefined);
   assert.equal(text("provides"), "ok: dubbo/fx.Greeter:1.0.0:");
   assert.match(text("process"), /warning: \/proc hides processes of others from user \d+ \(hidepid\)/);
+});
+
+test("a sidecar that a mover started is the next mover's own as well, though it was started for other servers of the ensemble", async () => {
+  const state = "/moves/sidecar-0badcafe/state";
+  const list: CrossingList = {
+    crossings: [],
+    directory: { kind: "zookeeper", addresses: ["10.1.1.9:2181", "10.1.1.10:2181"], chroot: "" },
+    outbound: "127.0.0.1:20882",
+    figures: [],
+  };
+  const sidecars = { [state]: list };
+  const means = { ownConfiguration: async (path: string) => (path === state ? "directory: zookeeper" : undefined) };
+  for (const named of [undefined, state]) {
+    const { record } = await look({ sidecars, means, wish: { state: named } });
+    assert.equal(record?.sidecar.state, state);
+    assert.equal(record?.sidecar.own?.configuration, "directory: zookeeper");
+  }
 });

@@ -14,6 +14,8 @@ export interface SidecarMeans extends Pick<RegistryMeans, "resolve"> {
   /** Process id of the one that answers at a state directory. */
   readonly pidOf: (state: string) => Promise<number | undefined>;
   readonly moves: string;
+  /** What the sidecar of a state directory was started with, if a mover started it. */
+  readonly ownConfiguration: (state: string) => Promise<string | undefined>;
   /** As whom a sidecar is started. */
   readonly user: User;
   /** The ids of the users whose sidecars are used unasked: anybody may listen in a directory that looks like one, and would be handed the application's session. */
@@ -53,7 +55,7 @@ export async function chooseSidecar(
     if (list === undefined || (await whyNot(list, wish, means)) !== undefined) continue;
     const { path } = directory;
     checks.ok("sidecar", `the one at ${path}, which ${whoRuns(directory)} runs, serves ${servedBy(list)}`);
-    return { sidecar: { state: path, own: path === started ? own : undefined }, pid: await means.pidOf(path) };
+    return chosen(path, means);
   }
   const others = found.filter((directory) => !isTrusted(directory));
   if (others.length > 0) {
@@ -102,7 +104,14 @@ async function named(
   const directory = (await means.privileged.stateDirectories(wish.netns)).find(({ path }) => path === state);
   const whose = directory === undefined ? "" : `, which ${whoRuns(directory)} runs,`;
   checks.ok("sidecar", `the one at ${state}${whose} serves ${servedBy(list)}`);
-  return { sidecar: { state, own: undefined }, pid: await means.pidOf(state) };
+  return chosen(state, means);
+}
+
+/** One that runs: the next mover's own as well when a mover started it, so that the last of their moves ends it. */
+async function chosen(state: string, { user, ownConfiguration, pidOf }: SidecarMeans): Promise<SidecarChoice> {
+  const configuration = await ownConfiguration(state);
+  const own = configuration === undefined ? undefined : { user, configuration };
+  return { sidecar: { state, own }, pid: await pidOf(state) };
 }
 
 /** Undefined for what is no sidecar, or another user's. */
