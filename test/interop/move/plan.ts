@@ -2,6 +2,7 @@
  * What is proven of moves: the runs of the matrix, each of which gives a cell for the way in and one for the way back, and the cells beside it.
  * A cell's name is `FRAMEWORK/FIRST/PROVIDERS/WAY` or `FRAMEWORK/EXTRA`.
  */
+import { seededRandom } from "@dualmesh/base/random";
 import type { JavaFixture } from "../fixtures.ts";
 
 export interface Framework {
@@ -92,10 +93,9 @@ export interface Cell {
 /** Of these, as many that differ, by a seed: what a continuous build plays of what is too much for it. */
 export function picked<One>(seed: number, all: readonly One[], wanted: number): readonly One[] {
   const left = [...all];
-  let state = seed >>> 0;
-  return Array.from({ length: Math.min(wanted, left.length) }, () => {
-    // Numerical Recipes' linear congruence; its upper bits are the better ones.
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return left.splice(Math.floor((state / 2 ** 32) * left.length), 1)[0] as One;
-  });
+  const random = seededRandom(seed);
+  return Array.from(
+    { length: Math.min(wanted, left.length) },
+    () => left.splice(Math.floor(random.next() * left.length), 1)[0] as One,
+  );
 }
