@@ -1,18 +1,16 @@
 /** Which process a number means: with the moment of its start it names one for good. */
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { isMeshError } from "@dualmesh/base/errors";
 import type { Privileged } from "../host/host.ts";
+import { readStat } from "../process/stat.ts";
 import type { ProcessId } from "./record.ts";
 
 /** Undefined when there is no such process, and for another user's where /proc hides these (its option hidepid). */
 export function processId(pid: number | "self"): ProcessId | undefined {
   try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The name before may hold anything, brackets and blanks too.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    const id = { pid: Number(text.slice(0, text.indexOf(" "))), started: Number(fields[19]) };
+    const { state, ...id } = readStat(pid);
     // One that has ended and is not yet waited for does nothing any more.
-    return fields[0] === "Z" || fields[0] === "X" ? undefined : id;
+    return state === "Z" || state === "X" ? undefined : id;
   } catch (error) {
     if (unseen.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;

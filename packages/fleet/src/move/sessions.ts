@@ -8,6 +8,7 @@ import { MeshError } from "@dualmesh/base/errors";
 import type { Crossing } from "@dualmesh/model/crossing";
 import type { FlowAddress } from "../host/host.ts";
 import type { ProcessFacts } from "../process/facts.ts";
+import { flowText } from "../process/socket-table.ts";
 import { addressText, sameText } from "./addresses.ts";
 import { isAway, type OneMove } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
@@ -148,10 +149,6 @@ async function ifThere(move: OneMove): Promise<Crossing | undefined | "away"> {
     if (isAway(error)) return "away";
     throw error;
   }
-}
-
-function flowText({ local, remote }: FlowAddress): string {
-  return `${addressText(local)} ${addressText(remote)}`;
 }
 
 function notBack(move: OneMove, what: string, where: string): MeshError {

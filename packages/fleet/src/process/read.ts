@@ -8,6 +8,7 @@ import { netnsOf, processIds } from "../host/namespace.ts";
 import { cgroupMount, cgroupProcesses, cgroupsOfUnit, parseCgroup } from "./cgroups.ts";
 import type { ProcessFacts, ProcessName } from "./facts.ts";
 import { addressOf, flowOf, type SocketRow, socketRows } from "./socket-table.ts";
+import { readStat } from "./stat.ts";
 
 const maxProcesses = 4_096;
 const maxDescriptors = 200_000;
@@ -88,7 +89,7 @@ function factsOf(pid: number, tables: Map<number, SocketTable>): ProcessFacts | 
     const netns = netnsSeen(pid);
     const command = commandOf(pid);
     if (netns === undefined || command.length === 0) return undefined;
-    const started = startOf(pid);
+    const { started } = readStat(pid);
     const uid = uidOf(pid);
     const table = tables.get(netns) ?? tableOf(pid);
     tables.set(netns, table);
@@ -153,12 +154,6 @@ function commandOf(pid: number): readonly string[] {
     .split("\0")
     .slice(0, maxCommandWords)
     .slice(0, text.endsWith("\0") ? -1 : undefined);
-}
-
-/** Field 22; the second is the program's name in parentheses, which may hold anything, parentheses as well. */
-function startOf(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-  return Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[19]);
 }
 
 /** The user that its sockets belong to, by which rules tell them: the last of the four. */
