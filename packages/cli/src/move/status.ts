@@ -3,9 +3,9 @@ import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
 import { type GuardSeen, seeGuard } from "@dualmesh/fleet/move/guard-post";
-import { isAlive } from "@dualmesh/fleet/move/processes";
+import { areHidden, isAlive } from "@dualmesh/fleet/move/processes";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
-import { isUnfinished, type MoveRecord } from "@dualmesh/fleet/move/record";
+import { isUnfinished, type MoveRecord, type ProcessId } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import { stepText } from "@dualmesh/fleet/move/steps";
 import type { Crossing, CrossingFigures } from "@dualmesh/model/crossing";
@@ -65,10 +65,15 @@ function guardText(guard: GuardSeen, wall: number): string {
 async function statusOf(record: MoveRecord): Promise<MoveStatus> {
   return {
     record,
-    processLives: isAlive(record.process),
-    moverLives: isAlive(record.mover),
+    processLives: mayLive(record.process),
+    moverLives: mayLive(record.mover),
     sidecar: await sidecarOf(record),
   };
+}
+
+/** False only for one that has ended for certain: nobody is asked here who sees more than this user. */
+function mayLive(of: ProcessId): boolean {
+  return isAlive(of) || areHidden();
 }
 
 async function sidecarOf({ sidecar, name }: MoveRecord): Promise<MoveStatus["sidecar"]> {
