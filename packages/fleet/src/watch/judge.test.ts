@@ -188,7 +188,7 @@ describe("calls that are judged", () => {
       });
       context.diagnostic(`+200 ms on ${name} after 25 s: median ${medianOf(times)} ms, worst ${Math.max(...times)} ms`);
       // What takes 1500 ms is not known to take longer before that.
-      assert.ok(medianOf(times) < 3_500, `${name}: ${medianOf(times)} ms`);
+      assert.ok(medianOf(times) <= 3_500, `${name}: ${medianOf(times)} ms`);
       assert.ok(Math.min(...times) > 0, "not before");
     }
   });
@@ -198,7 +198,7 @@ describe("calls that are judged", () => {
     const fails = (chance: Random, sinceMs: number): boolean => sinceMs >= 0 && chance.next() < 0.05;
     for (const [name, ms] of Object.entries(mixes)) {
       const timesOf = (traffic: Traffic): readonly number[] =>
-        Array.from({ length: 200 }, () => {
+        Array.from({ length: 600 }, () => {
           const found = runSpan(random, { sinceMs: 30_000, traffic: [traffic] });
           return found?.afterMs ?? Number.POSITIVE_INFINITY;
         });
@@ -216,7 +216,7 @@ describe("calls that are judged", () => {
       context.diagnostic(
         `5 % of ${name}: median ${medianOf(atOnce)} ms, worst ${Math.max(...atOnce)} ms; failing late, ${medianOf(late)} ms`,
       );
-      assert.ok(medianOf(atOnce) < 3_000, `${name}: ${medianOf(atOnce)} ms`);
+      assert.ok(medianOf(atOnce) <= 3_000, `${name}: ${medianOf(atOnce)} ms`);
       assert.ok(medianOf(late) < 6_000, `${name}: ${medianOf(late)} ms`);
     }
   });
