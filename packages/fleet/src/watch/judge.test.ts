@@ -120,7 +120,9 @@ function medianOf(values: readonly number[]): number {
 describe("calls that are judged", () => {
   it("are never found worse in 10,000 spans in which nothing changed", (context) => {
     const spans = 10_000;
-    const random = seededRandom(seed);
+    // Always the same spans: a service that fails one call in a hundred, by luck none of them before and many after, is found worse in about
+    // one span in 100,000, which no judge of so few calls can tell from a fault.
+    const random = seededRandom(1);
     const alarms: string[] = [];
     const names = Object.keys(mixes);
     for (let span = 0; span < spans; span++) {
@@ -134,7 +136,7 @@ describe("calls that are judged", () => {
       });
       if (found !== undefined) alarms.push(`${name}, ${ratio} fail: ${found.why}`);
     }
-    context.diagnostic(`${spans} spans, seed ${seed}, ${alarms.length} alarms`);
+    context.diagnostic(`${spans} spans, ${alarms.length} alarms`);
     assert.deepEqual(alarms, []);
   });
 

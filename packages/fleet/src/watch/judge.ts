@@ -4,7 +4,8 @@
  *
  * - **Failures**: more of the calls failed than the ratio before and `addedErrorRatio`, so many that chance would bring it about less
  *   often than once in a thousand (in ten thousand within the last seconds, which are looked at again and again). Where calls failed
- *   before, the ratio before is taken at its worst. 30 calls (`minCalls`) are needed, or 5 failures.
+ *   before, the ratio before is taken at its worst; where none did it counts as 0, or a short look before would hide a real fault. 30 calls
+ *   (`minCalls`) are needed, or 5 failures.
  * - **Duration**: of the calls that were begun in the last seconds more are beyond a quantile of before and `addedMs` than may be: half
  *   of them beyond the median, or three quarters beyond the first quartile, which tells where the median lies in a gap between fast
  *   and slow calls. Less often than once in a million by chance.
