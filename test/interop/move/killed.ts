@@ -8,7 +8,7 @@ import { openRecords } from "@dualmesh/fleet/move/records";
 import type { Call } from "../calls.ts";
 import { eventually } from "../program.ts";
 import { lostBy } from "./load.ts";
-import { Mover, move, movesOf, recover } from "./mover.ts";
+import { type MoveEnd, Mover, move, movesOf, recover } from "./mover.ts";
 import { ended, type Outcome } from "./outcome.ts";
 import type { Framework, Way } from "./plan.ts";
 import { Stage } from "./stage.ts";
@@ -28,16 +28,22 @@ export async function playLeaderKilled(framework: Framework): Promise<Outcome> {
   await sleep(systemClock, midstMs);
   await world.killServer(world.leader());
   const entered = await mover.end();
+  const wrong = await leftBehind(world, entered);
+  await stage.stop();
+  wrong.push(...stage.harm({ from: stage.from, to: systemClock.wall() }));
+  const measured = `ended ${entered.state} ${entered.failed}; ${entered.steps.join(", ")}`;
+  return { wrong, measured, seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+}
+
+/** What is wrong with a move in that may have been undone, and with the way out of one that was not. */
+async function leftBehind(world: World, entered: MoveEnd): Promise<string[]> {
   const wrong = [...ended(entered, "in", "undone")];
   if (entered.state === "in") {
     wrong.push(...(await allCarried(world, world.moved)).wrong);
     wrong.push(...ended(await move(world, "out", world.moved), "out"));
   }
   wrong.push(...(await noneCarried(world, world.moved)).wrong);
-  await stage.stop();
-  wrong.push(...stage.harm({ from: stage.from, to: systemClock.wall() }));
-  const measured = `ended ${entered.state} ${entered.failed}; ${entered.steps.join(", ")}`;
-  return { wrong, measured, seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+  return wrong;
 }
 
 // --- the sidecar
@@ -70,12 +76,7 @@ export async function playSidecarKilledInTheMiddle(framework: Framework): Promis
   await sleep(systemClock, midstMs);
   const killed = await killSidecar(world, "the sidecar and its parent");
   const entered = await mover.end();
-  const wrong = [...ended(entered, "in", "undone")];
-  if (entered.state === "in") {
-    wrong.push(...(await allCarried(world, world.moved)).wrong);
-    wrong.push(...ended(await move(world, "out", world.moved), "out"));
-  }
-  wrong.push(...(await noneCarried(world, world.moved)).wrong);
+  const wrong = await leftBehind(world, entered);
   await stage.stop();
   const lost = judged(stage, [killed]);
   wrong.push(...lost.wrong);

@@ -5,8 +5,9 @@
  */
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
+import { bracketed } from "@dualmesh/base/http/host-name";
 import { flowOf, flowText, socketRows } from "../process/socket-table.ts";
-import type { FlowAddress, HostAddress } from "./host.ts";
+import type { FlowAddress } from "./host.ts";
 import type { Namespace } from "./namespace.ts";
 import { applyRules } from "./packet-filter.ts";
 import { runProgram } from "./programs.ts";
@@ -55,13 +56,9 @@ async function kill(flows: readonly FlowAddress[], namespace: Namespace): Promis
 }
 
 function expression({ local, remote }: FlowAddress, index: number): readonly string[] {
-  const ends = ["src", hostText(local), "and", "sport", "=", `:${local.port}`, "and"];
-  const words = [...ends, "dst", hostText(remote), "and", "dport", "=", `:${remote.port}`];
+  const ends = ["src", bracketed(local.host), "and", "sport", "=", `:${local.port}`, "and"];
+  const words = [...ends, "dst", bracketed(remote.host), "and", "dport", "=", `:${remote.port}`];
   return [...(index === 0 ? [] : ["or"]), "(", ...words, ")"];
-}
-
-function hostText({ host }: HostAddress): string {
-  return host.includes(":") ? `[${host}]` : host;
 }
 
 /** No two of this process have one name, and those of a process that died hold nothing any more. */

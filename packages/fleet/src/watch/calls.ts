@@ -4,8 +4,8 @@
  * counted, so that it can be said. When more passes than may be looked at, whole connections are left out, chosen by their ends; when even those
  * few are too much, nothing is read for the rest of a second.
  */
+import { ByteBudget } from "@dualmesh/base/byte-budget";
 import { Conversation, PendingBudget } from "./conversation.ts";
-import { EarlyMemory } from "./head-stream.ts";
 import type { Outcome } from "./heads.ts";
 import { hostBytes, hostText } from "./hosts.ts";
 import { type Segment, tcpFlag } from "./segments.ts";
@@ -74,7 +74,7 @@ export class Calls<Of> {
   readonly #listener: CallListener<Of>;
   readonly #ends = new Map<number, End[]>();
   readonly #table = new Map<number, Entry<Of>>();
-  readonly #early = new EarlyMemory(callLimits.earlyBytes);
+  readonly #early = new ByteBudget(callLimits.earlyBytes);
   readonly #pending = new PendingBudget(callLimits.pending);
   #conversations = 0;
   #share = 1;

@@ -2,9 +2,10 @@
  * Why this exists: one TCP connection to an address that is watched, with the requests on it that wait for an answer. Requests and answers
  * are paired by id. What cannot be known because packets were not seen is forgotten, and never taken for a failure.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import { frameKind } from "@dualmesh/wire/rpc";
 import type { CallListener, WatchedEnd } from "./calls.ts";
-import { type EarlyMemory, HeadStream } from "./head-stream.ts";
+import { HeadStream } from "./head-stream.ts";
 import type { Head, Outcome } from "./heads.ts";
 import { type Segment, tcpFlag } from "./segments.ts";
 
@@ -45,7 +46,7 @@ export interface ConversationOptions<Of> {
   readonly client: string;
   readonly bornMs: number;
   readonly listener: CallListener<Of>;
-  readonly early: EarlyMemory;
+  readonly early: ByteBudget;
   readonly budget: PendingBudget;
 }
 

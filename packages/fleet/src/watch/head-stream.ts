@@ -5,6 +5,7 @@
  * head is in them. What comes before the head that is waited for is kept for a moment, within limits; if that head never
  * comes, reading begins anew at the next packet that begins with a frame.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import { Head, maxHeadBytes, readHead } from "./heads.ts";
 import type { Segment } from "./segments.ts";
 
@@ -14,26 +15,6 @@ export interface HeadListener {
   onHead(stream: HeadStream, head: Head, atMs: number): void;
   /** What passed since the last head is not known. */
   onLost(stream: HeadStream): void;
-}
-
-/** What packets that came too early may hold, all streams together. */
-export class EarlyMemory {
-  readonly limitBytes: number;
-  usedBytes = 0;
-
-  constructor(limitBytes: number) {
-    this.limitBytes = limitBytes;
-  }
-
-  take(bytes: number): boolean {
-    if (this.usedBytes + bytes > this.limitBytes) return false;
-    this.usedBytes += bytes;
-    return true;
-  }
-
-  give(bytes: number): void {
-    this.usedBytes -= bytes;
-  }
 }
 
 interface EarlyPacket {
@@ -55,7 +36,7 @@ const head: Head = new Head();
 
 export class HeadStream {
   readonly #listener: HeadListener;
-  readonly #memory: EarlyMemory;
+  readonly #memory: ByteBudget;
   #isInStep = false;
   /** The number of the next byte that is wanted: where a head begins, or where the rest of one does. */
   #next = 0;
@@ -70,7 +51,7 @@ export class HeadStream {
   /** The number of the connection's first byte, when its beginning was seen. */
   #firstByte: number | undefined;
 
-  constructor(listener: HeadListener, memory: EarlyMemory) {
+  constructor(listener: HeadListener, memory: ByteBudget) {
     this.#listener = listener;
     this.#memory = memory;
   }

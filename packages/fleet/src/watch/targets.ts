@@ -4,6 +4,7 @@
  * service of its protocol at that address.
  */
 import { parseServiceText } from "@dualmesh/model/service";
+import { headOf } from "@dualmesh/model/service-head";
 import type { CallConnection, CallListener, WatchedEnd } from "./calls.ts";
 import { Tally } from "./figures.ts";
 import type { Outcome } from "./heads.ts";
@@ -19,7 +20,7 @@ export class Target {
   readonly service: string;
   readonly side: "provided" | "consumed";
   readonly protocol: string;
-  /** As the head of a request names it. */
+  /** As the head of a request names it; the group of Dubbo stands too far behind to be read. */
   readonly head: string;
   readonly since: Tally = new Tally();
   readonly #bounds: WatchBounds;
@@ -35,7 +36,8 @@ export class Target {
     this.service = service;
     this.side = side;
     this.protocol = protocol;
-    this.head = headOf(service);
+    const name = parseServiceText(service);
+    this.head = name === undefined ? service : headOf(name).head;
     this.#bounds = bounds;
   }
 
@@ -95,14 +97,6 @@ export class Target {
 
 function keyOf(isDirect: boolean, method: string, client: string): string {
   return `${isDirect}\0${method}\0${client}`;
-}
-
-/** How a request of Bolt or Dubbo names a service: with the unique id of Bolt, without the group of Dubbo, which stands too far behind. */
-function headOf(service: string): string {
-  const parts = parseServiceText(service);
-  if (parts === undefined) return service;
-  const { protocol, name, version, group } = parts;
-  return protocol === "bolt" && group !== "" ? `${name}:${version}:${group}` : `${name}:${version}`;
 }
 
 interface Place {

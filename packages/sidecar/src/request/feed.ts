@@ -4,11 +4,11 @@
  */
 import type { Instance } from "@dualmesh/model/instance";
 import { parseServiceText } from "@dualmesh/model/service";
+import { headOf } from "@dualmesh/model/service-head";
 import { authorityOf, isAddressed } from "../face/carriage.ts";
 import type { InboundPort, InboundService } from "../face/inbound.ts";
 import type { OutboundService } from "../face/wanted.ts";
 import type { Endpoint, EndpointCell, InboundRoutes, ServiceRoute, Snapshot } from "../snapshot.ts";
-import { headOf } from "./heads.ts";
 import { metadataServices } from "./metadata-service.ts";
 
 export interface FeedTarget {

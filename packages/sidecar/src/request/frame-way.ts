@@ -3,10 +3,11 @@
  * `Requests.take`, heartbeats are answered here. A caller that does not take its replies is cut: it never holds back the upstream
  * connection that it shares with others.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import { FrameError } from "@dualmesh/wire/codec";
 import { type FrameKind, frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { DataMetrics, Direction } from "../metrics.ts";
-import { FrameReader, type PartialFrames } from "../transport/frame-reader.ts";
+import { FrameReader } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Downstream, DownstreamLimits } from "./downstream.ts";
 import type { Caller } from "./exchange.ts";
@@ -16,7 +17,7 @@ import type { CarriedProtocol, Way } from "./way.ts";
 export interface FrameWayContext {
   readonly metrics: DataMetrics;
   readonly limits: DownstreamLimits;
-  readonly partialFrames: PartialFrames;
+  readonly partialFrames: ByteBudget;
   /** Takes a request or oneway; `frame` is valid during the call only. */
   readonly take: (caller: FrameWay, frame: RpcFrame) => void;
 }

@@ -1,8 +1,9 @@
 /** What a caller over HTTP costs that is slow, greedy or answered early, and that it can go on afterwards. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ByteBudget } from "@dualmesh/base/byte-budget";
 import { DataMetrics } from "../metrics.ts";
-import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Downstream } from "./downstream.ts";
 import type { StreamOwner } from "./exchange.ts";
@@ -77,7 +78,7 @@ test("a caller whose upload was answered while the endpoint had not taken it all
   const way = new HttpWay(downstream, {
     metrics: new DataMetrics(),
     limits: testLimits,
-    partialFrames: new PartialFrames(1 << 20),
+    partialFrames: new ByteBudget(1 << 20),
     now: () => 1,
     take: (caller) =>
       void caller.begin({ ...origin, route: undefined, startedMs: 0, deadlineMs: 1 }, {} as StreamOwner),

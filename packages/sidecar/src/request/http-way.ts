@@ -2,6 +2,7 @@
  * The way of a connection that speaks HTTP/1.1: one exchange at a time, in the order in which requests come. While one is under way the next is
  * not read; what was read of it already waits. A request's service is named by the port that it came to, never by what the caller wrote.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import { type Framing, framing, type Http1Head, method } from "@dualmesh/wire/http1/head";
 import { Http1Error } from "@dualmesh/wire/http1/limits";
 import { field } from "@dualmesh/wire/http1/names";
@@ -10,7 +11,6 @@ import { plainAnswer } from "@dualmesh/wire/http1/reply";
 import { sniffHttp1 } from "@dualmesh/wire/http1/sniff";
 import { type FieldEdit, type Forwarding, fieldEdit } from "@dualmesh/wire/http1/writer";
 import type { DataMetrics, Direction } from "../metrics.ts";
-import type { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { HttpUpstream } from "../upstream/http-connection.ts";
 import type { Downstream } from "./downstream.ts";
@@ -37,7 +37,7 @@ export interface HttpWayContext {
   readonly metrics: DataMetrics;
   readonly limits: HttpLimits;
   /** The budget of partial heads, and of what waits behind an exchange. */
-  readonly partialFrames: PartialFrames;
+  readonly partialFrames: ByteBudget;
   readonly now: () => number;
   /** Takes a request whose head has come. */
   readonly take: (caller: HttpWay) => void;

@@ -2,12 +2,12 @@
  * The data plane put together: callers' connections, routes, endpoints and the requests between them (request.ts), with their limits and
  * gauges. It takes snapshots and gives figures; what happens to connections as such, and not to a request, is here too.
  */
+import { ByteBudget } from "@dualmesh/base/byte-budget";
 import type { Clock } from "@dualmesh/base/clock";
 import type { Random } from "@dualmesh/base/random";
 import type { RpcCodec } from "@dualmesh/wire/rpc";
 import { type DataMetrics, gaugesOfProcess } from "../metrics.ts";
 import type { EndpointCell, Snapshot } from "../snapshot.ts";
-import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { EndpointEvents, EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { HttpUpstreamLimits } from "../upstream/http-pool.ts";
@@ -51,8 +51,8 @@ export type Entrance = "outbound" | { readonly service: string } | { readonly in
 
 export class DataPlane implements EndpointEvents {
   readonly #options: DataPlaneOptions;
-  readonly #partialFrames: PartialFrames;
-  readonly #held: PartialFrames;
+  readonly #partialFrames: ByteBudget;
+  readonly #held: ByteBudget;
   readonly #pools: Pools;
   readonly #routing: Routing;
   readonly #requests: Requests;
@@ -65,8 +65,8 @@ export class DataPlane implements EndpointEvents {
     this.#options = options;
     const { clock, random, metrics, limits, codecs: builtIn, ownCodecs = [] } = options;
     const codecs = [...builtIn, ...ownCodecs];
-    const partialFrames = new PartialFrames(limits.partialFramesBytes);
-    const held = new PartialFrames(limits.heldBytes);
+    const partialFrames = new ByteBudget(limits.partialFramesBytes);
+    const held = new ByteBudget(limits.heldBytes);
     this.#partialFrames = partialFrames;
     this.#held = held;
     const codecOf = (protocol: string): RpcCodec => codecs.find((codec) => codec.protocol === protocol) as RpcCodec;

@@ -12,12 +12,12 @@
  *
  * Everything is synchronous; nothing waits but the request itself. plane.ts puts the parts together.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import type { Clock } from "@dualmesh/base/clock";
 import { TimerWheel } from "@dualmesh/base/timer-wheel";
 import type { Http1Head } from "@dualmesh/wire/http1/head";
 import { frameKind, type ReplyReason, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { DataMetrics, Result } from "../metrics.ts";
-import type { PartialFrames } from "../transport/frame-reader.ts";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { ExchangeOwner } from "../upstream/pool.ts";
 import type { Pools } from "../upstream/pools.ts";
@@ -44,7 +44,7 @@ export interface RequestOptions {
   readonly metrics: DataMetrics;
   readonly limits: RequestLimits;
   /** The budget of requests that wait. */
-  readonly held: PartialFrames;
+  readonly held: ByteBudget;
   /** A call came for a service that no snapshot names; returns its canonical text when it will be looked for. */
   readonly unknownService: (protocol: string, head: string, group: string) => string | undefined;
   /** A call came for this service, which no snapshot names: it is looked for. */

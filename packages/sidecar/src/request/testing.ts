@@ -1,12 +1,14 @@
 /** For tests: frames as applications send them, a provider that answers as it is told, a caller that collects answers, and a data plane. */
+
 import net from "node:net";
+import { ByteBudget } from "@dualmesh/base/byte-budget";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { seededRandom } from "@dualmesh/base/random";
 import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { frameKind, type RpcCodec, type RpcFrame } from "@dualmesh/wire/rpc";
 import { DataMetrics } from "../metrics.ts";
 import type { Endpoint, EndpointCell, ServiceRoute } from "../snapshot.ts";
-import { FrameReader, PartialFrames } from "../transport/frame-reader.ts";
+import { FrameReader } from "../transport/frame-reader.ts";
 import { type Listener, listen } from "../transport/listener.ts";
 import { type DataLimits, DataPlane, type DataPlaneOptions } from "./plane.ts";
 
@@ -116,7 +118,7 @@ export class Peer {
 
   constructor(socket: net.Socket, protocol = "bolt", onFrame: (peer: Peer, frame: Received) => void = () => {}) {
     this.socket = socket;
-    this.#reader = new FrameReader(codecOf(protocol), new PartialFrames(1 << 28), (frame) => {
+    this.#reader = new FrameReader(codecOf(protocol), new ByteBudget(1 << 28), (frame) => {
       const { id, kind, size, status } = frame;
       const copy = {
         id,

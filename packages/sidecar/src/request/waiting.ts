@@ -2,16 +2,16 @@
  * Calls to services of which nothing is known yet. They wait a little, a bounded number of them in bounded memory, until a directory
  * has answered; the deadline that ends the wait is the caller's (request.ts).
  */
-import type { PartialFrames } from "../transport/frame-reader.ts";
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import type { Exchange } from "./exchange.ts";
 
 export class Waiting {
   readonly #byService = new Map<string, Set<Exchange>>();
   readonly #serviceOf = new Map<Exchange, string>();
   readonly #limit: number;
-  readonly #held: PartialFrames;
+  readonly #held: ByteBudget;
 
-  constructor(limit: number, held: PartialFrames) {
+  constructor(limit: number, held: ByteBudget) {
     this.#limit = limit;
     this.#held = held;
   }

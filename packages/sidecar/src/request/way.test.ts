@@ -1,12 +1,13 @@
 /** The seam of docs/adr/0003: a protocol of another shape is a way of its own, beside those of whole frames, on the same port. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ByteBudget } from "@dualmesh/base/byte-budget";
 import { systemClock } from "@dualmesh/base/clock";
 import { seededRandom } from "@dualmesh/base/random";
 import { sniffHttp1 } from "@dualmesh/wire/http1/sniff";
 import { rpcCodecs } from "@dualmesh/wire/protocols";
 import { DataMetrics } from "../metrics.ts";
-import { PartialFrames } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import { Pools } from "../upstream/pools.ts";
 import { Downstream, type DownstreamContext } from "./downstream.ts";
@@ -40,7 +41,7 @@ class World {
 
   constructor() {
     const { metrics } = this;
-    const partialFrames = new PartialFrames(1 << 20);
+    const partialFrames = new ByteBudget(1 << 20);
     const frames = frameProtocol(codecOf("bolt"), {
       ...{ metrics, limits: testLimits, partialFrames },
       take: (_caller, frame) => void this.taken.push(frame.id),
@@ -66,7 +67,7 @@ class World {
   }
 }
 
-function emptyTable(metrics: DataMetrics, partialFrames: PartialFrames) {
+function emptyTable(metrics: DataMetrics, partialFrames: ByteBudget) {
   const clock = systemClock;
   const nobody = { answered() {}, sent() {}, lost() {}, notSent() {}, refused() {} };
   const events = { goingAway() {}, connectionLost() {} };

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { ByteBudget } from "@dualmesh/base/byte-budget";
 import { type FrameCodec, FrameError } from "@dualmesh/wire/codec";
 import fc from "fast-check";
-import { FrameReader, PartialFrames } from "./frame-reader.ts";
+import { FrameReader } from "./frame-reader.ts";
 
 interface Line {
   text: string;
@@ -45,7 +46,7 @@ test("however the bytes are split, the same frames come out and no memory is kep
       fc.array(fc.string({ maxLength: 3_000, unit: "binary-ascii" }), { maxLength: 8 }),
       fc.array(fc.nat(20_000), { maxLength: 12 }),
       (texts, cuts) => {
-        const budget = new PartialFrames(1 << 20);
+        const budget = new ByteBudget(1 << 20);
         const seen: string[] = [];
         const reader = new FrameReader(lineCodec, budget, (line) => seen.push(line.text) > 0);
         const bytes = Buffer.concat(texts.map((text) => lineCodec.encode({ text })));
@@ -59,7 +60,7 @@ test("however the bytes are split, the same frames come out and no memory is kep
 });
 
 test("memory grows with what arrived, not with what was promised", () => {
-  const budget = new PartialFrames(1 << 20);
+  const budget = new ByteBudget(1 << 20);
   const reader = new FrameReader(lineCodec, budget, () => true);
   assert.ok(reader.read(Buffer.from([0xff, 0xfe, 1, 2, 3]), 5));
   assert.ok(budget.usedBytes <= 1_024, `${budget.usedBytes}`);
@@ -69,7 +70,7 @@ test("memory grows with what arrived, not with what was promised", () => {
 });
 
 test("a connection is refused, and says why, when all partial frames together use what they may", () => {
-  const budget = new PartialFrames(2_048);
+  const budget = new ByteBudget(2_048);
   const first = new FrameReader(lineCodec, budget, () => true);
   const second = new FrameReader(lineCodec, budget, () => true);
   const big = Buffer.alloc(1_500, 7);
@@ -82,7 +83,7 @@ test("a connection is refused, and says why, when all partial frames together us
 });
 
 test("malformed bytes end the connection with the codec's own words", () => {
-  const reader = new FrameReader(lineCodec, new PartialFrames(1 << 20), () => true);
+  const reader = new FrameReader(lineCodec, new ByteBudget(1 << 20), () => true);
   assert.equal(reader.read(Buffer.from([0xff, 0xff]), 2), false);
   assert.equal(reader.fault, "malformed");
   assert.match(reader.faultText, /65,535/);
@@ -90,7 +91,7 @@ test("malformed bytes end the connection with the codec's own words", () => {
 
 test("nothing more is read once the owner wants no more", () => {
   const seen: string[] = [];
-  const reader = new FrameReader(lineCodec, new PartialFrames(1 << 20), (line) => seen.push(line.text) < 2);
+  const reader = new FrameReader(lineCodec, new ByteBudget(1 << 20), (line) => seen.push(line.text) < 2);
   const bytes = Buffer.concat(["a", "b", "c"].map((text) => lineCodec.encode({ text })));
   assert.equal(reader.read(bytes, bytes.length), false);
   assert.deepEqual(seen, ["a", "b"]);

@@ -1,30 +1,10 @@
 /**
  * Cuts what a connection reads into whole frames. Whole frames are handed on where they lie in the shared read buffer; only what is
  * incomplete at the end of a read is kept, in a buffer that grows with what has arrived and never with what was promised. All
- * partial frames of the process together are bounded by one `PartialFrames` budget.
+ * partial frames of the process together are bounded by one `ByteBudget` budget.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import { type FrameCodec, FrameError, maxFrameBytes } from "@dualmesh/wire/codec";
-
-/** The budget of all partial frames of the process, in bytes. */
-export class PartialFrames {
-  readonly limitBytes: number;
-  usedBytes = 0;
-
-  constructor(limitBytes: number) {
-    this.limitBytes = limitBytes;
-  }
-
-  /** Takes `bytes` more, or refuses. */
-  take(bytes: number): boolean {
-    if (this.usedBytes + bytes > this.limitBytes) return false;
-    this.usedBytes += bytes;
-    return true;
-  }
-
-  give(bytes: number): void {
-    this.usedBytes -= bytes;
-  }
-}
 
 const firstBytes = 1_024;
 
@@ -34,7 +14,7 @@ export type ReadFault = "malformed" | "frame-budget";
 export class FrameReader<Frame> {
   readonly #codec: FrameCodec<Frame>;
   readonly #frame: Frame;
-  readonly #budget: PartialFrames;
+  readonly #budget: ByteBudget;
   /** Returns false when no further frame is wanted (the connection has been closed meanwhile). */
   readonly #onFrame: (frame: Frame) => boolean;
   #partial: Buffer | undefined;
@@ -43,7 +23,7 @@ export class FrameReader<Frame> {
   fault: ReadFault | undefined;
   faultText = "";
 
-  constructor(codec: FrameCodec<Frame>, budget: PartialFrames, onFrame: (frame: Frame) => boolean) {
+  constructor(codec: FrameCodec<Frame>, budget: ByteBudget, onFrame: (frame: Frame) => boolean) {
     this.#codec = codec;
     this.#frame = codec.view();
     this.#budget = budget;

@@ -2,11 +2,11 @@
  * The connections to one endpoint, keyed by (source identity, endpoint, security) and protocol: a shared one, and a few of their own for
  * large frames, so that a small request never waits behind a megabyte. A pool lives as long as a route refers to it.
  */
+import type { ByteBudget } from "@dualmesh/base/byte-budget";
 import type { RpcCodec, RpcFrame } from "@dualmesh/wire/rpc";
 import type { Direction } from "../metrics.ts";
 import type { FrameExchange } from "../request/exchange.ts";
 import type { Endpoint } from "../snapshot.ts";
-import type { PartialFrames } from "../transport/frame-reader.ts";
 import { UpstreamConnection } from "./connection.ts";
 import { EndpointPool, type EndpointPoolContext } from "./endpoint-pool.ts";
 
@@ -40,9 +40,9 @@ export interface ExchangeOwner {
 
 export interface UpstreamContext extends EndpointPoolContext {
   readonly limits: UpstreamLimits;
-  readonly partialFrames: PartialFrames;
+  readonly partialFrames: ByteBudget;
   /** The budget of requests that wait. */
-  readonly held: PartialFrames;
+  readonly held: ByteBudget;
   readonly owner: ExchangeOwner;
   readonly codecOf: (protocol: string) => RpcCodec;
   /** The first id of a new connection. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ServiceName, serviceText } from "@dualmesh/model/service";
 import fc from "fast-check";
-import { headOf, serviceOf } from "./heads.ts";
+import { type ServiceName, serviceText } from "./service.ts";
+import { headOf, serviceOf } from "./service-head.ts";
 
 const part = fc.stringMatching(/^[a-zA-Z0-9.$_%*/ -]{1,20}$/);
 

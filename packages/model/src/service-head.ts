@@ -1,5 +1,5 @@
-/** How a service stands in the head of a request of its protocol, both ways. The table of all dialects is in model/service.ts. */
-import { parseServiceText, type ServiceName, serviceText } from "@dualmesh/model/service";
+/** How a service stands in the head of a request of its protocol, both ways. The table of all dialects is in service.ts. */
+import { parseServiceText, type ServiceName, serviceText } from "./service.ts";
 
 export interface ServiceHead {
   /** Bolt `interface:version[:uniqueId]`, Dubbo `path:version`, any other protocol `name:version`. */
