@@ -1,4 +1,4 @@
-/** Runs a part from its state directory to its orderly end: lock, part, admin port, control socket, then the wait for a signal. */
+/** Runs a part from its state directory to its orderly end: lock, part, control socket, admin port, then the wait for a signal. */
 import { flushCompileCache } from "node:module";
 import { type Admin, jsonReply, openAdmin } from "@dualmesh/base/admin/server";
 import { systemClock } from "@dualmesh/base/clock";
@@ -72,6 +72,10 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
     warnings,
     status: running.status(),
   });
+  // Before the admin port, so that whoever finds the part ready can also tell it what to do.
+  const handlers = new Map<string, ControlHandler>([...(running.commands ?? []), ["status", async () => report()]]);
+  const control = await openControl({ directory: state.path, handlers, clock, log });
+  scope.defer(() => control.close());
   if (pages !== undefined) {
     const routes = new Map([...pages.routes, ["/status", () => jsonReply(report())] as const]);
     const { port } = pages;
@@ -80,9 +84,6 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
     admin = opened;
     scope.defer(() => opened.close());
   }
-  const handlers = new Map<string, ControlHandler>([...(running.commands ?? []), ["status", async () => report()]]);
-  const control = await openControl({ directory: state.path, handlers, clock, log });
-  scope.defer(() => control.close());
   for (const warning of warnings) log.warn({}, warning);
   log.info({ pid: process.pid, state: state.path, epoch: state.epoch, admin: admin?.address }, "running");
   // A process that is killed writes no cache: what the next start is to find is written now. Without a cache this does nothing.
