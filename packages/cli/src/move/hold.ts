@@ -1,20 +1,99 @@
-/** Takes a move for oneself, which the guard may be mending right now. */
+/** Takes a move for oneself: from the guard that is mending it, or from a mover on whose way it is, who is told to take a way in back. */
 import { sleep, systemClock } from "@dualmesh/base/clock";
-import { isMeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { isStopped } from "@dualmesh/fleet/move/processes";
+import { isUnfinished, type MoveRecord, type MoveState } from "@dualmesh/fleet/move/record";
 import type { Hold, MoveRecords } from "@dualmesh/fleet/move/world";
 
+/** The guard is back from what it mends by then. */
 const patienceMs = 30_000;
+/** No step of a way out, and nothing between two, takes longer. */
+const stepPatienceMs = 180_000;
 const againMs = 200;
 
-/** Rejects with `move.busy` when somebody else is at it for long. */
-export async function takeHold(records: Pick<MoveRecords, "take">, name: string): Promise<Hold> {
-  const end = systemClock.now() + patienceMs;
+export interface HoldOptions {
+  readonly records: Pick<MoveRecords, "take" | "read" | "tellToUndo">;
+  readonly name: string;
+  /** What is waited for, for people. */
+  readonly note: (text: string) => void;
+}
+
+export interface TakenHold {
+  readonly hold: Hold;
+  /** The way on which the move was last seen while somebody else had it; undefined when nobody had. */
+  readonly waitedFor: MoveState | undefined;
+}
+
+/** Rejects with `move.busy` when who has it comes to no end, or is stopped. */
+export async function takeToLeave({ records, name, note }: HoldOptions): Promise<TakenHold> {
+  const wait = new Wait(records, note);
   for (;;) {
     try {
-      return await records.take(name);
+      return { hold: await records.take(name), waitedFor: wait.seen };
     } catch (error) {
-      if (!isMeshError(error, "move.busy") || systemClock.now() >= end) throw error;
+      if (!isMeshError(error, "move.busy")) throw error;
+      await wait.look(await records.read(name), error);
       await sleep(systemClock, againMs);
     }
+  }
+}
+
+/** The wait for one who has the move. */
+class Wait {
+  readonly #records: HoldOptions["records"];
+  readonly #note: HoldOptions["note"];
+  #place = "";
+  /** When the record was last another one: each step is in it. */
+  #changedAt = systemClock.now();
+  readonly #noted = new Set<string>();
+  readonly #told = new Set<number>();
+  seen: MoveState | undefined;
+
+  constructor(records: HoldOptions["records"], note: HoldOptions["note"]) {
+    this.#records = records;
+    this.#note = note;
+  }
+
+  /** The record is not there yet, or not any more, for a moment. */
+  async look(record: MoveRecord | undefined, busy: MeshError): Promise<void> {
+    const now = systemClock.now();
+    const place = record === undefined ? "" : `${record.state} ${record.step} ${record.done.length}`;
+    if (place !== this.#place) this.#changedAt = now;
+    this.#place = place;
+    this.seen = record?.state ?? this.seen;
+    const { pid } = busy.details as { readonly pid?: number };
+    // One that is stopped does not say who it is.
+    const isMover = record !== undefined && isUnfinished(record) && (pid === undefined || pid === record.mover.pid);
+    if (isMover) await this.#meet(record);
+    if (now - this.#changedAt < (isMover ? stepPatienceMs : patienceMs)) return;
+    if (!isMover) throw busy;
+    throw new MeshError(
+      "move.busy",
+      `process ${record.mover.pid} has been at the same step of the move ${record.name} for ${stepPatienceMs / 1_000} s: see dualmesh move status; when that one is ended (kill -KILL ${record.mover.pid}), the guard goes on`,
+      busy.details,
+    );
+  }
+
+  /** A mover that is on its way. */
+  async #meet({ name, state, mover }: MoveRecord): Promise<void> {
+    if (state === "entering" && !this.#told.has(mover.pid)) {
+      this.#told.add(mover.pid);
+      await this.#records.tellToUndo(name, mover);
+      this.#say(`process ${mover.pid}, which moves it in, is told to take that back: this may take two minutes`);
+    } else if (state !== "entering" && this.#told.size === 0) {
+      this.#say(`process ${mover.pid} takes it out already, and is waited for`);
+    }
+    if (!isStopped(mover)) return;
+    throw new MeshError(
+      "move.busy",
+      `process ${mover.pid}, which is at the move ${name}, is stopped: let it go on (kill -CONT ${mover.pid}), and it takes the process out; or end it (kill -KILL ${mover.pid}), and the guard does`,
+      { name, pid: mover.pid },
+    );
+  }
+
+  #say(text: string): void {
+    if (this.#noted.has(text)) return;
+    this.#noted.add(text);
+    this.#note(text);
   }
 }

@@ -12,7 +12,7 @@ export interface Attending {
 
 /** On the way in: one that is away for too long ends the way, and so does the end of the process. */
 export function attendIn(move: OneMove, stop: AbortController): Attending {
-  return attend(move, async () => {
+  return attend(move, whetherItAnswers, async () => {
     if (!(await move.world.lives(move.record.process))) return stop.abort(goneError(move.record));
     // Before, the steps themselves say that it does not answer.
     if (!move.record.done.includes("crossing")) return;
@@ -24,24 +24,33 @@ export function attendIn(move: OneMove, stop: AbortController): Attending {
   });
 }
 
+/** On the way in: who wants it out meanwhile ends the way. */
+export function attendWord(move: OneMove, stop: AbortController): Attending {
+  return attend(move, "whether somebody wants it out", async () => {
+    if (await move.isToldToUndo()) stop.abort(new MeshError("move.told-to-undo", "dualmesh move out was asked for"));
+  });
+}
+
 /** On the way out, when no list names it any more: `replace` is done when it is away, for callers that have not heard of that. */
 export function attendOut(move: OneMove, replace: () => Promise<void>): Attending {
   let isReplaced = false;
-  return attend(move, async () => {
+  return attend(move, whetherItAnswers, async () => {
     if (isReplaced || (await move.isBack(0))) return;
     await replace();
     isReplaced = true;
   });
 }
 
-function attend({ world: { clock, log }, record }: OneMove, look: () => Promise<void>): Attending {
+const whetherItAnswers = "whether the sidecar answers";
+
+function attend({ world: { clock, log }, record }: OneMove, what: string, look: () => Promise<void>): Attending {
   // Whoever holds the privileges may be gone for good, and this looks five times a second.
   const told = new ThrottledLog({ log, clock });
   let looking: Promise<void> | undefined;
   const timer = clock.every(lookMs, () => {
     looking ??= look()
       .catch((error) => {
-        told.warn("", { move: record.name, error: messageOf(error) }, "it cannot be seen whether the sidecar answers");
+        told.warn("", { move: record.name, error: messageOf(error) }, `it cannot be seen ${what}`);
       })
       .finally(() => {
         looking = undefined;

@@ -89,6 +89,26 @@ test("an operator who interrupts it has everything as before", async () => {
   }
 });
 
+test("an operator who wants it out meanwhile has everything as before, soon, and says nothing to who moves it in again", async () => {
+  for (const atMs of [500, 1_500, 3_000, 5_000, 11_000, 20_000]) {
+    const story = openStory();
+    const { machine, disk } = story;
+    const mover = story.mover();
+    machine.clock.after(atMs, () => void mover.records.tellToUndo("p4711-32977", mover.self));
+    let undoingAt = Number.POSITIVE_INFINITY;
+    const watch = machine.clock.every(50, () => {
+      if (story.events.some(({ event }) => event === "undo")) undoingAt = Math.min(undoingAt, machine.clock.now());
+    });
+    const end = await story.run(mover, story.enter(mover, { watchMs: 30_000 }));
+    watch.cancel();
+    assert.deepEqual([(end as MoveEnd).state, (end as MoveEnd).failed], ["undone", "dualmesh move out was asked for"]);
+    assert.ok(undoingAt - atMs <= 1_500, `it begins ${undoingAt - atMs} ms after it was asked for`);
+    assert.deepEqual([story.place, disk.told.size], ["out", 1]);
+    assert.deepEqual(machine.wrong, []);
+    assert.equal(((await entered(story)) as MoveEnd).state, "in", "the word was for another mover");
+  }
+});
+
 test("sessions that do not come through the doors in time go back to the registry while they live", async () => {
   const story = openStory();
   // Its client library dials again only after 33 s, as one does whose names resolve slowly.

@@ -4,7 +4,7 @@
  */
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Watching, WatchSummary } from "../watch/watching.ts";
-import { attendIn } from "./attend.ts";
+import { attendIn, attendWord } from "./attend.ts";
 import { inwardSteps, openWatch, type WayIn } from "./inward.ts";
 import { isAway, isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
 import { comeBack, goAside, goOut, setAside } from "./outward.ts";
@@ -39,6 +39,7 @@ export class Mover {
       return opening;
     };
     const attending = attendIn(move, stop);
+    const listening = attendWord(move, stop);
     try {
       const way: WayIn = { move, signal: stop.signal, watch };
       for (const step of stepsIn(move.record)) {
@@ -50,12 +51,12 @@ export class Mover {
       await move.become("in");
       return { state: "in", failed: "", ...(await seen(opening)) };
     } catch (error) {
-      await attending.end();
+      await Promise.all([attending.end(), listening.end()]);
       if (isGone(error)) return await this.#clean();
       const end = await this.undo(messageOf(error));
       return { ...end, ...(await seen(opening)) };
     } finally {
-      await attending.end();
+      await Promise.all([attending.end(), listening.end()]);
       signal.removeEventListener("abort", abort);
       await (await ifOpen(opening))?.close();
     }

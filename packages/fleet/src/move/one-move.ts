@@ -107,6 +107,11 @@ export class OneMove {
     await this.#records.forget(this.#record, { name, pid: process.pid, command: process.command, state, failed, at });
   }
 
+  /** Whether `move out` was asked for while it is on its way in. */
+  isToldToUndo(): Promise<boolean> {
+    return this.#records.isToldToUndo(this.#record.name, this.world.self);
+  }
+
   /** Throws `move.gone`. */
   async facts(): Promise<ProcessFacts> {
     const facts = await this.world.process(this.#record.process);

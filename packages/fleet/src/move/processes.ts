@@ -24,6 +24,17 @@ export function isAlive({ pid, started }: ProcessId): boolean {
   return processId(pid)?.started === started;
 }
 
+/** Whether somebody has stopped it (SIGSTOP, Ctrl-Z), so that it does nothing until it is told to go on. */
+export function isStopped(of: ProcessId): boolean {
+  try {
+    const { state, started } = readStat(of.pid);
+    return started === of.started && state === "T";
+  } catch (error) {
+    if (unseen.includes((error as NodeJS.ErrnoException).code ?? "")) return false;
+    throw error;
+  }
+}
+
 /** Whether others' processes are hidden from this one: then a process that is not seen may live. */
 export function areHidden(): boolean {
   // The first process lives as long as the machine, or the container, does.

@@ -133,6 +133,32 @@ test("a move that has ended is in the history and nowhere else, also when somebo
   assert.ok((await readdir(path)).every((name) => ["history.jsonl", record.name].includes(name)));
 });
 
+test("the word to take a move back reaches the mover that it is for, from however many, and goes with the move", async () => {
+  const { path, records } = openIn();
+  const [mover, next] = [
+    { pid: 7, started: 9 },
+    { pid: 7, started: 10 },
+  ];
+  await records.tellToUndo(record.name, mover);
+  assert.equal(await records.isToldToUndo(record.name, mover), false, "there is no such move");
+  await records.write(record);
+  await Promise.all([1, 2, 3].map(() => records.tellToUndo(record.name, mover)));
+  assert.deepEqual(
+    [await records.isToldToUndo(record.name, mover), await records.isToldToUndo(record.name, next)],
+    [true, false],
+  );
+  await records.tellToUndo(record.name, next);
+  assert.equal(await records.isToldToUndo(record.name, next), true);
+  assert.equal(await records.ending(record.name), undefined);
+  await records.forget(record, ending);
+  const other = { ...record, name: "p4712-1" };
+  for (const one of [record, other]) await records.write(one);
+  await records.forget(record, { ...ending, state: "undone", at: 6 });
+  await records.forget(other, { ...ending, name: other.name });
+  assert.deepEqual(await records.ending(record.name), { ...ending, state: "undone", at: 6 });
+  assert.deepEqual(await readdir(path), ["history.jsonl"]);
+});
+
 async function takeInTheEnd(records: ReturnType<typeof openRecords>) {
   for (;;) {
     try {

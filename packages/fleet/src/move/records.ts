@@ -2,7 +2,7 @@
  * The moves directory: for each move a directory of its name, with its record and the lock of who is at it; beside them `history.jsonl` with
  * what became of former ones. The directory belongs to the user that movers run as.
  */
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, readlink, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
@@ -11,7 +11,7 @@ import { readDocument, writeDocument } from "@dualmesh/base/state/document";
 import { type Files, systemFiles } from "@dualmesh/base/state/files";
 import { type Lock, takeLock } from "@dualmesh/base/state/lock";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
-import { isMoveName, type MoveRecord, readRecord } from "./record.ts";
+import { isMoveName, type MoveRecord, type ProcessId, readRecord } from "./record.ts";
 import type { Hold, MoveEnding, MoveRecords, UnreadableMove } from "./world.ts";
 
 export interface RecordsOptions {
@@ -27,6 +27,8 @@ const maxHistoryBytes = 1024 * 1024;
 /** A directory that is removed while its lock is asked for is made again. */
 const takeRounds = 20;
 const takeAgainMs = 20;
+/** Others may tell the same at the same moment. */
+const tellRounds = 5;
 
 /** The directory is there and belongs to this user. */
 export function openRecords({ path, clock, log, files = systemFiles }: RecordsOptions): MoveRecords {
@@ -91,10 +93,54 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
       );
       await files.remove(fileOf(record.name));
       await files.syncDirectory(fileOf(record.name));
+      await files.remove(wordFile(directoryOf(record.name)));
       // What is left is its lock. Who asks for that right now makes the directory again.
       await rm(directoryOf(record.name), { recursive: true, force: true }).catch(() => undefined);
     },
+    ending: async (name) => endingIn((await files.read(history)) ?? Buffer.alloc(0), name),
+    tellToUndo: (name, mover) => tell(wordFile(directoryOf(name)), mover),
+    isToldToUndo: async (name, mover) => (await wordIn(wordFile(directoryOf(name)))) === nameOfMover(mover),
   };
+}
+
+/**
+ * The word to a mover that its way in is to be taken back: a link that leads nowhere and names the mover. It is there whole or not at all, takes no
+ * room on a full disk, is the same however often it is given, and says nothing to the mover who comes next.
+ */
+const wordFile = (directory: string): string => join(directory, "undo");
+
+function nameOfMover({ pid, started }: ProcessId): string {
+  return `${pid}-${started}`;
+}
+
+async function tell(file: string, mover: ProcessId): Promise<void> {
+  const word = nameOfMover(mover);
+  try {
+    for (let round = 0; round < tellRounds && (await wordIn(file)) !== word; round++) {
+      await rm(file, { force: true });
+      await symlink(word, file).catch((error) => {
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      });
+    }
+  } catch (error) {
+    // The move has just ended, and its directory with it.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw new MeshError(
+      "move.not-told",
+      `process ${mover.pid} cannot be told to take the move back (${messageOf(error)}): interrupt it (kill -INT ${mover.pid}), and it does`,
+      { pid: mover.pid },
+      { cause: error },
+    );
+  }
+}
+
+async function wordIn(file: string): Promise<string | undefined> {
+  try {
+    return await readlink(file);
+  } catch (error) {
+    if (["ENOENT", "EINVAL"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
 }
 
 /** The process that a move is named after. */
@@ -145,6 +191,20 @@ async function append(files: Files, path: string, ending: MoveEnding): Promise<v
     await file.close();
   }
   await files.rename(fresh, path);
+}
+
+/** A line that somebody has spoilt hides no other. */
+function endingIn(lines: Buffer, name: string): MoveEnding | undefined {
+  for (const line of lines.toString("utf8").split("\n").reverse()) {
+    if (!line.includes(name)) continue;
+    try {
+      const ending = JSON.parse(line) as MoveEnding;
+      if (ending.name === name) return ending;
+    } catch {
+      // The next one is asked.
+    }
+  }
+  return undefined;
 }
 
 function newestHalf(lines: Buffer): Buffer {

@@ -99,4 +99,10 @@ export interface MoveRecords {
   take(name: string): Promise<Hold>;
   /** Puts an ended move into the history and removes its record. */
   forget(record: MoveRecord, ending: MoveEnding): Promise<void>;
+  /** How the move of this name ended last; undefined when the history does not say. */
+  ending(name: string): Promise<MoveEnding | undefined>;
+  /** Tells the mover of a way in to take it back; once or several times is the same. Rejects with `move.not-told`. */
+  tellToUndo(name: string, mover: ProcessId): Promise<void>;
+  /** Whether somebody has told this mover so; a cheap question, asked five times a second. */
+  isToldToUndo(name: string, mover: ProcessId): Promise<boolean>;
 }

@@ -21,6 +21,8 @@ export class Disk {
   readonly records = new Map<string, MoveRecord>();
   readonly endings: MoveEnding[] = [];
   readonly holders = new Map<string, SimMover>();
+  /** The movers that were told to undo, by move. */
+  readonly told = new Map<string, number>();
   readonly movers: SimMover[] = [];
 }
 
@@ -114,6 +116,11 @@ export class SimMover {
           disk.records.delete(record.name);
           disk.endings.push(ending);
         }),
+      ending: async (name) => disk.endings.findLast((one) => one.name === name),
+      tellToUndo: async (name, { pid }) => void disk.told.set(name, pid),
+      // No word of its own: to die before it is to die before the next one.
+      isToldToUndo: (name, { pid }) =>
+        this.isDead ? never() : this.#living(Promise.resolve(disk.told.get(name) === pid)),
     };
   }
 

@@ -1,0 +1,128 @@
+/** `move out` while another process has the move: a mover as a process of its own, whose machine is in memory and whose records are on disk. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { silentLog } from "@dualmesh/base/log";
+import type { MoveRecord } from "@dualmesh/fleet/move/record";
+import { openRecords } from "@dualmesh/fleet/move/records";
+import { openHome } from "../testing.ts";
+
+const name = "p4711-32977";
+
+/** Its time goes ten times as fast as ours; it says how it ended. */
+function startMover(moves: string, change: Partial<MoveRecord> = {}): ChildProcess {
+  const of = (specifier: string): string => JSON.stringify(import.meta.resolve(specifier));
+  const script = `
+import { systemClock } from ${of("@dualmesh/base/clock")};
+import { silentLog } from ${of("@dualmesh/base/log")};
+import { seededRandom } from ${of("@dualmesh/base/random")};
+import { Mover } from ${of("@dualmesh/fleet/move/mover")};
+import { processId } from ${of("@dualmesh/fleet/move/processes")};
+import { openRecords } from ${of("@dualmesh/fleet/move/records")};
+import { recordOf } from ${of("@dualmesh/fleet/move/testing/sim-world")};
+import { Story } from ${of("@dualmesh/fleet/move/testing/story")};
+const story = new Story(seededRandom(1));
+const self = processId("self");
+const sim = story.machine.clock;
+const clock = {
+  now: () => sim.now(), wall: () => systemClock.wall(), after: (...given) => sim.after(...given), every: (...given) => sim.every(...given),
+};
+const world = { ...story.mover().world, clock, self };
+const records = openRecords({ path: ${JSON.stringify(moves)}, clock: systemClock, log: silentLog });
+const record = { ...recordOf(story.process, self), watchMs: 600_000, ...${JSON.stringify(change)} };
+const hold = await records.take(record.name);
+setInterval(() => sim.advance(200), 20);
+const tell = (event) => event.event === "step" && event.at === "begin" && process.stdout.write(event.step + "\\n");
+const end = await new Mover({ world, records, record, tell }).enter(new AbortController().signal);
+await hold.release();
+process.stdout.write(JSON.stringify([end.state, end.failed, story.place, story.machine.wrong]));
+process.exit(0);`;
+  return spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+function follow(child: ChildProcess): { readonly text: () => string; readonly until: (what: string) => Promise<void> } {
+  let text = "";
+  child.stdout?.on("data", (piece) => {
+    text += piece;
+  });
+  const ended = once(child, "close");
+  const until = async (what: string): Promise<void> => {
+    while (!text.includes(what)) {
+      if (child.exitCode !== null) throw new Error(`it ended before "${what}": ${text}`);
+      await Promise.race([once(child.stdout as NodeJS.ReadableStream, "data"), ended]);
+    }
+  };
+  return { text: () => text, until };
+}
+
+async function openMoves() {
+  const home = await openHome();
+  const moves = join(home.path, "moves");
+  await mkdir(moves, { mode: 0o700 });
+  return { home, moves };
+}
+
+test("a way in that goes on is taken back at once when its process is wanted out, whoever asks how often", async () => {
+  const { home, moves } = await openMoves();
+  await using _home = home;
+  const child = startMover(moves);
+  const mover = follow(child);
+  const ended = once(child, "close");
+  await mover.until("provide\n");
+  const out = ["move", "out", "--pid", "4711", "--moves", moves];
+  const [people, program, third] = await Promise.all([home.run(...out), home.run(...out, "--json"), home.run(...out)]);
+  await ended;
+  const result = JSON.parse(mover.text().split("\n").at(-1) ?? "");
+  assert.deepEqual(result, ["undone", "dualmesh move out was asked for", "out", []]);
+  assert.deepEqual([people.code, program.code, third.code], [0, 0, 0], `${people.stderr}${program.stderr}`);
+  const said = `${people.stdout}${third.stdout}`;
+  assert.match(said, /^process 4711 \(java\) out of the mesh\n {2}note: process \d+/);
+  assert.match(
+    `${said}${program.stdout}`,
+    new RegExp(`process ${child.pid}, which moves it in, is told to take that back: this may take two minutes`),
+  );
+  assert.match(people.stdout, /process 4711 is as it was before, after .* s: dualmesh move out was asked for\n$/);
+  const lines = program.stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const { event, state, pid, failed } = lines.at(-1);
+  assert.deepEqual([event, state, pid, failed], ["end", "undone", 4711, "dualmesh move out was asked for"]);
+  assert.match(await readFile(join(moves, "history.jsonl"), "utf8"), /^[^\n]*"state":"undone"[^\n]*\n$/);
+});
+
+test("a mover that is stopped is named with what to do, and takes the move back when it goes on", async () => {
+  const { home, moves } = await openMoves();
+  await using _home = home;
+  const child = startMover(moves);
+  const mover = follow(child);
+  const ended = once(child, "close");
+  await mover.until("settle\n");
+  child.kill("SIGSTOP");
+  const { code, stderr } = await home.run("move", "out", "--pid", "4711", "--moves", moves);
+  assert.equal(code, 1);
+  assert.match(stderr, new RegExp(`process ${child.pid}, .* is stopped: let it go on \\(kill -CONT ${child.pid}\\)`));
+  child.kill("SIGCONT");
+  await ended;
+  assert.match(mover.text(), /\["undone","dualmesh move out was asked for","out",\[\]\]$/);
+});
+
+test("a mover that takes its process back already is waited for, and how it ended is said", async () => {
+  const { home, moves } = await openMoves();
+  await using _home = home;
+  const child = startMover(moves);
+  const mover = follow(child);
+  await mover.until("settle\n");
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  const { mover: at } = (await records.read(name)) as MoveRecord;
+  await records.tellToUndo(name, at);
+  while ((await records.read(name))?.state !== "undoing") await sleep(systemClock, 5);
+  const { code, stdout } = await home.run("move", "out", "--pid", "4711", "--moves", moves);
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, new RegExp(`note: process ${child.pid} takes it out already, and is waited for\n`));
+  assert.match(stdout, /process 4711 is as it was before, after .* s: dualmesh move out was asked for\n$/);
+});
