@@ -115,9 +115,14 @@ export const moveCommands: readonly Command[] = [
         default: "the owner of the moves, when that is not root",
       },
       moves,
+      { name: "supervised", summary: "run under a small parent that starts it again when it dies" },
+      {
+        name: "stay",
+        summary: "go on when there is no move, and wait while another guard is at work: for an init system",
+      },
     ],
     example: "dualmesh move guard --moves /var/lib/dualmesh/moves",
-    run: async (flags) => (await import("./guard.ts")).runMoveGuard(flags),
+    run: async (flags) => (await import("./guard-command.ts")).runGuardCommand(flags),
   },
   {
     name: "move host",

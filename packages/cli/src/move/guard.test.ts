@@ -1,30 +1,37 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { systemClock } from "@dualmesh/base/clock";
+import { sleep, systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import { findProgram } from "@dualmesh/fleet/host/programs";
 import { ownUser } from "@dualmesh/fleet/host/users";
+import { seeGuard } from "@dualmesh/fleet/move/guard-post";
 import { processId } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
-import { openHome } from "../testing.ts";
+import type { MoveRecords } from "@dualmesh/fleet/move/world";
+import { type Home, openHome } from "../testing.ts";
 import { isRoot } from "./users.ts";
 
-test("a guard takes away what was made for a process that has ended, is one of its kind, and ends when it is told to", async (t) => {
-  if (!isRoot()) return t.skip("needs root: the guard looks for rules");
-  if (findProgram("nft") === undefined) return t.skip("needs nft");
-  await using home = await openHome();
+/** The record of a move whose process has ended. */
+async function leaveEnded(moves: string, records: MoveRecords): Promise<void> {
   const child = spawn("true");
   const ended = processId(child.pid as number);
   await once(child, "exit");
-  const moves = home.path;
-  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
   const id = { pid: child.pid as number, started: ended?.started ?? 1 };
   const record: MoveRecord = {
     version: 1,
@@ -57,6 +64,15 @@ test("a guard takes away what was made for a process that has ended, is one of i
     failed: "",
   };
   await records.write(record);
+}
+
+test("a guard takes away what was made for a process that has ended, is one of its kind, and ends when it is told to", async (t) => {
+  if (!isRoot()) return t.skip("needs root: the guard looks for rules");
+  if (findProgram("nft") === undefined) return t.skip("needs nft");
+  await using home = await openHome();
+  const moves = home.path;
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  await leaveEnded(moves, records);
   const guard = home.start("move", "guard", "--moves", moves, "--owner", "0:0");
   await guard.saw("the guard is at work");
   await guard.saw("the guard has mended a move");
@@ -118,4 +134,147 @@ test("a guard whose privileged process dies ends with an error, and status says 
   assert.equal(await guard.ended(), 1);
   const after = await home.run("move", "status", "--moves", moves);
   assert.match(after.stdout, /^guard: none is at work, .* dualmesh move recover starts one$/m);
+});
+
+// --- under a parent
+
+const promisedMs = 1_000;
+const owner = (): string => `${ownUser().uid}:${ownUser().gid}`;
+
+/** A moves directory that keeps a guard busy, with something in it that cannot be read. */
+function openMoves(home: Home): string {
+  const moves = join(home.path, "moves");
+  mkdirSync(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
+  writeFileSync(join(moves, "p4711-99", "record.document"), "garbage");
+  return moves;
+}
+
+/** The processes whose words name a directory, without those that have ended. */
+function processesOf(
+  moves: string,
+): readonly { readonly pid: number; readonly parent: number; readonly words: string }[] {
+  return readdirSync("/proc").flatMap((name) => {
+    try {
+      const words = readFileSync(`/proc/${name}/cmdline`, "latin1").replaceAll("\0", " ");
+      const parent = Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${name}/status`, "latin1"))?.[1]);
+      return words.includes(`--moves ${moves} `) ? [{ pid: Number(name), parent, words }] : [];
+    } catch {
+      return []; // no process, or one that has ended meanwhile
+    }
+  });
+}
+
+async function atWork(moves: string, besides = 0): Promise<number> {
+  const end = systemClock.now() + 20_000;
+  for (;;) {
+    const seen = await seeGuard(moves, systemClock);
+    if (seen.kind === "at work" && seen.pid !== besides) return seen.pid;
+    if (systemClock.now() > end) throw new Error(`no guard is at work but ${besides}: ${JSON.stringify(seen)}`);
+    await sleep(systemClock, 5);
+  }
+}
+
+async function nobodyLeft(moves: string): Promise<void> {
+  const end = systemClock.now() + 10_000;
+  while (processesOf(moves).length > 0) {
+    if (systemClock.now() > end) throw new Error(JSON.stringify(processesOf(moves)));
+    await sleep(systemClock, 20);
+  }
+}
+
+test("a guard that is killed is back within a second, holds the post and mends a move; told to end, it leaves nobody", async (t) => {
+  if (!isRoot()) return t.skip("needs root: the guard looks for rules");
+  if (findProgram("nft") === undefined) return t.skip("needs nft");
+  await using home = await openHome();
+  const moves = openMoves(home);
+  const began = performance.now();
+  const parent = home.start("move", "guard", "--moves", moves, "--owner", owner(), "--supervised");
+  const first = await atWork(moves);
+  const aloneMs = Math.round(performance.now() - began);
+  assert.notEqual(first, parent.child.pid);
+  const killed = performance.now();
+  process.kill(first, "SIGKILL");
+  const second = await atWork(moves, first);
+  const backMs = Math.round(performance.now() - killed);
+  t.diagnostic(`back after ${backMs} ms; a start by itself took ${aloneMs} ms`);
+  assert.ok(backMs <= Math.max(promisedMs, 100 + aloneMs), `${backMs} ms, where a start takes ${aloneMs} ms`);
+  const other = await home.run("move", "guard", "--moves", moves, "--owner", owner());
+  assert.match(other.stderr, /another guard is at work/);
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  await leaveEnded(moves, records);
+  await parent.saw("the guard has mended a move");
+  assert.equal(await atWork(moves), second);
+  assert.deepEqual(await records.list(), []);
+  parent.child.kill("SIGTERM");
+  assert.equal(await parent.ended(), 0);
+  await nobodyLeft(moves);
+});
+
+test("a guard that lost who holds its privileges is had back by its parent, and ends it when somebody ends the guard alone", async () => {
+  await using home = await openHome();
+  const moves = openMoves(home);
+  const parent = home.start("move", "guard", "--moves", moves, "--owner", owner(), "--supervised");
+  const first = await atWork(moves);
+  const children = await readFile(`/proc/${first}/task/${first}/children`, "utf8");
+  process.kill(Number(children.trim()), "SIGKILL");
+  const second = await atWork(moves, first);
+  process.kill(second, "SIGTERM");
+  assert.equal(await parent.ended(), 0);
+  await nobodyLeft(moves);
+});
+
+test("a guard whose parent is killed makes room for another with a parent, which is had back in its turn", async () => {
+  await using home = await openHome();
+  const moves = openMoves(home);
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  assert.equal((await records.unreadable()).length, 1);
+  const parent = home.start("move", "guard", "--moves", moves, "--owner", owner(), "--supervised");
+  const first = await atWork(moves);
+  parent.child.kill("SIGKILL");
+  const second = await atWork(moves, first);
+  const [heir, ...more] = processesOf(moves).filter(({ words }) => words.includes("--supervised"));
+  assert.deepEqual([more, processesOf(moves).find(({ pid }) => pid === second)?.parent], [[], heir?.pid]);
+  process.kill(second, "SIGKILL");
+  const third = await atWork(moves, second);
+  process.kill(third, "SIGTERM");
+  await nobodyLeft(moves);
+  assert.match(await readFile(join(moves, "guard.log"), "utf8"), /"the child died and is started again"/);
+});
+
+test("a guard that is killed as soon as it is there is started once a second at most, and ever less often", async () => {
+  await using home = await openHome();
+  const moves = openMoves(home);
+  const parent = home.start("move", "guard", "--moves", moves, "--owner", owner(), "--supervised");
+  const began = performance.now();
+  let last = 0;
+  let kills = 0;
+  for (; kills < 3; kills++) {
+    last = await atWork(moves, last);
+    process.kill(last, "SIGKILL");
+  }
+  const tookMs = performance.now() - began;
+  assert.ok(tookMs >= 1_050, `${kills} times within ${tookMs} ms`);
+  await parent.saw('"waitMs":2000');
+  parent.child.kill("SIGTERM");
+  assert.equal(await parent.ended(), 0);
+  await nobodyLeft(moves);
+});
+
+test("a guard as the unit for systemd has it goes on without a move, and takes the place of another that ends", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  mkdirSync(moves, { mode: 0o700 });
+  const unit = await readFile(new URL("../../../../docs/migrate/dualmesh-guard.service", import.meta.url), "utf8");
+  const [, line = ""] = /^ExecStart=\/usr\/bin\/dualmesh (.*)$/m.exec(unit) ?? [];
+  const given = line.split(" ").map((word) => (word === "/var/lib/dualmesh/moves" ? moves : word));
+  assert.deepEqual(given, ["move", "guard", "--stay", "--moves", moves]);
+  const words = [...given, "--owner", owner()];
+  const first = home.start(...words);
+  assert.equal(await atWork(moves), first.child.pid);
+  const second = home.start(...words);
+  await second.saw("another guard is at work, whose place is taken when it ends");
+  first.child.kill("SIGKILL");
+  assert.equal(await atWork(moves, first.child.pid), second.child.pid);
+  second.child.kill("SIGTERM");
+  assert.equal(await second.ended(), 0);
 });

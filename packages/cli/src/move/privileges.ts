@@ -12,8 +12,9 @@ import { accountOf, unusedUser } from "@dualmesh/fleet/host/accounts";
 import { soleOwner } from "@dualmesh/fleet/host/directories";
 import type { Privileged, User } from "@dualmesh/fleet/host/host";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
-import { needProgram, withoutDebugger } from "@dualmesh/fleet/host/programs";
+import { needProgram } from "@dualmesh/fleet/host/programs";
 import { openPrivileged } from "@dualmesh/fleet/host/remote";
+import { type AgentProcess, startAgent } from "@dualmesh/fleet/host/start-agent";
 import { isSameUser, ownUser, userText } from "@dualmesh/fleet/host/users";
 import { openRealWorld } from "@dualmesh/fleet/move/real-world";
 import { openRecords } from "@dualmesh/fleet/move/records";
@@ -21,6 +22,7 @@ import type { MoveRecords, MoveWorld } from "@dualmesh/fleet/move/world";
 import type { ProcessFacts } from "@dualmesh/fleet/process/facts";
 import type { FlagValues } from "../command.ts";
 import { stateRoots } from "../state-path.ts";
+import { hostCommand, ownProgram } from "./own-program.ts";
 import { isRoot, readIds, readUser } from "./users.ts";
 import { textOf } from "./wish.ts";
 
@@ -165,14 +167,15 @@ export interface SettingOptions {
   readonly user: User;
   readonly sudo: boolean;
   readonly logLevel: LogLevel;
+  /** Who holds the privileges, when it has been started before all of this was loaded. */
+  readonly agent?: AgentProcess;
 }
 
 /** Starts who holds the privileges, and has none from then on. */
-export async function openSetting({ moves, user, sudo, logLevel }: SettingOptions): Promise<Setting> {
-  const [node, ...words] = ownProgram();
-  const host = [node, ...words, "move", "host"] as const;
+export async function openSetting({ moves, user, sudo, logLevel, agent }: SettingOptions): Promise<Setting> {
+  const host = hostCommand();
   const privileged = await openPrivileged({
-    command: sudo ? ["sudo", "-n", ...host] : host,
+    agent: agent ?? startAgent(sudo ? ["sudo", "-n", ...host] : host),
     ...(isRoot() ? { dropTo: user } : {}),
   });
   const log = (await openLog({ level: logLevel })).child({ part: "mover" });
@@ -206,9 +209,4 @@ export function checkAccess({ moves, user }: Pick<Setting, "moves" | "user">): v
       );
     }
   }
-}
-
-/** What starts this program again, as it runs now. */
-function ownProgram(): readonly [string, ...string[]] {
-  return withoutDebugger([process.execPath, ...process.execArgv, process.argv[1] ?? ""]);
 }

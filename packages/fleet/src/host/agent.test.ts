@@ -9,6 +9,7 @@ import { openTestNamespace, until, whyNoNamespaces } from "./testing.ts";
 const user = { uid: 4_130, gid: 4_131 };
 const agentUrl = JSON.stringify(new URL("./agent.ts", import.meta.url).href);
 const remoteUrl = JSON.stringify(new URL("./remote.ts", import.meta.url).href);
+const startUrl = JSON.stringify(new URL("./start-agent.ts", import.meta.url).href);
 
 /** A process that starts an agent, gives up its rights, tries what it can do without, and goes on with a capture. */
 function asker(netns: number): string {
@@ -18,9 +19,10 @@ function asker(netns: number): string {
     import { once } from "node:events";
     import { url } from "node:inspector";
     import { openPrivileged } from ${remoteUrl};
+    import { startAgent } from ${startUrl};
     const agent = "import { runHostAgent } from " + ${JSON.stringify(agentUrl)} + "; process.exit(await runHostAgent());";
     const command = [process.execPath, "--input-type=module", "-e", agent];
-    const privileged = await openPrivileged({ command, dropTo: ${JSON.stringify(user)} });
+    const privileged = await openPrivileged({ agent: startAgent(command), dropTo: ${JSON.stringify(user)} });
     const told = async (task) => { try { return (await task()) ?? "done"; } catch (error) { return error.code ?? error.message; } };
     const host = await privileged.host(${netns});
     const refuses = process.listenerCount("SIGUSR1");

@@ -95,7 +95,7 @@ export interface StartOptions {
   /**
    * Of this product's own program, the one that runs now; no other can be started: `["sidecar", "run", …]`, or `["move", "guard", "--moves", DIR]`. The guard keeps
    * the privileges until it has started an agent of its own, and is told to come down to the owner of DIR: the user that asks or one that may be
-   * asked for, in a directory that nobody else can have changed.
+   * asked for, in a directory that nobody else can have changed. Its parent keeps them, and has it back when it dies.
    */
   readonly words: readonly string[];
   /** Takes its output, appended; made with mode 0600 for `user`. */

@@ -2,7 +2,6 @@
  * The privileges of another process, as `host.ts` has them: each operation is a line to the agent and its answer. The agent is started while
  * this process may still do so; after that this one gives up what it has.
  */
-import { type ChildProcessByStdio, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
@@ -10,8 +9,8 @@ import type { ProcessFacts } from "../process/facts.ts";
 import type { Capture, CaptureOptions, Host, Privileged, StateDirectory, User } from "./host.ts";
 import { readLines } from "./lines.ts";
 import { type Answer, type ErrorText, type Hello, maxAnswerLength, protocolVersion, type Request } from "./messages.ts";
-import { cleanEnvironment } from "./programs.ts";
-import { dropPrivileges, ownUser, refuseDebugger } from "./users.ts";
+import type { AgentProcess } from "./start-agent.ts";
+import { dropPrivileges, ownUser } from "./users.ts";
 
 /** A start of Node on a slow machine, and a sudo that looks things up. */
 const readyWithinMs = 20_000;
@@ -19,8 +18,8 @@ const readyWithinMs = 20_000;
 const endsWithinMs = 5_000;
 
 export interface OpenPrivilegedOptions {
-  /** What starts the agent, as in `["sudo", "-n", process.execPath, MAIN, "move", "host"]`. */
-  readonly command: readonly [string, ...string[]];
+  /** As `startAgent` has started it; nobody has asked it anything yet. */
+  readonly agent: AgentProcess;
   /** Whom this process becomes for good once the agent is there; undefined to stay what it is. */
   readonly dropTo?: User;
   /** As whom processes may be started and directories be made, beside the one who asks. */
@@ -30,13 +29,12 @@ export interface OpenPrivilegedOptions {
 
 /** Rejects with `host.no-agent` when it does not answer, and `host.not-dropped`. The agent ends with what this resolves to. */
 export async function openPrivileged(options: OpenPrivilegedOptions): Promise<Privileged> {
-  const { command, dropTo, users = [], clock = systemClock } = options;
-  const [file, ...words] = command;
-  refuseDebugger(); // whoever runs code in here asks with the privileges of the agent
-  const child = spawn(file, words, { stdio: ["pipe", "pipe", "inherit"], env: { ...cleanEnvironment } });
-  const remote = new Remote({ input: child.stdout, output: child.stdin, close: () => endOf(child, clock) });
-  child.once("error", (error) => remote.gone(error.message));
-  child.once("close", (code, signal) => remote.gone(`it ended with ${signal ?? code}`));
+  const { agent, dropTo, users = [], clock = systemClock } = options;
+  const remote = new Remote({ input: agent.stdout, output: agent.stdin, close: () => endOf(agent, clock) });
+  agent.once("error", (error) => remote.gone(error.message));
+  agent.once("close", (code, signal) => remote.gone(`it ended with ${signal ?? code}`));
+  if (agent.exitCode !== null || agent.signalCode !== null)
+    remote.gone(`it ended with ${agent.signalCode ?? agent.exitCode}`);
   try {
     await remote.ready({ version: protocolVersion, asker: dropTo ?? ownUser(), users }, clock);
     if (dropTo !== undefined) dropPrivileges(dropTo);
@@ -46,8 +44,6 @@ export async function openPrivileged(options: OpenPrivilegedOptions): Promise<Pr
     throw error;
   }
 }
-
-type AgentProcess = ChildProcessByStdio<Writable, Readable, null>;
 
 /** Waits for the end of an agent whose input has ended; one that does not end is killed. */
 function endOf(child: AgentProcess, clock: Clock): Promise<void> {

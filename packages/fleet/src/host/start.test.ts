@@ -103,7 +103,7 @@ test("whoever asks without privileges starts and makes nothing for others, nor w
     try {
       const seen = await said(log);
       assert.equal(seen["uid"], uid);
-      const owner = uid === 0 ? ["--owner", `${user.uid}:${user.gid}`] : [];
+      const owner = uid === 0 ? ["--owner", `${user.uid}:${user.gid}`, "--supervised"] : [];
       assert.deepEqual(seen["words"], [...words, ...owner]);
       assert.equal(lstatSync(log).uid, user.uid);
     } finally {
@@ -162,7 +162,7 @@ test("a guard, which begins as root, is started only for moves that are the aske
     const pid = await privileged.start({ netns, user: undefined, words: ["move", "guard", "--moves", directory], log });
     try {
       const { uid, gid } = directory === others ? other : user;
-      const words = ["move", "guard", "--moves", directory, "--owner", `${uid}:${gid}`];
+      const words = ["move", "guard", "--moves", directory, "--owner", `${uid}:${gid}`, "--supervised"];
       assert.deepEqual((await said(log))["words"], words);
     } finally {
       process.kill(pid, "SIGKILL");

@@ -1,7 +1,8 @@
 /**
  * Starts this product's own program in a network namespace, as a user, for longer than the one who asks lives. No other program can be started, the
  * new process has no privileges that its user does not have, and its environment is two variables: the path of programs, and its
- * user's home. The guard alone begins with what this process has, and its words say to whom it must come down.
+ * user's home. The guard alone begins with what this process has, under a parent that has it back when it dies and keeps that, and its words
+ * say to whom it must come down.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, constants, openSync, readFileSync } from "node:fs";
@@ -52,7 +53,7 @@ export async function startProcess(
 
 /**
  * The words of a guard, which begins as root: whose moves it is for is found here, and said, so that it depends on nothing that can change
- * before the guard looks. Root's own moves are guarded only when root asks.
+ * before the guard looks, at this start and at those that its parent makes later. Root's own moves are guarded only when root asks.
  */
 function guardWords(words: readonly string[], allowed: readonly User[]): readonly string[] {
   const moves = words.at(-1) ?? "";
@@ -64,7 +65,7 @@ function guardWords(words: readonly string[], allowed: readonly User[]): readonl
       { moves },
     );
   }
-  return [...words, "--owner", `${owner.uid}:${owner.gid}`];
+  return [...words, "--owner", `${owner.uid}:${owner.gid}`, "--supervised"];
 }
 
 function openLog(path: string, user: User): number {

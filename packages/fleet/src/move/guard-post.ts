@@ -64,13 +64,23 @@ export async function seeGuard(moves: string, clock: Clock): Promise<GuardSeen> 
   }
 }
 
+/** The words of this product's program that guard a moves directory. */
+export function guardWords(moves: string): readonly string[] {
+  return ["move", "guard", "--moves", moves];
+}
+
+/** Where those that are started write what they do. */
+export function guardLog(moves: string): string {
+  return join(moves, "guard.log");
+}
+
 /** Sees that one is at work; `start` starts one that writes into `log`. Rejects with `move.no-guard`. */
 export async function ensureGuard(
   moves: string,
   clock: Clock,
   start: (log: string) => Promise<unknown>,
 ): Promise<void> {
-  const log = join(moves, "guard.log");
+  const log = guardLog(moves);
   const end = clock.now() + startMs;
   if ((await seeGuard(moves, clock)).kind === "at work") return;
   await start(log);

@@ -16,6 +16,8 @@ export interface GuardOptions {
   readonly world: MoveWorld;
   readonly records: MoveRecords;
   readonly signal: AbortSignal;
+  /** Goes on when there has been no move for long. */
+  readonly stays?: boolean;
 }
 
 const lookMs = 200;
@@ -26,7 +28,7 @@ const firstAgainMs = 1_000;
 const longestAgainMs = 60_000;
 
 /** Resolves when there is nothing left to guard, or the signal is aborted and what was being mended is. Rejects with `host.no-agent`. */
-export async function runGuard({ world, records, signal }: GuardOptions): Promise<void> {
+export async function runGuard({ world, records, signal, stays = false }: GuardOptions): Promise<void> {
   const { clock, log } = world;
   const told = new ThrottledLog({ log, clock });
   const wards = new Map<string, Ward>();
@@ -44,7 +46,7 @@ export async function runGuard({ world, records, signal }: GuardOptions): Promis
     for (const [name, ward] of wards) if (!names.has(name) && !ward.isBusy) wards.delete(name);
     // What cannot be read may be mended, by the version of the program that wrote it.
     const isNeeded = list.length > 0 || wards.size > 0 || (await unreadable(records)) > 0;
-    if (isNeeded) lastSeen = clock.now();
+    if (isNeeded || stays) lastSeen = clock.now();
     else if (clock.now() - lastSeen >= idleMs) break;
     await aborted(clock, lookMs, signal);
   }

@@ -9,7 +9,7 @@ import type { Privileged } from "../host/host.ts";
 import { netnsOf } from "../host/namespace.ts";
 import { openWatch } from "../watch/watch.ts";
 import { addressText } from "./addresses.ts";
-import { ensureGuard } from "./guard-post.ts";
+import { ensureGuard, guardWords } from "./guard-post.ts";
 import { Livenesses } from "./liveness.ts";
 import { childOf, OwnSidecars } from "./own-sidecars.ts";
 import { lives, processId } from "./processes.ts";
@@ -52,7 +52,7 @@ export function openRealWorld(options: RealWorldOptions): MoveWorld {
     checkPrivileges: async () => void (await privileged.host(netns)),
     ensureGuard: ({ process: { netns } }) =>
       ensureGuard(moves, clock, (file) =>
-        privileged.start({ netns, user: undefined, words: ["move", "guard", "--moves", moves], log: file }),
+        privileged.start({ netns, user: undefined, words: guardWords(moves), log: file }),
       ),
     openWatch: (asked) => openWatch(asked, { clock, log }),
   };

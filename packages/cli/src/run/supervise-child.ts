@@ -1,0 +1,101 @@
+/**
+ * A child that is had back when it dies, by a parent that does little else: of `--supervised`, for the parts and for the guard of moves. The parent
+ * passes signals on, and ends with a child that has ended in order. It reads nothing that its child says.
+ */
+import type { ChildProcess } from "node:child_process";
+import { type Clock, sleep } from "@dualmesh/base/clock";
+import { isMeshError } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { exitCodes } from "../exit-codes.ts";
+
+/** A child that lived this long was well; the waits begin again. */
+const wellAfterMs = 10_000;
+const signalNumbers: Readonly<Record<string, number>> = { SIGINT: 2, SIGTERM: 15 };
+
+/** The signals that a parent passes on: one may come before there is a child, and between two. */
+export interface Passing {
+  /** Aborted by the first. */
+  readonly ending: AbortSignal;
+  /** From now on to this child; undefined while there is none, when a second signal ends the parent itself. */
+  to(child: ChildProcess | undefined): void;
+}
+
+export function passSignals(): Passing {
+  const ending = new AbortController();
+  let receiver: ChildProcess | undefined;
+  let signals = 0;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      ending.abort(signal);
+      receiver?.kill("SIGTERM");
+      if (++signals > 1 && receiver === undefined) process.exit(128 + (signalNumbers[signal] ?? 0));
+    });
+  }
+  return {
+    ending: ending.signal,
+    to(child) {
+      receiver = child;
+    },
+  };
+}
+
+export interface SupervisedOptions {
+  readonly start: () => ChildProcess;
+  /** The wait before the n-th start in a row after a child that died at once; undefined when there is to be none. */
+  readonly waitMs: (deaths: number) => number | undefined;
+  readonly passing: Passing;
+  readonly clock: Clock;
+  /** Called once the first child has been started: what writes a log is loaded meanwhile. */
+  readonly openLog: () => Promise<Log>;
+}
+
+/** Resolves to the exit code when the child has ended in order, cannot be started at all, or is given up. */
+export async function superviseChild({ start, waitMs, passing, clock, openLog }: SupervisedOptions): Promise<number> {
+  let deaths = 0;
+  let logging: Promise<Log> | undefined;
+  for (let starts = 1; !passing.ending.aborted; starts++) {
+    const started = clock.now();
+    const child = start();
+    passing.to(child);
+    logging ??= openLog();
+    const { code, signal } = await ended(child);
+    passing.to(undefined);
+    if (passing.ending.aborted) return code ?? exitCodes.failed;
+    if (code === exitCodes.ok) return code;
+    // What the first start could not do, for the reason that its code says, the second cannot do either.
+    if (starts === 1 && code !== null && code > exitCodes.failed && code < 128) return code;
+    deaths = clock.now() - started >= wellAfterMs ? 1 : deaths + 1;
+    const againMs = waitMs(deaths);
+    const log = await logging;
+    if (againMs === undefined) {
+      log.error({ code, signal, deaths }, "the child dies again and again, and is given up");
+      return code ?? exitCodes.failed;
+    }
+    log.error({ code, signal, waitMs: againMs }, "the child died and is started again");
+    await waited(againMs, clock, passing.ending);
+  }
+  (await logging)?.info({}, "ended while no child was running");
+  return exitCodes.ok;
+}
+
+/** The log of such a parent. */
+export async function openParentLog(part: string): Promise<Log> {
+  const { openLog } = await import("@dualmesh/base/open-log");
+  return (await openLog({ level: "info" })).child({ part });
+}
+
+function ended(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  return new Promise((resolve, reject) => {
+    child.on("exit", (code, signal) => resolve({ code, signal }));
+    child.on("error", reject);
+  });
+}
+
+/** Until then, or until a signal comes. */
+async function waited(waitMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
+  try {
+    await sleep(clock, waitMs, signal);
+  } catch (error) {
+    if (isMeshError(error)) throw error;
+  }
+}
