@@ -1,5 +1,6 @@
 /** `dualmesh move in`: looks, says what it found, moves, and says how it ended. */
 import { systemClock } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
 import { openLinux } from "@dualmesh/fleet/host/linux";
 import { ownUser } from "@dualmesh/fleet/host/users";
 import { examine, type Wish } from "@dualmesh/fleet/move/checks/examine";
@@ -30,6 +31,9 @@ export async function runIn(flags: FlagValues): Promise<number> {
   const moves = movesPath(flags);
   const isDry = flags.has("dry-run");
   const teller = openTeller(flags.has("json"), (text) => process.stdout.write(text));
+  if (!isRoot() && flags.has("user")) {
+    throw new MeshError("usage.wrong", "--user is for root: anybody else moves as the user that calls the command");
+  }
   const user = isRoot() ? await prepareAsRoot(flags, wish, moves, isDry) : ownUser();
   await using setting = await openSetting({ moves, user, sudo: flags.has("sudo"), logLevel: "error" });
   if (!isRoot() && !isDry) await setting.privileged.directory(moves, user);

@@ -6,6 +6,7 @@
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import { unusedUser } from "./accounts.ts";
+import { hasCapability } from "./capabilities.ts";
 import type { Capture, CaptureOptions, User } from "./host.ts";
 import { readCaptureRequest, wholePacketBytes } from "./inputs.ts";
 import type { Namespace } from "./namespace.ts";
@@ -91,9 +92,10 @@ export async function openCapture(options: CaptureOptions, namespace: Namespace,
   };
 }
 
-/** Undefined for who is no root, and cannot become anybody else. */
+/** Undefined for who cannot become anybody else, which root in a container may not be able to, either. */
 async function captureUser(): Promise<User | undefined> {
-  return process.geteuid?.() === 0 ? unusedUser(firstUser) : undefined;
+  const may = (["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"] as const).every(hasCapability);
+  return process.geteuid?.() === 0 && may ? unusedUser(firstUser) : undefined;
 }
 
 /** The words of setpriv that run tcpdump with what it needs and no more, and end it with its parent. */

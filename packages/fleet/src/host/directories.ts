@@ -2,7 +2,17 @@
  * Directories that must be what somebody takes them for: whose one is, when nobody else can have put anything there or another in its place, and
  * how one is made for a user. A path is looked at part by part and no link is followed, since a link may point elsewhere a moment later.
  */
-import { closeSync, constants, fchmodSync, fchownSync, lstatSync, mkdirSync, openSync, type Stats } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  rmdirSync,
+  type Stats,
+} from "node:fs";
 import { dirname } from "node:path";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import type { User } from "./host.ts";
@@ -60,7 +70,7 @@ export function makeDirectory(path: string, user: User, asker: User): void {
   try {
     asUser(user, () => mkdirSync(path, { recursive: true, mode: 0o700 }));
   } catch (error) {
-    const refused = ["EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "");
+    const refused = ["EACCES", "EPERM", "host.not-dropped"].includes((error as NodeJS.ErrnoException).code ?? "");
     const allowed = asker.uid === 0 || rootsOwn.some((root) => path.startsWith(`${root}/`));
     if (!refused || !allowed || ownUser().uid !== 0) throw notMade(path, user, messageOf(error));
     makeAsRoot(path, user);
@@ -92,6 +102,12 @@ function makeIfMissing(path: string, mode: number, owner?: User): void {
   try {
     if (owner !== undefined) fchownSync(made, owner.uid, owner.gid);
     fchmodSync(made, mode);
+  } catch (error) {
+    rmdirSync(path); // what is not that user's would be in the way of the next attempt
+    const needs = "root needs CAP_CHOWN for it, which a container can be given (--cap-add CHOWN)";
+    throw new MeshError("host.directory-failed", `${path} cannot be given away: ${messageOf(error)}; ${needs}`, {
+      path,
+    });
   } finally {
     closeSync(made);
   }

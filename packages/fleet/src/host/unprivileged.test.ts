@@ -1,48 +1,7 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { accessSync } from "node:fs";
 import { test } from "node:test";
-import { promisify } from "node:util";
-import { openTestNamespace, whyNoNamespaces } from "./testing.ts";
-
-const run = promisify(execFile);
-const linux = new URL("./linux.ts", import.meta.url).href;
-const uid = 4_110;
-
-/** Runs a module as a user who is not root, in a namespace, with some capabilities, and gives the JSON that it prints. */
-async function asSomebody(
-  path: string,
-  capabilities: readonly string[],
-  program: string,
-): Promise<Record<string, unknown>> {
-  const rights = capabilities.map((name) => `+${name}`).join(",");
-  const words = ["--reuid", `${uid}`, "--regid", `${uid}`, "--clear-groups"];
-  if (rights !== "") words.push("--inh-caps", rights, "--ambient-caps", rights);
-  const node = [
-    process.execPath,
-    "--input-type=module",
-    "-e",
-    `import { openLinux } from ${JSON.stringify(linux)};\n${program}`,
-  ];
-  const { stdout } = await run("nsenter", [`--net=${path}`, "setpriv", ...words, ...node], { cwd: "/" });
-  return JSON.parse(stdout) as Record<string, unknown>;
-}
-
-/** Its files must be there for others than their owner; in the home of root they are not. */
-function whyNotOthers(): string | false {
-  const missing = whyNoNamespaces("tcpdump");
-  if (missing !== false) return missing;
-  process.seteuid?.(uid);
-  try {
-    accessSync(new URL(linux));
-    accessSync(process.execPath);
-    return false;
-  } catch {
-    return "needs a checkout that other users may read";
-  } finally {
-    process.seteuid?.(0);
-  }
-}
+import { openTestNamespace } from "./testing.ts";
+import { asBoundedRoot, asSomebody, toldOf, uid, whyNotOthers } from "./testing-users.ts";
 
 const skip = whyNotOthers();
 
@@ -58,7 +17,6 @@ test("a user with nothing but CAP_NET_ADMIN in its own namespace does all that c
     namespace.path,
     ["net_admin"],
     `
-    import { statSync } from "node:fs";
     const privileged = openLinux();
     const host = await privileged.host(statSync("/proc/self/ns/net").ino);
     const of = { kind: "uid", uid: 4111 };
@@ -97,10 +55,9 @@ test("a user without rights is told what is missing, for each thing, and nothing
     namespace.path,
     [],
     `
-    import { statSync } from "node:fs";
     const privileged = openLinux();
     const host = await privileged.host(statSync("/proc/self/ns/net").ino);
-    const told = async (task) => { try { await task(); return "it worked"; } catch (error) { return error.code + ": " + error.message; } };
+    ${toldOf}
     const ways = [{ server: { host: "10.76.0.1", port: 2181 }, port: 9 }];
     console.log(JSON.stringify({
       check: await host.check({ kind: "uid", uid: 1 }),
@@ -118,5 +75,34 @@ test("a user without rights is told what is missing, for each thing, and nothing
   assert.match(String(seen["foreign"]), /^host.not-permitted: process \d+ is another user's/);
   assert.equal(seen["elsewhere"], "not seen");
   assert.equal(namespace.run("nft", "list", "tables"), "");
+  await app.end();
+});
+
+test("root in a container that lets it become nobody else is told so, and looks at calls as itself", {
+  skip,
+}, async () => {
+  await using namespace = await openTestNamespace();
+  const app = await namespace.peer();
+  const directory = `/tmp/dmu-${process.pid}`;
+  const seen = await asBoundedRoot(
+    namespace.path,
+    ["net_admin", "net_raw"],
+    `
+    ${toldOf}
+    const user = { uid: ${uid}, gid: ${uid} };
+    const linux = openLinux();
+    const host = await linux.host(statSync("/proc/self/ns/net").ino);
+    console.log(JSON.stringify({
+      capture: (await host.whyNoCapture()) ?? "it can",
+      check: await host.check({ kind: "uid", uid: 1 }),
+      directory: await told(() => linux.directory(${JSON.stringify(directory)}, user)),
+      left: statSync(${JSON.stringify(directory)}, { throwIfNoEntry: false }) ?? "nothing",
+      dropped: await told(() => dropPrivileges(user)),
+    }));
+    `,
+  );
+  assert.deepEqual([seen["capture"], seen["check"], seen["left"]], ["it can", [], "nothing"]);
+  assert.match(String(seen["directory"]), /^host.directory-failed: .* cannot be given away: EPERM.*CAP_CHOWN/);
+  assert.match(String(seen["dropped"]), /^host.not-dropped: .*needs CAP_SETUID and CAP_SETGID.*--user 0:0/);
   await app.end();
 });

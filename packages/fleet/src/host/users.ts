@@ -3,7 +3,7 @@
  * user is done with that user's rights, so that no path that somebody names reaches where only root does.
  */
 import { readFileSync } from "node:fs";
-import { MeshError } from "@dualmesh/base/errors";
+import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { effectiveCapabilities } from "./capabilities.ts";
 import type { User } from "./host.ts";
 
@@ -38,9 +38,11 @@ export function asUser<T>(user: User, task: () => T): T {
   if (isSameUser(own, user)) return task();
   const groups = process.getgroups?.() ?? [];
   try {
-    process.setgroups?.([]);
-    process.setegid?.(user.gid);
-    process.seteuid?.(user.uid);
+    become(user, () => {
+      process.setgroups?.([]);
+      process.setegid?.(user.gid);
+      process.seteuid?.(user.uid);
+    });
     return task();
   } finally {
     process.seteuid?.(own.uid);
@@ -56,9 +58,11 @@ export function asUser<T>(user: User, task: () => T): T {
 export function dropPrivileges(user: User): void {
   refuseDebugger();
   if (isSameUser(ownUser(), user)) return;
-  process.setgroups?.([]);
-  process.setgid?.(user.gid);
-  process.setuid?.(user.uid);
+  become(user, () => {
+    process.setgroups?.([]);
+    process.setgid?.(user.gid);
+    process.setuid?.(user.uid);
+  });
   const left = [
     ...(canBecome(0) ? ["it can become root again"] : []),
     ...(process.getuid?.() === user.uid && process.geteuid?.() === user.uid ? [] : ["its user"]),
@@ -70,6 +74,18 @@ export function dropPrivileges(user: User): void {
     throw new MeshError(
       "host.not-dropped",
       `this process could not give up its rights for user ${user.uid}: ${left.join(", ")}`,
+    );
+  }
+}
+
+/** Root may lack even this, in a container from which all capabilities but some were taken. */
+function become(user: User, change: () => void): void {
+  try {
+    change();
+  } catch (error) {
+    throw new MeshError(
+      "host.not-dropped",
+      `this process may not become ${userText(user)} (${messageOf(error)}): it needs CAP_SETUID and CAP_SETGID, which a container can be given (--cap-add SETUID --cap-add SETGID); or run everything as root with --user 0:0`,
     );
   }
 }

@@ -59,7 +59,7 @@ test("the sidecar is never selected", () => {
   const choice = chooseSelection({ ...app, cgroup: "/" }, [], { uid: app.uid, cgroup: "/" });
   assert.ok("reasons" in choice);
   assert.equal(choice.reasons.length, 2);
-  assert.match(choice.reasons[0] ?? "", /no control group of its own: start it as a service/);
+  assert.match(choice.reasons[0] ?? "", /no control group of its own that is seen from here: start it as a service/);
   assert.match(
     choice.reasons[1] ?? "",
     /the sidecar runs as the user of the process, 1000: run the sidecar as another user/,

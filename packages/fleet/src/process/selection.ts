@@ -39,12 +39,12 @@ function whyNot(
   sidecar: Pick<ProcessFacts, "uid" | "cgroup"> | undefined,
 ): string | undefined {
   if (selection.kind === "cgroup" && selection.path === "/") {
-    return `process ${process.pid} is in no control group of its own: start it as a service of systemd or in a container, or move it into one (mkdir, then write ${process.pid} to its cgroup.procs)`;
+    return `process ${process.pid} is in no control group of its own that is seen from here: start it as a service of systemd, or move it into one (mkdir, then write ${process.pid} to its cgroup.procs); that of a container is seen from its host alone`;
   }
   if (sidecar === undefined || !selects(selection, sidecar)) return undefined;
   return selection.kind === "cgroup"
     ? `the sidecar is in the control group of the process, ${selection.path}: run the sidecar as a service of its own`
-    : `the sidecar runs as the user of the process, ${selection.uid}: run the sidecar as another user`;
+    : `the sidecar runs as the user of the process, ${selection.uid}: run the sidecar as another user (root says --user; anybody else calls this command as another user, in a container too)`;
 }
 
 function isExclusive(selection: Selection, process: ProcessFacts, others: readonly ProcessFacts[]): boolean {

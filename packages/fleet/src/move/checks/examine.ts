@@ -62,7 +62,7 @@ async function examined(
   if (!facts.exact) {
     checks.warn(
       "process",
-      "its own descriptors cannot be read: what its user has open counts as its own; run as root to tell them apart",
+      "its own descriptors cannot be read: what its user has open counts as its own; root with CAP_SYS_PTRACE tells them apart, which in a container it lacks and on the host it has",
     );
   }
   if (await isMoved(facts, means, checks)) return undefined;
