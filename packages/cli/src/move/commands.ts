@@ -66,6 +66,10 @@ const watching: readonly Flag[] = [
   },
 ];
 
+async function withoutRights(run: () => Promise<number>): Promise<number> {
+  return (await import("./apart.ts")).apart(run);
+}
+
 export const moveCommands: readonly Command[] = [
   {
     name: "move in",
@@ -81,14 +85,14 @@ export const moveCommands: readonly Command[] = [
       json,
     ],
     example: "dualmesh move in --pid 4711",
-    run: async (flags) => (await import("./in.ts")).runIn(flags),
+    run: (flags) => withoutRights(async () => (await import("./in.ts")).runIn(flags)),
   },
   {
     name: "move out",
     summary: "Moves a process out of the mesh, without a restart.",
     flags: [...named, moves, sudo, json],
     example: "dualmesh move out --pid 4711",
-    run: async (flags) => (await import("./out.ts")).runOut(flags),
+    run: (flags) => withoutRights(async () => (await import("./out.ts")).runOut(flags)),
   },
   {
     name: "move status",
@@ -102,7 +106,7 @@ export const moveCommands: readonly Command[] = [
     summary: "Completes or takes back what a mover that died has left.",
     flags: [{ name: "pid", value: "N", summary: "only the move of this process" }, moves, sudo, json],
     example: "dualmesh move recover",
-    run: async (flags) => (await import("./recover.ts")).runRecover(flags),
+    run: (flags) => withoutRights(async () => (await import("./recover.ts")).runRecover(flags)),
   },
   {
     name: "move guard",

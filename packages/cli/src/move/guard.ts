@@ -18,7 +18,7 @@ const parentLookMs = 200;
 /** How often one that stays looks whether the post is free. */
 const postLookMs = 200;
 
-export async function runMoveGuard(flags: FlagValues, agent: AgentProcess): Promise<number> {
+export async function runMoveGuard(flags: FlagValues, agent: AgentProcess | undefined): Promise<number> {
   const moves = movesPath(flags);
   const user = ownerOfGuard(flags, moves);
   await using setting = await openSetting({ moves, user, sudo: false, logLevel: "info", agent });

@@ -5,7 +5,7 @@
 import { accessSync, constants, lstatSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { systemClock } from "@dualmesh/base/clock";
-import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log, LogLevel } from "@dualmesh/base/log";
 import { openLog } from "@dualmesh/base/open-log";
 import { accountOf, unusedUser } from "@dualmesh/fleet/host/accounts";
@@ -13,8 +13,8 @@ import { soleOwner } from "@dualmesh/fleet/host/directories";
 import type { Privileged, User } from "@dualmesh/fleet/host/host";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import { needProgram } from "@dualmesh/fleet/host/programs";
-import { openPrivileged } from "@dualmesh/fleet/host/remote";
-import { type AgentProcess, startAgent } from "@dualmesh/fleet/host/start-agent";
+import { joinPrivileged, type OpenPrivilegedOptions, openPrivileged } from "@dualmesh/fleet/host/remote";
+import { type AgentProcess, agentSocket, startAgent } from "@dualmesh/fleet/host/start-agent";
 import { isSameUser, ownUser, userText } from "@dualmesh/fleet/host/users";
 import { openRealWorld } from "@dualmesh/fleet/move/real-world";
 import { openRecords } from "@dualmesh/fleet/move/records";
@@ -168,16 +168,13 @@ export interface SettingOptions {
   readonly sudo: boolean;
   readonly logLevel: LogLevel;
   /** Who holds the privileges, when it has been started before all of this was loaded. */
-  readonly agent?: AgentProcess;
+  readonly agent?: AgentProcess | undefined;
 }
 
-/** Starts who holds the privileges, and has none from then on. */
+/** Starts who holds the privileges, or asks the one that is there, and has none from then on. */
 export async function openSetting({ moves, user, sudo, logLevel, agent }: SettingOptions): Promise<Setting> {
-  const host = hostCommand();
-  const privileged = await openPrivileged({
-    agent: agent ?? startAgent(sudo ? ["sudo", "-n", ...host] : host),
-    ...(isRoot() ? { dropTo: user } : {}),
-  });
+  const dropTo = isRoot() ? { dropTo: user } : {};
+  const privileged = await (sudo ? openBySudo(dropTo) : openAgent(dropTo, agent));
   const log = (await openLog({ level: logLevel })).child({ part: "mover" });
   const clock = systemClock;
   const records = openRecords({ path: moves, clock, log });
@@ -191,6 +188,25 @@ export async function openSetting({ moves, user, sudo, logLevel, agent }: Settin
     log,
     [Symbol.asyncDispose]: () => privileged[Symbol.asyncDispose](),
   };
+}
+
+type DropTo = Pick<OpenPrivilegedOptions, "dropTo">;
+
+function openAgent(dropTo: DropTo, agent: AgentProcess | undefined): Promise<Privileged> {
+  const socket = agentSocket();
+  if (socket !== undefined) return joinPrivileged(socket);
+  return openPrivileged({ agent: agent ?? startAgent(hostCommand()), ...dropTo });
+}
+
+async function openBySudo(dropTo: DropTo): Promise<Privileged> {
+  const host = hostCommand();
+  try {
+    return await openPrivileged({ agent: startAgent(["sudo", "-n", ...host]), ...dropTo });
+  } catch (error) {
+    if (!isMeshError(error, "host.no-agent")) throw error;
+    const rule = `sudo has to let this user run, without a password: ${host.join(" ")}`;
+    throw new MeshError(error.code, `${error.message}; ${rule}`, error.details, { cause: error });
+  }
 }
 
 /** Whether this user, who has no rights any more, can do here what it has to. */

@@ -4,7 +4,9 @@
  * signal, since the guard is another user's by then and reads what others wrote (ADR 0008).
  */
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
+import { agentSocket } from "@dualmesh/fleet/host/start-agent";
 import { openParentLog, passSignals, superviseChild } from "../run/supervise-child.ts";
 import { ownProgram } from "./own-program.ts";
 
@@ -34,8 +36,19 @@ export function superviseGuard(clock: Clock = systemClock): Promise<number> {
   });
 }
 
-/** Whether the parent of this guard has died; false for one that has none. */
+/** Whether the parent of this guard has died; false for one that has none. Between the two may be who holds the privileges (`apart.ts`). */
 export function isParentGone(): boolean {
   const parent = process.env[parentVariable];
-  return parent !== undefined && Number(parent) !== process.ppid;
+  if (parent === undefined) return false;
+  const own = agentSocket() === undefined ? process.ppid : parentOf(process.ppid);
+  return own !== undefined && Number(parent) !== own;
+}
+
+/** Undefined for one that is not seen: the kernel ends this process with its own parent. */
+function parentOf(pid: number): number | undefined {
+  try {
+    return Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1]);
+  } catch {
+    return undefined;
+  }
 }

@@ -9,6 +9,11 @@ export function effectiveCapabilities(): bigint {
   return capabilities(/^CapEff:\s*([0-9a-f]+)$/m);
 }
 
+/** A bit for each one that is, or could be put in force. */
+export function permittedCapabilities(): bigint {
+  return capabilities(/^CapPrm:\s*([0-9a-f]+)$/m);
+}
+
 function capabilities(line: RegExp): bigint {
   return BigInt(`0x${line.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? "0"}`);
 }

@@ -2,6 +2,7 @@
  * The privileges of another process, as `host.ts` has them: each operation is a line to the agent and its answer. The agent is started while
  * this process may still do so; after that this one gives up what it has.
  */
+import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
@@ -10,7 +11,7 @@ import type { Capture, CaptureOptions, Host, Privileged, StateDirectory, User } 
 import { readLines } from "./lines.ts";
 import { type Answer, type ErrorText, type Hello, maxAnswerLength, protocolVersion, type Request } from "./messages.ts";
 import type { AgentProcess } from "./start-agent.ts";
-import { dropPrivileges, ownUser } from "./users.ts";
+import { dropPrivileges, ownUser, refuseDebugger } from "./users.ts";
 
 /** A start of Node on a slow machine, and a sudo that looks things up. */
 const readyWithinMs = 20_000;
@@ -43,6 +44,32 @@ export async function openPrivileged(options: OpenPrivilegedOptions): Promise<Pr
     await remote[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** The agent that the parent of this process is (`apart.ts`), by the descriptor of its socket. It ends with what this resolves to. */
+export async function joinPrivileged(fd: number, clock: Clock = systemClock): Promise<Privileged> {
+  refuseDebugger(); // whoever runs code in here asks with the privileges of the agent
+  const socket = new Socket({ fd });
+  const remote = new Remote({ input: socket, output: socket, close: () => closed(socket, clock) });
+  socket.once("error", (error) => remote.gone(error.message));
+  try {
+    await remote.ready({ version: protocolVersion, asker: ownUser(), users: [] }, clock);
+    return remote;
+  } catch (error) {
+    await remote[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function closed(socket: Socket, clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.closed) return resolve();
+    const timer = clock.after(endsWithinMs, () => socket.destroy(), true);
+    socket.once("close", () => {
+      timer.cancel();
+      resolve();
+    });
+  });
 }
 
 /** Waits for the end of an agent whose input has ended; one that does not end is killed. */

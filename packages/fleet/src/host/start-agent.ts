@@ -14,3 +14,12 @@ export function startAgent([file, ...words]: readonly [string, ...string[]]): Ag
   agent.on("error", () => undefined);
   return agent;
 }
+
+/** For a child of an agent (`apart.ts`): names the descriptor of the socket by which it asks. */
+export const agentSocketVariable = "DUALMESH_AGENT_SOCKET";
+export const agentDescriptor = 3;
+
+/** The descriptor by which the agent is asked that is the parent of this process; undefined when none is. */
+export function agentSocket(): number | undefined {
+  return process.env[agentSocketVariable] === String(agentDescriptor) ? agentDescriptor : undefined;
+}

@@ -4,12 +4,17 @@
  */
 import { readFileSync } from "node:fs";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
-import { effectiveCapabilities } from "./capabilities.ts";
+import { effectiveCapabilities, permittedCapabilities } from "./capabilities.ts";
 import type { User } from "./host.ts";
 
 /** The user of this process. */
 export function ownUser(): User {
   return { uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1 };
+}
+
+/** Whether this process has rights that it cannot give up by becoming somebody else. */
+export function keepsRights(): boolean {
+  return ownUser().uid !== 0 && permittedCapabilities() !== 0n;
 }
 
 export function isSameUser(one: User, other: User): boolean {

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openTestNamespace } from "./testing.ts";
+import { asSomebody, whyNotOthers } from "./testing-users.ts";
+
+const skip = whyNotOthers();
+const own = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
+
+test("a user with capabilities goes on without them in a child, and keeps them to do what the child asks", {
+  skip,
+}, async () => {
+  await using namespace = await openTestNamespace();
+  const app = await namespace.peer();
+  const seen = await asSomebody(
+    namespace.path,
+    ["net_admin"],
+    `
+    import { serveApart } from ${own("./apart.ts")};
+    import { joinPrivileged } from ${own("./remote.ts")};
+    import { agentSocket } from ${own("./start-agent.ts")};
+    import { keepsRights } from ${own("./users.ts")};
+    const fd = agentSocket();
+    if (fd === undefined) {
+      const code = await serveApart([process.execPath, ...process.execArgv], []);
+      process.exit(keepsRights() && code === 7 ? 0 : 1);
+    }
+    const own = await openLinux().host(statSync("/proc/self/ns/net").ino);
+    const alone = await own.check({ kind: "uid", uid: 1 });
+    const asked = await joinPrivileged(fd);
+    const host = await asked.host(statSync("/proc/self/ns/net").ino);
+    await host.catch({ name: "app", of: { kind: "uid", uid: 1 }, ways: [{ server: { host: "10.76.0.1", port: 2181 }, port: 9 }] });
+    const caught = await host.caught();
+    await host.release("app");
+    const keeps = keepsRights();
+    await asked[Symbol.asyncDispose]();
+    console.log(JSON.stringify({ keeps, alone, caught }));
+    process.exit(7);
+    `,
+  );
+  assert.deepEqual(seen, {
+    keeps: false,
+    alone: ["rules need the capability CAP_NET_ADMIN: run as root, or give it to this process"],
+    caught: ["app"],
+  });
+  await app.end();
+});
