@@ -7,6 +7,7 @@ import { isIpAddress } from "@dualmesh/base/http/host-name";
 import { accountOf } from "@dualmesh/fleet/host/accounts";
 import type { Means } from "@dualmesh/fleet/move/checks/examine";
 import { reading } from "@dualmesh/fleet/move/checks/reader";
+import { roomAt } from "@dualmesh/fleet/move/checks/room";
 import { askServer } from "@dualmesh/fleet/move/checks/server";
 import { childOf, readOwnConfiguration } from "@dualmesh/fleet/move/own-sidecars";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
@@ -34,6 +35,7 @@ export async function meansOf({ privileged, records, world, moves, user }: Setti
     list: (state) => controlOf(state, clock).list(),
     ownConfiguration: (state) => readOwnConfiguration(moves, state),
     pidOf: async (state) => (await childOf(state))?.pid,
+    room: () => roomAt(moves),
     surroundings: ({ pid }) => ({ addresses: ownAddresses(), pids: pidsOf(pid) }),
   };
 }

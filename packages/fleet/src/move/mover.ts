@@ -99,6 +99,7 @@ export class Mover {
         case "in":
           return await this.#recoverIn();
         case "forwarded":
+          this.#move.lead("out");
           await goAside(this.#move);
           return await this.#return();
       }
@@ -121,19 +122,26 @@ export class Mover {
   async #recoverEntering(signal: AbortSignal): Promise<MoveEnd> {
     const swaps = stepsIn(this.record).filter((step) => step === "provide" || step === "consume");
     const isSwapped = swaps.every((step) => this.record.done.includes(step));
-    if (isSwapped && (await this.#move.isBack(this.#move.patienceMs))) return this.enter(signal);
+    if (isSwapped && (await this.#move.isBack(this.#move.patienceMs)) && (await this.#isAsRecorded()))
+      return this.enter(signal);
     return this.undo("its mover died on the way in");
+  }
+
+  /** Whether it stands as its record says: the rule in force, and what was moved in the mesh. */
+  async #isAsRecorded(): Promise<boolean> {
+    try {
+      return (await this.#move.hasRule()) && (await this.#move.isCarried());
+    } catch (error) {
+      if (isAway(error)) return false;
+      throw error;
+    }
   }
 
   async #recoverIn(): Promise<MoveEnd> {
     const move = this.#move;
     const { sidecars } = move.world;
-    if (
-      this.record.step === "" &&
-      (await sidecars.answers(this.record)) &&
-      (await move.isThere()) &&
-      (await move.hasRule())
-    )
+    const { step } = this.record;
+    if (step === "" && (await sidecars.answers(this.record)) && (await move.isThere()) && (await this.#isAsRecorded()))
       return { state: "in", failed: "" };
     if (await move.isBack(move.patienceMs)) {
       if (!(await comeBack(move))) return this.#forwarded();
@@ -148,6 +156,7 @@ export class Mover {
   async #return(): Promise<MoveEnd> {
     const move = this.#move;
     const waitMs = this.record.sidecar.own === undefined ? move.patienceMs : patientMs;
+    move.lead("in");
     if (!(await move.isBack(waitMs)) || !(await comeBack(move))) return this.#forwarded();
     if (this.record.wanted === "out") {
       await move.become("leaving");
@@ -160,6 +169,7 @@ export class Mover {
   async #finish(): Promise<MoveEnd> {
     const move = this.#move;
     const state = this.record.state === "undoing" ? "undone" : "out";
+    move.lead("out");
     try {
       if ((await goOut(move)) === "forwarded") return this.#forwarded();
     } catch (error) {

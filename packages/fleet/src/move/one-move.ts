@@ -54,6 +54,10 @@ export class OneMove {
   #starting: Promise<void> | undefined;
   /** The last start has failed. */
   #cannotStart = false;
+  /** Where the steps lead that are being done. */
+  #leads: "in" | "out" = "in";
+  /** That the disk does not take the record was told. */
+  #hasToldRefusal = false;
   /** Since when the sidecar has not answered; one that was waited for is not waited for again. */
   #away: number | undefined;
 
@@ -68,16 +72,32 @@ export class OneMove {
     return this.#record;
   }
 
-  /** On disk when it resolves. */
+  /**
+   * On disk when it resolves. A way that leads out goes on without that when the disk does not take it: each of its steps may be done again, and
+   * the record that is there names all that was begun, so that whoever finds it leads out as well, or completes the way in.
+   */
   async change(change: Partial<MoveRecord>): Promise<void> {
     this.#record = { ...this.#record, ...change, mover: this.world.self };
     const written = this.#writing.then(() => this.#records.write(this.#record));
     this.#writing = written.catch(() => undefined); // whoever asked for it has the error
-    await written;
+    try {
+      await written;
+    } catch (error) {
+      if (this.#leads === "in") throw error;
+      if (this.#hasToldRefusal) return;
+      this.#hasToldRefusal = true;
+      this.note(`it goes on though it cannot be written down: ${messageOf(error)}`);
+    }
+  }
+
+  /** What is done from now on leads there. A way in ends when it cannot be written down. */
+  lead(where: "in" | "out"): void {
+    this.#leads = where;
   }
 
   /** Begins another way: none of its steps is done yet. */
   async become(state: MoveState, change: Partial<MoveRecord> = {}): Promise<void> {
+    this.lead(state === "entering" || state === "in" ? "in" : "out");
     await this.change({ state, step: "", done: [], since: this.world.clock.wall(), ...change });
   }
 
@@ -204,6 +224,21 @@ export class OneMove {
       if (isAway(error)) return false;
       throw error;
     }
+  }
+
+  /** Whether what was moved is in the mesh still: a way out that could not be written down may have led a side of it out. */
+  async isCarried(): Promise<boolean> {
+    const { done, begun, state } = this.#record;
+    const { crossing } = await this.crossing();
+    if (crossing === undefined) return false;
+    const moved = state === "entering" ? done : begun;
+    const places: Readonly<Record<"provide" | "consume", readonly string[]>> = {
+      provide: crossing.registrations.flatMap((one) => (one.bypassed === "" ? [one.state] : [])),
+      consume: crossing.sessions.map(({ consumes }) => consumes),
+    };
+    const isOut = (step: "provide" | "consume"): boolean =>
+      moved.includes(step) && places[step].length > 0 && places[step].every((place) => place === "direct");
+    return !isOut("provide") && !isOut("consume");
   }
 
   /** Whether the sidecar answers within the time; the mover's own is started. */

@@ -9,6 +9,7 @@ import { systemClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
 import { seededRandom } from "@dualmesh/base/random";
+import { type Files, systemFiles } from "@dualmesh/base/state/files";
 import type { MoveRecord } from "./record.ts";
 import { readRecord } from "./record.ts";
 import { openRecords } from "./records.ts";
@@ -157,6 +158,30 @@ test("the word to take a move back reaches the mover that it is for, from howeve
   await records.forget(other, { ...ending, name: other.name });
   assert.deepEqual(await records.ending(record.name), { ...ending, state: "undone", at: 6 });
   assert.deepEqual(await readdir(path), ["history.jsonl"]);
+});
+
+test("a move ends on a full disk as well, and leaves nothing there that would take room", async () => {
+  const { path, records } = openIn();
+  await records.write(record);
+  const full: Files = {
+    ...systemFiles,
+    async open(name, how) {
+      const file = await systemFiles.open(name, how);
+      const write = async (): Promise<never> => {
+        throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+      };
+      return { ...file, write };
+    },
+  };
+  const later = openRecords({ path, clock: systemClock, log: silentLog, files: full });
+  await assert.rejects(
+    later.write({ ...record, state: "undoing" }),
+    (error: MeshError) => error.code === "state.write-failed" && /make room on the disk/.test(error.message),
+  );
+  assert.equal((await later.read(record.name))?.state, "entering", "what was there is there");
+  await later.forget(record, ending);
+  assert.equal(await records.read(record.name), undefined);
+  assert.deepEqual(await readdir(path), []);
 });
 
 async function takeInTheEnd(records: ReturnType<typeof openRecords>) {

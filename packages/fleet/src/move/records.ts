@@ -183,14 +183,20 @@ async function append(files: Files, path: string, ending: MoveEnding): Promise<v
   const line = Buffer.from(`${JSON.stringify(ending)}\n`);
   const kept = before.length + line.length <= maxHistoryBytes ? before : newestHalf(before);
   const fresh = `${path}.${ending.name}`;
-  const file = await files.open(fresh, "new");
   try {
-    await file.write(Buffer.concat([kept, line]), 0);
-    await file.sync();
-  } finally {
-    await file.close();
+    const file = await files.open(fresh, "new");
+    try {
+      await file.write(Buffer.concat([kept, line]), 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await files.rename(fresh, path);
+  } catch (error) {
+    // On a full disk it would only take what little room there is.
+    await files.remove(fresh);
+    throw error;
   }
-  await files.rename(fresh, path);
 }
 
 /** A line that somebody has spoilt hides no other. */

@@ -83,6 +83,54 @@ for (const way of ["in", "out"] as const) {
   });
 }
 
+for (const way of ["in", "out"] as const) {
+  test(`a disk that is full from any word on its way ${way} on keeps nobody in the mesh who is to be out`, async (t) => {
+    const words = await wordsOf(way);
+    const random = seededRandom(seed);
+    const ends = new Map<string, number>();
+    for (const [index, word] of words.entries()) {
+      for (const isKilled of [false, true]) {
+        const story = new Story(randomOf(random));
+        const { machine, disk } = story;
+        const fullAt = index + 1;
+        const at = fullAt + Math.floor(random.next() * (words.length - index));
+        const death = isKilled
+          ? ({ at, phase: phases[Math.floor(random.next() * 3)] ?? "before" } as const)
+          : undefined;
+        const first = story.mover(way === "in" ? death : undefined);
+        if (way === "in") first.fullAt = fullAt;
+        let end = await story.run(first, story.enter(first));
+        if (way === "out") {
+          const second = story.mover(death);
+          second.fullAt = fullAt;
+          end = await story.run(second, story.leave(second));
+        }
+        const told = `SEED=${seed}: full from word ${fullAt} (${word}) on its way ${way}${isKilled ? `, killed ${death?.phase} word ${at}` : ""}`;
+        if (end === "dead") {
+          // Somebody looks while it is full still, and once more when there is room.
+          const next = story.mover();
+          await settled(story.run(next, story.recover(next)));
+          await machine.clock.advance(random.next() * 8_000);
+          disk.isFull = false;
+          const last = story.mover();
+          await story.run(last, story.recover(last));
+          await machine.clock.advance(60_000);
+          assert.ok(["in", "out"].includes(story.place), `${told}: ${JSON.stringify(story.record)}`);
+        } else {
+          const hasRoom = disk.refusals === 0;
+          assert.equal(end.state, way === "in" ? (hasRoom ? "in" : "undone") : "out", told);
+          assert.equal(story.place, hasRoom && way === "in" ? "in" : "out", told);
+          assert.equal(machine.rules.size, hasRoom && way === "in" ? 1 : 0, told);
+        }
+        assert.deepEqual(machine.wrong, [], told);
+        ends.set(story.place, (ends.get(story.place) ?? 0) + 1);
+      }
+    }
+    const ended = [...ends].map(([place, count]) => `${place}: ${count}`).join(", ");
+    t.diagnostic(`${words.length} words, each with and without a death after it; ended ${ended}`);
+  });
+}
+
 /** A sidecar that dies under its parent is back after 0.3 s; one that the guard starts after 1.5 s; one that is set aside is missed for 3 s and a reconnection. */
 const longestGapMs = 5_500;
 /** One that hangs is found out after six seconds, and then treated like one that died. */

@@ -91,6 +91,45 @@ describe("the doors of a crossing", () => {
   });
 });
 
+describe("a disk that takes nothing more", () => {
+  it("lets nobody into the mesh, and keeps nobody there", async () => {
+    const fixture = new CrossingFixture();
+    const crossing = await fixture.openOne();
+    await fixture.other();
+    const { client } = await fixture.provider(crossing);
+    client.list(providers, true);
+    await fixture.settle();
+    const isFull = (is: boolean): void => {
+      for (const journal of Object.values(fixture.journals)) journal.failing = is;
+    };
+    const step = async (name: "provide" | "consume", to: "mesh" | "direct"): Promise<void> => {
+      const going = fixture.command(name, { name: "shop", to });
+      await fixture.clock.advance(20_000);
+      await going;
+    };
+    isFull(true);
+    for (const name of ["provide", "consume"] as const) {
+      await assert.rejects(fixture.command(name, { name: "shop", to: "mesh" }), code("state.write-failed"));
+    }
+    assert.deepEqual(portsAt(fixture), [20_880, 20_880]);
+    isFull(false);
+    await step("provide", "mesh");
+    await step("consume", "mesh");
+    assert.deepEqual(portsAt(fixture), [20_880, 20_881]);
+    isFull(true);
+    await step("consume", "direct");
+    await step("provide", "direct");
+    assert.deepEqual(portsAt(fixture), [20_880, 20_880]);
+    const [shown] = (await fixture.list()).crossings;
+    assert.deepEqual([shown?.provides, shown?.consumes, shown?.sessions[0]?.consumes], ["direct", "direct", "direct"]);
+    assert.deepEqual(await fixture.command("close", { name: "shop" }), {});
+    assert.equal(fixture.doors.size, 0);
+    isFull(false);
+    await fixture.restart();
+    assert.deepEqual((await fixture.list()).crossings, []);
+  });
+});
+
 describe("what an application provides through a crossing", () => {
   it("stands at both addresses, then at the published one, behind which it is called, and back", async () => {
     const fixture = new CrossingFixture();

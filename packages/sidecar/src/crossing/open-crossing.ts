@@ -1,6 +1,7 @@
 /**
  * One crossing: the door before the ensemble that one application's registry connections go through, with a port for each server, and the
- * decisions that the door asks for. What is decided is on disk before it is done.
+ * decisions that the door asks for. What is decided is on disk before it is done; only the way back to the application's own addresses is gone
+ * when the disk takes nothing as well.
  */
 import type { Clock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
@@ -153,7 +154,7 @@ export class OpenCrossing {
       if (!this.#someConsumeInMesh() && this.#door.consumers().every(({ state }) => state === "direct"))
         this.#shown.clear();
     });
-    await this.#flushed();
+    await this.#flushed(asked.to);
   }
 
   view(): Crossing {
@@ -195,7 +196,7 @@ export class OpenCrossing {
       "a crossing is closed through which somebody is in the mesh, who is brought back",
     );
     try {
-      await this.#keep({ provides: "direct", consumes: "direct", sessions: {} });
+      await this.#keep({ provides: "direct", consumes: "direct", sessions: {} }, "direct");
       const back: CrossingStepArguments = { name, to: "direct", sessions };
       await all([this.provide(back), this.consume(back)]);
     } catch (error) {
@@ -246,19 +247,19 @@ export class OpenCrossing {
         const place = modes[other];
         return place === undefined ? [] : [[id, { [other]: place }] as const];
       });
-      return this.#keep({ [side]: to, sessions: Object.fromEntries(left) });
+      return this.#keep({ [side]: to, sessions: Object.fromEntries(left) }, to);
     }
     const told = sessions.map((id) => [id, { ...this.#record.sessions[id], [side]: to }] as const);
     const others = known.filter(([id]) => !sessions.includes(id));
     // Ids are not used again: those of long ago are the ones that nobody has any more.
-    return this.#keep({ sessions: Object.fromEntries([...others, ...told].slice(-maxOwnModes)) });
+    return this.#keep({ sessions: Object.fromEntries([...others, ...told].slice(-maxOwnModes)) }, to);
   }
 
   async #prepare(sessions: readonly { readonly session: string }[], signal: AbortSignal): Promise<void> {
     const lists = await Promise.all(sessions.map(({ session }) => this.#door.lists(session)));
     const services = new Set(lists.flat(2).flatMap(({ instances }) => instances.map(({ service }) => service)));
     const without = await this.#shown.prepare([...services], knownWithinMs, signal);
-    await this.#flushed();
+    await this.#flushed("mesh");
     const [first] = without;
     if (first !== undefined && without.length === services.size)
       throw notCarried(first, "the sidecar knows no provider of it that it can call");
@@ -278,15 +279,22 @@ export class OpenCrossing {
     return consumes === "mesh" || Object.values(sessions).some((modes) => modes.consumes === "mesh");
   }
 
-  async #keep(change: Partial<CrossingRecord>): Promise<void> {
+  async #keep(change: Partial<CrossingRecord>, to: Place = "mesh"): Promise<void> {
     if (this.#closed) throw new MeshError("crossing.closed", `the crossing ${this.name} was closed`);
     this.#record = { ...this.#record, ...change };
     this.#context.keep.put(this.#record);
-    await this.#flushed();
+    await this.#flushed(to);
   }
 
-  #flushed(): Promise<void> {
-    return this.#context.keep.flushed();
+  /** Nobody is kept in the mesh by a full disk. What it does not take now it is given again. */
+  async #flushed(to: Place): Promise<void> {
+    try {
+      await this.#context.keep.flushed();
+    } catch (error) {
+      if (to === "mesh" || !isMeshError(error, "state.write-failed")) throw error;
+      const fields = { crossing: this.name, error: error.message };
+      this.#context.log.warn(fields, "a crossing goes back though the disk does not take that");
+    }
   }
 }
 

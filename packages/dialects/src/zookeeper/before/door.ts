@@ -318,7 +318,7 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     for (const passage of [...this.#passages.keys()]) passage.end();
     for (const timer of this.#ending.values()) timer.cancel();
     this.#sessions.clear();
-    await this.#journal.flushed();
+    await this.#said(this.#journal.flushed());
   }
 
   #hostOf(id: bigint, remote: string): SessionHost {
@@ -332,8 +332,8 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
       applications: this.#applications,
       begins: () => owner.modes({ id: id.toString(16), remote }).provides,
       withdraws: (application, name) => this.#withdraws(application, name),
-      kept: (entry) => this.#said(this.#kept.keep(id, entry)),
-      begunInMesh: ({ instance }) => this.#said(this.#withdrawEntries(instance)),
+      kept: (entry) => void this.#said(this.#kept.keep(id, entry)),
+      begunInMesh: ({ instance }) => void this.#said(this.#withdrawEntries(instance)),
     };
   }
 
@@ -450,12 +450,14 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     for (const { session, entry } of this.#entriesOf(instance)) {
       if (entry.withdrawn === undefined) continue;
       await restoreEntry(await this.#live(session), entry);
-      await this.#kept.keep(session.id, entry);
+      // What stands at the ensemble is not put there again, whatever a disk says that did not take this.
+      await this.#said(this.#kept.keep(session.id, entry));
     }
   }
 
-  #said(task: Promise<void>): void {
-    task.catch((error: unknown) =>
+  /** Resolves when it is done or has failed, which is told. */
+  #said(task: Promise<void>): Promise<void> {
+    return task.catch((error: unknown) =>
       this.told.error("", { error: messageOf(error) }, "an entry of an application could not be taken back or kept"),
     );
   }

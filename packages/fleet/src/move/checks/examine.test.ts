@@ -144,6 +144,7 @@ function meansOf(process: ProcessFacts, site: Site): Means {
     user: { uid: site.uid ?? operator, gid: operator },
     trusted: [0, site.uid ?? operator, account],
     surroundings: () => ({ addresses: [own, "127.0.0.1"], pids: [4711] }),
+    room: async () => ({ bytes: 1e9, files: 1e6 }),
     askServer: async (server) => {
       site.asked?.push(addressText(server));
       return Object.hasOwn(servers, addressText(server)) ? answer : undefined;
@@ -354,6 +355,19 @@ test("what does not stand against rules and should be known is a warning", async
   const { record, text } = await look({ warnings: ["many connections"] });
   assert.ok(record !== undefined);
   assert.equal(text("tracking"), "warning: many connections");
+});
+
+test("a full disk below the moves directory stops it, for a sidecar that is started earlier than for a record alone", async () => {
+  const means = { room: async () => ({ bytes: 16 * 1024 * 1024, files: 1e6 }) };
+  assert.match(stops((await look({ means })).checks)[0] ?? "", /^16 MiB are free for \/moves, and 32 MiB are needed/);
+  const list: CrossingList = {
+    crossings: [],
+    directory: { kind: "zookeeper", addresses: ["10.1.1.9:2181"], chroot: "" },
+    outbound: "127.0.0.1:20882",
+    figures: [],
+  };
+  const beside = await look({ means, sidecars: { "/c": list } });
+  assert.equal(beside.text("room"), "ok: 16 MiB are free for /moves");
 });
 
 test("its connections must be told from the sidecar's, and the rule must be possible", async () => {

@@ -12,6 +12,7 @@ import type { MoveRecord, ProcessId } from "../record.ts";
 import type { MoveRecords } from "../world.ts";
 import { type Check, Checks } from "./check.ts";
 import { findRegistry, type Registry, type RegistryMeans } from "./registry.ts";
+import { type Room, sayRoom } from "./room.ts";
 import { chooseSidecar, type SidecarChoice, type SidecarMeans } from "./sidecar.ts";
 import { findChroots, readTree, type Tree } from "./tree.ts";
 import { hostOf, type Surroundings, sayUsage, type Usage, usageOf, usesAnything } from "./usage.ts";
@@ -38,6 +39,8 @@ export interface Means extends RegistryMeans, SidecarMeans {
   /** The control group of this process, in which a sidecar would be started. */
   readonly cgroup: string;
   readonly surroundings: (facts: ProcessFacts) => Surroundings;
+  /** What is free for the moves directory; undefined when that cannot be known. */
+  readonly room: () => Promise<Room | undefined>;
 }
 
 export interface Examination {
@@ -75,6 +78,7 @@ async function examined(
   const { netns } = facts;
   const choice = await chooseSidecar({ netns, registry, chroot: usage.chroot, host, state: wish.state }, means, checks);
   if (choice === undefined) return undefined;
+  sayRoom(await means.room(), means.moves, choice.sidecar.own !== undefined && choice.pid === undefined, checks);
   const selected = await select(facts, choice, means, checks);
   if (selected === undefined) return undefined;
   return {

@@ -2,6 +2,7 @@
 
 import { MeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
+import type { Crossing, CrossingStepArguments } from "@dualmesh/model/crossing";
 import type { Host } from "../../host/host.ts";
 import type { ProcessFacts } from "../../process/facts.ts";
 import type { Watching, WatchVerdict } from "../../watch/watching.ts";
@@ -21,6 +22,10 @@ export class Disk {
   readonly records = new Map<string, MoveRecord>();
   readonly endings: MoveEnding[] = [];
   readonly holders = new Map<string, SimMover>();
+  /** Nothing can be written, by movers or by the sidecar that they started. */
+  isFull = false;
+  /** How often something was not written for that. */
+  refusals = 0;
   /** The movers that were told to undo, by move. */
   readonly told = new Map<string, number>();
   readonly movers: SimMover[] = [];
@@ -32,6 +37,8 @@ export class SimMover {
   readonly self: ProcessId;
   readonly death: Death | undefined;
   isDead = false;
+  /** The disk is full from its n-th word on. */
+  fullAt: number | undefined;
   /** What it has said, word by word. */
   readonly words: string[] = [];
   readonly verdict = Promise.withResolvers<WatchVerdict>();
@@ -72,9 +79,13 @@ export class SimMover {
             outbound: "127.0.0.1:20882",
             figures: [],
           })),
-        open: ({ name }) => this.#ask("open", async () => machine.open(name, this.#processOf(record))),
-        provide: (asked) => this.#ask(`provide ${asked.to}`, () => machine.provide(asked)),
-        consume: (asked) => this.#ask(`consume ${asked.to}`, () => machine.consume(asked)),
+        open: ({ name }) =>
+          this.#ask("open", async () => {
+            this.#needRoom();
+            return machine.open(name, this.#processOf(record));
+          }),
+        provide: (asked) => this.#ask(`provide ${asked.to}`, () => this.#decided(asked, () => machine.provide(asked))),
+        consume: (asked) => this.#ask(`consume ${asked.to}`, () => this.#decided(asked, () => machine.consume(asked))),
         close: ({ name }) => this.#ask("close", async () => machine.close(name)),
       }),
       sidecars: {
@@ -101,7 +112,11 @@ export class SimMover {
       list: () => this.#word("records", async () => [...disk.records.values()]),
       unreadable: () => this.#word("records", async () => []),
       read: (name) => this.#word("read", async () => disk.records.get(name)),
-      write: (record) => this.#word("write", async () => void disk.records.set(record.name, record)),
+      write: (record) =>
+        this.#word("write", async () => {
+          this.#needRoom();
+          disk.records.set(record.name, record);
+        }),
       take: (name) =>
         this.#word("take", async () => {
           const holder = disk.holders.get(name);
@@ -128,6 +143,7 @@ export class SimMover {
   #word<Answer>(word: string, work: () => Promise<Answer>): Promise<Answer> {
     if (this.isDead) return never();
     this.words.push(word);
+    if (this.words.length === this.fullAt) this.disk.isFull = true;
     if (this.words.length !== this.death?.at) return this.#living(work());
     const { phase } = this.death;
     if (phase !== "after") this.isDead = true;
@@ -163,6 +179,18 @@ export class SimMover {
     });
   }
 
+  #needRoom(): void {
+    if (!this.disk.isFull) return;
+    this.disk.refusals++;
+    throw new MeshError("state.write-failed", "no space left on device");
+  }
+
+  /** The sidecar decides for the mesh on its disk first; what it decides for the application's own address it does in any case. */
+  async #decided({ to }: CrossingStepArguments, work: () => Promise<Crossing>): Promise<Crossing> {
+    if (to === "mesh") this.#needRoom();
+    return await work();
+  }
+
   #agent(): void {
     if (!this.hasAgent) throw new MeshError("host.no-agent", "the process that holds the privileges is not there");
   }
@@ -184,6 +212,7 @@ export class SimMover {
       this.machine.killSidecar();
       if (this.machine.supervisedMs > 0) return void (await this.#after(this.machine.supervisedMs + 100));
     }
+    this.#needRoom();
     await new Promise<void>((resolve) => void this.machine.clock.after(1_200, resolve));
     if (!this.machine.sidecarStarts) throw new MeshError("move.sidecar-failed", "it does not start");
     this.machine.startSidecar();
