@@ -41,10 +41,13 @@ export async function configurationTold<Config>(): Promise<RunOptions<Config> | 
 }
 
 /** Has the words of a command read by another process. Resolves to its exit code when it could not: it has said why on standard error. */
-export async function readApart(words: readonly string[]): Promise<Told | number> {
+export async function readApart(
+  words: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): Promise<Told | number> {
   const child = spawn(process.execPath, [...process.execArgv, ...words], {
     stdio: ["inherit", "pipe", "inherit"],
-    env: { ...process.env, [readerVariable]: "1" },
+    env: { ...process.env, ...more, [readerVariable]: "1" },
   });
   return new Promise((resolve, reject) => {
     let told = "";

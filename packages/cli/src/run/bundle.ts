@@ -34,12 +34,12 @@ export async function becomeBundle(): Promise<void> {
  * Where a child that runs from the sources keeps its code as Node compiled it: with them, else in the state directory of a part whose user may not
  * write there, which nobody else can write either. Nothing for the bundle, which gains nothing by it.
  */
-export function cacheEnvironment(state: string): Readonly<Record<string, string>> {
+export function cacheEnvironment(state: string | undefined): Readonly<Record<string, string>> {
   if (!fromSources) return {};
   const beside = join(root, "node_modules", ".cache", "dualmesh");
   if (mayWrite(beside, 0o777)) return { NODE_COMPILE_CACHE: beside };
   // Made here, since Node would make it for all to read, which the child then refuses.
-  return mayWrite(state, 0o700) ? { NODE_COMPILE_CACHE: join(state, "code") } : {};
+  return state !== undefined && mayWrite(state, 0o700) ? { NODE_COMPILE_CACHE: join(state, "code") } : {};
 }
 
 function mayWrite(directory: string, mode: number): boolean {

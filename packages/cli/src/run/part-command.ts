@@ -1,4 +1,5 @@
 /** `PART run`: the flags that every part has. What reads a configuration is loaded only by who needs one; a supervisor does not. */
+import { flushCompileCache } from "node:module";
 import { systemClock } from "@dualmesh/base/clock";
 import { logLevels } from "@dualmesh/base/log";
 import type { Command, Flag } from "../command.ts";
@@ -48,7 +49,10 @@ export function partCommand<Config>({ flags, ...options }: PartCommandOptions<Co
       const { configurationTold, isReader, tell } = await import("./apart.ts");
       if (isReader()) {
         const { readConfigured } = await import("./configured.ts");
-        tell(await readConfigured(await options.loadSchema(), keyed, values));
+        const configured = await readConfigured(await options.loadSchema(), keyed, values);
+        // It is killed once it has told: what the next start is to find is written now.
+        flushCompileCache();
+        tell(configured);
         return exitCodes.ok;
       }
       if (values.has("supervised")) return (await import("./supervise.ts")).supervise();

@@ -26,7 +26,7 @@ test("a child that dies again and again is started once a second at most, ever l
     child.kill("SIGKILL");
     return child;
   };
-  const passing = { ending: new AbortController().signal, to: () => undefined };
+  const passing = { ending: new AbortController().signal, to: () => undefined, end: () => undefined };
   const waitMs = (deaths: number) => (deaths > 10 ? undefined : guardWaitMs(deaths));
   assert.equal(await superviseChild({ start, waitMs, passing, clock, openLog }), 1);
   const waits = starts.slice(1).map((at, index) => at - (starts[index] ?? 0));
@@ -52,7 +52,7 @@ test("waits begin again after a child that lived for a while", async () => {
   const ends = superviseChild({
     start,
     waitMs,
-    passing: { ending: ending.signal, to: () => undefined },
+    passing: { ending: ending.signal, to: () => undefined, end: () => undefined },
     clock,
     openLog,
   });

@@ -18,16 +18,21 @@ export interface Passing {
   readonly ending: AbortSignal;
   /** From now on to this child; undefined while there is none, when a second signal ends the parent itself. */
   to(child: ChildProcess | undefined): void;
+  /** As if one had come. */
+  end(): void;
 }
 
 export function passSignals(): Passing {
   const ending = new AbortController();
   let receiver: ChildProcess | undefined;
   let signals = 0;
+  const end = (signal: string): void => {
+    ending.abort(signal);
+    receiver?.kill("SIGTERM");
+  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
-      ending.abort(signal);
-      receiver?.kill("SIGTERM");
+      end(signal);
       if (++signals > 1 && receiver === undefined) process.exit(128 + (signalNumbers[signal] ?? 0));
     });
   }
@@ -36,6 +41,7 @@ export function passSignals(): Passing {
     to(child) {
       receiver = child;
     },
+    end: () => end("told"),
   };
 }
 

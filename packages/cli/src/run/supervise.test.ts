@@ -94,6 +94,21 @@ test("a supervisor keeps to the configuration that it was started with", async (
   assert.equal(config.graceMs, 12_345);
 });
 
+test("the first child loads its code while the configuration is read, and goes when that cannot be used", async () => {
+  await using home = await openHome();
+  const file = join(home.path, "registry.yaml");
+  await writeFile(file, "graceMs: broken\n");
+  const supervisor = home.start("registry", "run", "--supervised", "--config", file);
+  let seen: readonly number[] = [];
+  while (seen.length < 2) {
+    assert.equal(supervisor.child.exitCode, null, "it read the configuration before it started anything");
+    seen = await childrenOf(supervisor.child.pid);
+    await sleep(systemClock, 5);
+  }
+  assert.equal(await supervisor.ended(), 3);
+  for (const pid of seen) assert.throws(() => process.kill(pid, 0), { code: "ESRCH" });
+});
+
 test("a second signal ends a part at once, in the middle of its orderly end", async () => {
   await using home = await openHome();
   const file = join(home.path, "sidecar.yaml");

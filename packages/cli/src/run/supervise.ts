@@ -1,10 +1,11 @@
 /**
  * The parent of `--supervised`: starts the same command without that flag as its child, starts it again when it dies, passes signals on, and ends
  * with it. The child holds an end of a channel to the parent, which the kernel closes when the parent dies, however it dies: no child
- * is left alone. The configuration is read once, when the parent starts, and handed to each child, so that a child that died is back
- * soon, and under what was in force (docs/performance.md has the figures).
+ * is left alone. The configuration is read once, while the first child loads its code, and handed to each child, so that a child that died is
+ * back soon, and under what was in force (docs/performance.md has the figures).
  */
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { hand, readApart, toldEnvironment } from "./apart.ts";
 import { becomeBundle, cacheEnvironment } from "./bundle.ts";
@@ -25,17 +26,38 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
   await becomeBundle();
   const passing = passSignals();
   const words = process.argv.slice(1).filter((word) => word !== "--supervised");
-  const told = await readApart(words);
-  if (typeof told === "number") return told;
-  const { state } = JSON.parse(told) as Pick<RunOptions<unknown>, "state">;
-  const env = { ...process.env, ...cacheEnvironment(state), ...toldEnvironment, [supervisedVariable]: "1" };
+  let cache = cacheEnvironment(statedDirectory(words));
+  const reading = readApart(words, cache);
   const start = () => {
     const child = spawn(process.execPath, [...process.execArgv, ...words], {
       stdio: ["inherit", "inherit", "inherit", "ipc"],
-      env,
+      env: { ...process.env, ...cache, ...toldEnvironment, [supervisedVariable]: "1" },
     });
-    hand(child, told);
+    // The first loads its code while the configuration is read.
+    void reading.then((told) => typeof told === "number" || hand(child, told));
     return child;
   };
-  return superviseChild({ start, waitMs: restartWaitMs, passing, clock, openLog: () => openParentLog("supervisor") });
+  const ends = superviseChild({
+    start,
+    waitMs: restartWaitMs,
+    passing,
+    clock,
+    openLog: () => openParentLog("supervisor"),
+  });
+  const told = await reading;
+  if (typeof told === "number") {
+    passing.end();
+    await ends;
+    return told;
+  }
+  const { state } = JSON.parse(told) as Pick<RunOptions<unknown>, "state">;
+  cache = cacheEnvironment(state);
+  return ends;
+}
+
+/** The state directory of a part that has run in it before, as far as the words themselves say. */
+function statedDirectory(words: readonly string[]): string | undefined {
+  const at = words.lastIndexOf("--state");
+  const state = at < 0 ? undefined : words[at + 1];
+  return state !== undefined && existsSync(state) ? state : undefined;
 }
