@@ -9,6 +9,7 @@ import { inwardSteps, openWatch, type WayIn } from "./inward.ts";
 import { isAway, isGone, type MoveEnd, type MoveOptions, OneMove } from "./one-move.ts";
 import { comeBack, goAside, goOut, setAside } from "./outward.ts";
 import type { EndState, MoveRecord } from "./record.ts";
+import { areInMesh } from "./sessions.ts";
 import { stepsIn } from "./steps.ts";
 
 /** How long the sidecar of a move that is set aside may take to start: nobody waits for it. */
@@ -130,7 +131,7 @@ export class Mover {
   /** Whether it stands as its record says: the rule in force, and what was moved in the mesh. */
   async #isAsRecorded(): Promise<boolean> {
     try {
-      return (await this.#move.hasRule()) && (await this.#move.isCarried());
+      return (await this.#move.hasRule()) && (await areInMesh(this.#move));
     } catch (error) {
       if (isAway(error)) return false;
       throw error;

@@ -226,21 +226,6 @@ export class OneMove {
     }
   }
 
-  /** Whether what was moved is in the mesh still: a way out that could not be written down may have led a side of it out. */
-  async isCarried(): Promise<boolean> {
-    const { done, begun, state } = this.#record;
-    const { crossing } = await this.crossing();
-    if (crossing === undefined) return false;
-    const moved = state === "entering" ? done : begun;
-    const places: Readonly<Record<"provide" | "consume", readonly string[]>> = {
-      provide: crossing.registrations.flatMap((one) => (one.bypassed === "" ? [one.state] : [])),
-      consume: crossing.sessions.map(({ consumes }) => consumes),
-    };
-    const isOut = (step: "provide" | "consume"): boolean =>
-      moved.includes(step) && places[step].length > 0 && places[step].every((place) => place === "direct");
-    return !isOut("provide") && !isOut("consume");
-  }
-
   /** Whether the sidecar answers within the time; the mover's own is started. */
   async isBack(withinMs: number): Promise<boolean> {
     const { clock, sidecars } = this.world;

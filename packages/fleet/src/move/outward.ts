@@ -111,9 +111,12 @@ async function consumeBack(move: OneMove, asked: CrossingStepArguments): Promise
   await move.ask((control) => control.consume(asked));
 }
 
-/** Only sessions that come through the doors can be swapped back: a rule that somebody else took away is put in force again first. */
+/**
+ * Only sessions that come through the doors can be swapped back: a rule that somebody else took away is put in force again first. Where there are no
+ * doors, a way out that could not be written down has closed them, and nothing is left to swap.
+ */
 async function leadAgain(move: OneMove): Promise<void> {
-  if (await move.hasRule()) return;
+  if ((await move.hasRule()) || (await move.crossing()).crossing === undefined) return;
   move.note("the rule that leads to the sidecar was taken away by somebody else, and is put in force again");
   const { signal } = new AbortController();
   for (const step of ["rule", "cut"] as const) await inwardSteps[step]({ move, signal, watch: undefined });

@@ -46,6 +46,22 @@ export async function ownSessions(move: OneMove, crossing: Crossing): Promise<re
   return crossing.sessions.filter(({ remote }) => locals.has(sameText(remote))).map(({ id }) => id);
 }
 
+/** Whether all that was moved is in the mesh still: a way out that could not be written down may have led some of it out. */
+export async function areInMesh(move: OneMove): Promise<boolean> {
+  const { crossing } = await move.crossing();
+  if (crossing === undefined) return false;
+  const { begun, done, state } = move.record;
+  const moved = state === "entering" ? done : begun;
+  const own = await ownSessions(move, crossing);
+  const isOwn = (id: string): boolean => own === undefined || own.includes(id);
+  const provided = crossing.registrations.filter(({ session, bypassed }) => isOwn(session) && bypassed === "");
+  const consumers = crossing.sessions.filter(({ id, connected }) => isOwn(id) && connected);
+  return (
+    (!moved.includes("provide") || provided.every((one) => one.state === "mesh")) &&
+    (!moved.includes("consume") || consumers.every(({ consumes }) => consumes === "mesh"))
+  );
+}
+
 /**
  * Cuts what does not come through the doors, and waits until as many sessions do. Resolves to how many these are: none for a move that was
  * in already and whose process has no connection to its registry any more.
