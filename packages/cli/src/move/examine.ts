@@ -9,7 +9,7 @@ import type { Means } from "@dualmesh/fleet/move/checks/examine";
 import { reading } from "@dualmesh/fleet/move/checks/reader";
 import { roomAt } from "@dualmesh/fleet/move/checks/room";
 import { askServer } from "@dualmesh/fleet/move/checks/server";
-import { childOf, readOwnConfiguration } from "@dualmesh/fleet/move/own-sidecars";
+import { childOf, movesOf, readOwnConfiguration } from "@dualmesh/fleet/move/own-sidecars";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
 import { parseCgroup } from "@dualmesh/fleet/process/cgroups";
 import { productAccount, type Setting } from "./privileges.ts";
@@ -34,6 +34,7 @@ export async function meansOf({ privileged, records, world, moves, user }: Setti
     reading: (addresses, read) => reading(addresses, clock, read),
     list: (state) => controlOf(state, clock).list(),
     ownConfiguration: (state) => readOwnConfiguration(moves, state),
+    movesOf,
     pidOf: async (state) => (await childOf(state))?.pid,
     room: () => roomAt(moves),
     surroundings: ({ pid }) => ({ addresses: ownAddresses(), pids: pidsOf(pid) }),

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { writeDocument } from "@dualmesh/base/state/document";
 import { systemFiles } from "@dualmesh/base/state/files";
-import { readOwnConfiguration } from "./own-sidecars.ts";
+import { movesOf, readOwnConfiguration } from "./own-sidecars.ts";
 
 test("a sidecar below the moves directory that a mover has started is told by its place, and nothing else is", async () => {
   const moves = await mkdtemp(join(tmpdir(), "dm-own-"));
@@ -16,6 +16,8 @@ test("a sidecar below the moves directory that a mover has started is told by it
     assert.equal(await readOwnConfiguration(moves, join(started, "state")), undefined, "nobody has started it");
     await writeDocument(systemFiles, join(started, "process.document"), { pid: 4711, started: 99 });
     assert.equal(await readOwnConfiguration(moves, join(started, "state")), "directory: zookeeper\n");
+    assert.equal(await movesOf(join(started, "state")), moves);
+    assert.equal(await movesOf(join(moves, "sidecar", "state")), undefined);
     for (const [from, state] of [
       [moves, join(started, "other")],
       [moves, join(moves, "sidecar", "state")],

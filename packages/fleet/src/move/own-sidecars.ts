@@ -45,9 +45,20 @@ export function ownSidecarState(moves: string, netns: number, servers: readonly 
  */
 export async function readOwnConfiguration(moves: string, state: string): Promise<string | undefined> {
   const directory = dirname(state);
-  const isBelow = dirname(directory) === moves && /^sidecar-[0-9a-f]{8}$/.test(basename(directory));
-  if (!isBelow || basename(state) !== "state" || (await readProcess(directory)) === undefined) return undefined;
+  if ((await movesOf(state)) !== moves) return undefined;
   return (await systemFiles.read(configurationFile(directory)))?.toString("utf8");
+}
+
+/** The moves directory whose movers started a sidecar; undefined for one that no mover started, and where that cannot be read. */
+export async function movesOf(state: string): Promise<string | undefined> {
+  const directory = dirname(state);
+  if (basename(state) !== "state" || !/^sidecar-[0-9a-f]{8}$/.test(basename(directory))) return undefined;
+  try {
+    return (await readProcess(directory)) === undefined ? undefined : dirname(directory);
+  } catch (error) {
+    if (["EACCES", "EPERM", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
 }
 
 /** Its configuration: no doors but those of crossings, and a short wait at its end, before which nobody has called it for a while. */

@@ -162,6 +162,7 @@ function meansOf(process: ProcessFacts, site: Site): Means {
       return found;
     },
     ownConfiguration: async () => undefined,
+    movesOf: async () => undefined,
     pidOf: async () => undefined,
   };
 }
@@ -441,4 +442,25 @@ test("a sidecar that a mover started is the next mover's own as well, though it 
     assert.equal(record?.sidecar.state, state);
     assert.equal(record?.sidecar.own?.configuration, "directory: zookeeper");
   }
+});
+
+test("a sidecar that the movers of another moves directory started is refused, with what to do, named or found", async () => {
+  const state = "/elsewhere/moves/sidecar-0badcafe/state";
+  const list: CrossingList = {
+    crossings: [],
+    directory: { kind: "zookeeper", addresses: ["10.1.1.9:2181"], chroot: "" },
+    outbound: "127.0.0.1:20882",
+    figures: [],
+  };
+  const sidecars = { [state]: list };
+  const means = { movesOf: async (path: string) => (path === state ? "/elsewhere/moves" : undefined) };
+  for (const named of [undefined, state]) {
+    const { record, checks } = await look({ sidecars, means, wish: { state: named } });
+    assert.equal(record, undefined);
+    assert.deepEqual(stops(checks), [
+      `the one at ${state} was started for the moves in /elsewhere/moves, and ends with the last of them: move this process with --moves /elsewhere/moves as well, or by another sidecar, which --state names`,
+    ]);
+  }
+  const own = { movesOf: async () => "/moves" };
+  assert.equal((await look({ sidecars, means: own })).record?.sidecar.state, state);
 });

@@ -16,6 +16,8 @@ export interface SidecarMeans extends Pick<RegistryMeans, "resolve"> {
   readonly moves: string;
   /** What the sidecar of a state directory was started with, if a mover started it. */
   readonly ownConfiguration: (state: string) => Promise<string | undefined>;
+  /** The moves directory whose movers started the sidecar of a state directory, if they did. */
+  readonly movesOf: (state: string) => Promise<string | undefined>;
   /** As whom a sidecar is started. */
   readonly user: User;
   /** The ids of the users whose sidecars are used unasked: anybody may listen in a directory that looks like one, and would be handed the application's session. */
@@ -54,6 +56,7 @@ export async function chooseSidecar(
     const list = await listOf(directory.path, means);
     if (list === undefined || (await whyNot(list, wish, means)) !== undefined) continue;
     const { path } = directory;
+    if (await isOthers(path, means, checks)) return undefined;
     checks.ok("sidecar", `the one at ${path}, which ${whoRuns(directory)} runs, serves ${servedBy(list)}`);
     return chosen(path, means);
   }
@@ -101,10 +104,22 @@ async function named(
     checks.stop("sidecar", `the sidecar at ${state} ${why}`);
     return undefined;
   }
+  if (await isOthers(state, means, checks)) return undefined;
   const directory = (await means.privileged.stateDirectories(wish.netns)).find(({ path }) => path === state);
   const whose = directory === undefined ? "" : `, which ${whoRuns(directory)} runs,`;
   checks.ok("sidecar", `the one at ${state}${whose} serves ${servedBy(list)}`);
   return chosen(state, means);
+}
+
+/** Whoever moves the last process of another moves directory out ends its sidecar without a look at this one, and starts it for nobody here. */
+async function isOthers(state: string, { moves, movesOf }: SidecarMeans, checks: Checks): Promise<boolean> {
+  const theirs = await movesOf(state);
+  if (theirs === undefined || theirs === moves) return false;
+  checks.stop(
+    "sidecar",
+    `the one at ${state} was started for the moves in ${theirs}, and ends with the last of them: move this process with --moves ${theirs} as well, or by another sidecar, which --state names`,
+  );
+  return true;
 }
 
 /** One that runs: the next mover's own as well when a mover started it, so that the last of their moves ends it. */
