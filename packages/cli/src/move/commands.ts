@@ -1,5 +1,5 @@
 /** `dualmesh move …`: the words of its commands. What they do is loaded when they run. */
-import type { Command, Flag } from "../command.ts";
+import type { Command, Flag, RawCommand } from "../command.ts";
 
 const moves: Flag = {
   name: "moves",
@@ -70,7 +70,7 @@ async function withoutRights(run: () => Promise<number>): Promise<number> {
   return (await import("./apart.ts")).apart(run);
 }
 
-export const moveCommands: readonly Command[] = [
+const verbs: readonly Command[] = [
   {
     name: "move in",
     summary: "Moves a running process into the mesh, without a restart.",
@@ -103,8 +103,8 @@ export const moveCommands: readonly Command[] = [
   },
   {
     name: "move recover",
-    summary: "Completes or takes back what a mover that died has left.",
-    flags: [{ name: "pid", value: "N", summary: "only the move of this process" }, moves, sudo, json],
+    summary: "Completes or takes back what a mover that died has left: of one process, or of all.",
+    flags: [...named, moves, sudo, json],
     example: "dualmesh move recover",
     run: (flags) => withoutRights(async () => (await import("./recover.ts")).runRecover(flags)),
   },
@@ -135,4 +135,16 @@ export const moveCommands: readonly Command[] = [
     example: "dualmesh move host",
     run: async () => (await import("@dualmesh/fleet/host/agent")).runHostAgent(),
   },
+];
+
+export const moveCommands: readonly (Command | RawCommand)[] = [
+  {
+    name: "move",
+    summary: "Says what moves a running process into the mesh and out of it.",
+    async runRaw(words) {
+      const { sayOverview } = await import("./overview.ts");
+      return sayOverview({ commands: verbs, words, write: (text, to) => void process[to].write(text) });
+    },
+  },
+  ...verbs,
 ];

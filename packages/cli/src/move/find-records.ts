@@ -1,4 +1,4 @@
-/** The record of the move that the operator names. */
+/** The records of the moves that the operator names. */
 import { MeshError } from "@dualmesh/base/errors";
 import type { Privileged } from "@dualmesh/fleet/host/host";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
@@ -28,6 +28,28 @@ export async function findRecord(
     );
   }
   return record;
+}
+
+/** All that the operator means who names a process, or none. Of a process that had the same number before, its move as well. */
+export async function movesMeant(
+  named: ProcessName | undefined,
+  records: Pick<MoveRecords, "list" | "unreadable">,
+  privileged: Pick<Privileged, "facts">,
+): Promise<{ readonly found: readonly MoveRecord[]; readonly unreadable: readonly UnreadableMove[] }> {
+  const [all, unreadable] = [await records.list(), await records.unreadable()];
+  if (named === undefined) return { found: all, unreadable };
+  if (named.kind === "pid") {
+    const { pid } = named;
+    return {
+      found: all.filter(({ process }) => process.pid === pid),
+      unreadable: unreadable.filter((one) => one.pid === pid),
+    };
+  }
+  const pids = new Set((await privileged.facts(named).catch(() => [])).map(({ pid }) => pid));
+  return {
+    found: await ofName(all, named, privileged),
+    unreadable: unreadable.filter(({ pid }) => pids.has(pid)),
+  };
 }
 
 export function unreadableText({ name, pid, why }: UnreadableMove): string {

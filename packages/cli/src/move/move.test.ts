@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
+import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import { recordOf } from "@dualmesh/fleet/move/testing/sim-world";
 import { openHome } from "../testing.ts";
@@ -11,7 +12,12 @@ import { openHome } from "../testing.ts";
 test("what is wrong with the words of a move is said and ends with 2", async () => {
   await using home = await openHome();
   const wrong: readonly (readonly [readonly string[], RegExp])[] = [
-    [["move"], /"move" needs a verb: move in, move out/],
+    [["move"], /Usage: dualmesh move VERB/],
+    [["move", "inn"], /"move inn" is no command; did you mean "move in"\?/],
+    [["move", "--pid", "1"], /--pid stands before the verb; there are move in, move out, move status, move recover/],
+    [["move", "in", "--netns", ""], /--netns needs a value: --netns NAME/],
+    [["move", "out", "--unit", " "], /--unit says which process, and nothing stands behind it/],
+    [["move", "recover", "--pid", "1", "--unit", "x"], /name the process by one of --pid/],
     [["move", "in"], /name the process by one of --pid/],
     [["move", "in", "--pid", "x"], /--pid expects the number of a process/],
     [["move", "in", "--pid", "1", "--befor", "1s"], /did you mean --before\?/],
@@ -22,6 +28,22 @@ test("what is wrong with the words of a move is said and ends with 2", async () 
     const { code, stderr, stdout } = await home.run(...words);
     assert.deepEqual([code, stdout], [2, ""], words.join(" "));
     assert.match(stderr, expected);
+  }
+});
+
+test("what can be said after move is told, with an example of each", async () => {
+  await using home = await openHome();
+  for (const words of [
+    ["move", "--help"],
+    ["help", "move"],
+  ]) {
+    const { code, stdout, stderr } = await home.run(...words);
+    assert.deepEqual([code, stderr], [0, ""]);
+    for (const verb of ["in", "out", "status", "recover"]) {
+      assert.match(stdout, new RegExp(`^  move ${verb} +[A-Z]`, "m"));
+      assert.match(stdout, new RegExp(`^  dualmesh move ${verb}( --pid 4711)?$`, "m"));
+    }
+    assert.match(stdout, /^ {2}move guard and move host are started by these\.$/m);
   }
 });
 
@@ -96,4 +118,26 @@ test("a move that is over but for its crossing is shown as that", async () => {
     /^process 4194304 \(java\): closing for \d s\n {2}it is over; its crossing is closed when its sidecar/,
   );
   assert.doesNotMatch(stdout, /the process has ended/);
+});
+
+test("recover leaves a move alone that somebody else has, says who, and does not end with 0", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  await mkdir(moves, { mode: 0o700 });
+  const sim = { pid: 4_194_304, started: 1 } as Parameters<typeof recordOf>[0];
+  const record: MoveRecord = { ...recordOf(sim, { pid: 1, started: 1 }), named: { kind: "unit", name: "pay.service" } };
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  const hold = await records.take(record.name);
+  await records.write(record);
+  const who = `process ${process.pid} is at the move p4194304-1: wait for it, or see dualmesh move status`;
+  for (const named of [[], ["--pid", "4194304"], ["--unit", "pay.service"]]) {
+    const { code, stdout } = await home.run("move", "recover", ...named, "--moves", moves);
+    assert.deepEqual([code, stdout], [1, `process 4194304 is left alone: ${who}\n`]);
+  }
+  const { code, stdout } = await home.run("move", "recover", "--json", "--moves", moves);
+  const { event, state, pid, failed } = JSON.parse(stdout);
+  assert.deepEqual([code, event, state, pid, failed], [1, "end", "busy", 4_194_304, who]);
+  const other = await home.run("move", "recover", "--cgroup", "/nobody.slice", "--moves", moves);
+  assert.deepEqual([other.code, other.stdout], [0, "there is nothing to recover\n"]);
+  await hold.release();
 });

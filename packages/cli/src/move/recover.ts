@@ -2,53 +2,53 @@
 import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
 import { Mover } from "@dualmesh/fleet/move/mover";
+import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
-import { unreadableText } from "./find-records.ts";
+import { movesMeant, unreadableText } from "./find-records.ts";
 import { tellEnd } from "./in.ts";
 import { listenForInterrupts } from "./interrupt.ts";
 import { movesPath, openSetting, ownerOfMoves, type Setting } from "./privileges.ts";
 import { openTeller, type Teller, titleOf } from "./tell.ts";
-import { readPid, textOf } from "./wish.ts";
+import { readNameIfAny } from "./wish.ts";
 
 export async function runRecover(flags: FlagValues): Promise<number> {
-  const pidText = textOf(flags, "pid");
-  const pid = pidText === undefined ? undefined : readPid(pidText);
+  const named = readNameIfAny(flags);
   const moves = movesPath(flags);
   const user = ownerOfMoves(moves);
   const isJson = flags.has("json");
   const write = (text: string): unknown => process.stdout.write(text);
   await using setting = await openSetting({ moves, user, sudo: flags.has("sudo"), logLevel: "error" });
   using interrupt = listenForInterrupts("completed", (text) => process.stderr.write(`${text}\n`));
-  const { records } = setting;
-  const all = (await records.list()).filter((record) => pid === undefined || record.process.pid === pid);
-  const unreadable = (await records.unreadable()).filter((one) => pid === undefined || one.pid === pid);
+  const { found, unreadable } = await movesMeant(named, setting.records, setting.privileged);
   let code: number = exitCodes.ok;
-  for (const { name } of all) {
-    code = Math.max(code, await recoverOne(name, setting, openTeller(isJson, write), interrupt.signal));
+  for (const record of found) {
+    code = Math.max(code, await recoverOne(record, setting, openTeller(isJson, write), interrupt.signal));
   }
   for (const one of unreadable) {
     write(isJson ? `${JSON.stringify({ event: "unreadable", ...one })}\n` : `${unreadableText(one)}\n`);
     code = exitCodes.failed;
   }
-  if (all.length + unreadable.length === 0 && !isJson) write("there is nothing to recover\n");
+  if (found.length + unreadable.length === 0 && !isJson) write("there is nothing to recover\n");
   return code;
 }
 
 async function recoverOne(
-  name: string,
+  seen: MoveRecord,
   { records, world }: Setting,
   teller: Teller,
   signal: AbortSignal,
 ): Promise<number> {
   const begun = systemClock.now();
+  const { name } = seen;
   let hold: Awaited<ReturnType<Setting["records"]["take"]>>;
   try {
     hold = await records.take(name);
   } catch (error) {
     if (!isMeshError(error, "move.busy")) throw error;
-    teller.event({ event: "note", text: error.message });
-    return exitCodes.ok;
+    const ms = Math.round(systemClock.now() - begun);
+    teller.end({ name, pid: seen.process.pid, state: "busy", ms, failed: error.message });
+    return exitCodes.failed;
   }
   try {
     const record = await records.read(name);

@@ -13,7 +13,8 @@ export interface StepTime {
 export interface EndLine {
   readonly name: string;
   readonly pid: number;
-  readonly state: MoveEnd["state"] | "refused";
+  /** `refused` before anything was changed, `busy` while somebody else has the move. */
+  readonly state: MoveEnd["state"] | "refused" | "busy";
   readonly ms: number;
   readonly failed: string;
   readonly watch?: WatchSummary;
@@ -117,6 +118,7 @@ class People implements Teller {
       in: `process ${pid} is in the mesh, after ${seconds(ms).trim()}; dualmesh move out --pid ${pid} takes it back`,
       out: `process ${pid} is out of the mesh, after ${seconds(ms).trim()}`,
       undone: `process ${pid} is as it was before, after ${seconds(ms).trim()}: ${failed}`,
+      busy: `process ${pid} is left alone: ${failed}`,
       refused: "nothing was changed: mend what stops it, and ask again",
       forwarded: `the sidecar of process ${pid} is away; the process is at its registry by itself, and what is called at its published ports arrives at it, where the host can tell whose it is: ${failed}`,
       closing: `process ${pid} is out of the mesh; the sidecar that it was moved by is away, and has not closed its crossing yet`,

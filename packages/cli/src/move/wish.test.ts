@@ -38,6 +38,9 @@ test("everything that can be said is read, and what is wrong is said with what w
   const wrong: readonly [Readonly<Record<string, string>>, RegExp][] = [
     [{}, /one of --pid, --unit, --cgroup and --netns/],
     [{ pid: "1", unit: "x" }, /one of --pid/],
+    [{ netns: "" }, /^--netns says which process, and nothing stands behind it$/],
+    [{ unit: " " }, /^--unit says which process, and nothing/],
+    [{ cgroup: "" }, /^--cgroup says which process, and nothing/],
     [{ pid: "none" }, /--pid expects the number of a process, got "none"/],
     [{ pid: "1", zookeeper: "10.0.0.5" }, /--zookeeper expects HOST:PORT,…/],
     [{ pid: "1", only: "both" }, /--only expects provider or consumer/],

@@ -41,11 +41,17 @@ export function readName(flags: FlagValues): ProcessName {
   if (one === undefined || given.length > 1) {
     throw wrong("name the process by one of --pid, --unit, --cgroup and --netns");
   }
+  if (one.text.trim() === "") throw wrong(`--${one.kind} says which process, and nothing stands behind it`);
   if (one.kind !== "pid") return { kind: one.kind, name: one.text };
   return { kind: "pid", pid: readPid(one.text) };
 }
 
-export function readPid(text: string): number {
+/** The same where every process is meant when none is named. */
+export function readNameIfAny(flags: FlagValues): ProcessName | undefined {
+  return ["pid", "unit", "cgroup", "netns"].some((kind) => flags.has(kind)) ? readName(flags) : undefined;
+}
+
+function readPid(text: string): number {
   if (!/^[1-9]\d{0,9}$/.test(text)) throw wrong(`--pid expects the number of a process, got "${text}"`);
   return Number(text);
 }

@@ -39,7 +39,7 @@ test("a user with capabilities goes on without them in a child, and keeps them t
   );
   assert.deepEqual(seen, {
     keeps: false,
-    alone: ["rules need the capability CAP_NET_ADMIN: run as root, or give it to this process"],
+    alone: ["rules need the capability CAP_NET_ADMIN: run as root, with --sudo, or give it to this process"],
     caught: ["app"],
   });
   await app.end();

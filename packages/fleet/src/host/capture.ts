@@ -30,7 +30,7 @@ export async function whyNoCapture(namespace: Namespace): Promise<string | undef
   const words = confined(["-i", "any", "-L"], await captureUser());
   const { code, output, said } = await namespace.at((entrance) => runProgram({ program: "setpriv", words }, entrance));
   if (code !== 0) {
-    return `tcpdump may not look (${firstLine(said)}): it needs root, or the capability CAP_NET_RAW in that network namespace`;
+    return `tcpdump may not look (${firstLine(said)}): it needs root (or --sudo), or the capability CAP_NET_RAW in that network namespace`;
   }
   if (!`${output}${said}`.includes(linkType)) return `tcpdump is too old for ${linkType}: it must be 4.99 or later`;
   return undefined;

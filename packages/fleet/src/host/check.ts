@@ -44,7 +44,7 @@ function missingCapabilities({ isOwn }: Namespace): readonly string[] {
   const missing = needed.filter((name) => !hasCapability(name));
   if (missing.length === 0) return [];
   const what = isOwn ? "rules" : "rules in another network namespace";
-  return [`${what} need the capability ${missing.join(" and ")}: run as root, or give it to this process`];
+  return [`${what} need the capability ${missing.join(" and ")}: run as root, with --sudo, or give it to this process`];
 }
 
 /** Addresses for documentation, which nobody has. */

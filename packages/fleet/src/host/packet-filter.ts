@@ -32,7 +32,7 @@ function refused({ said }: Ran, what: string): MeshError {
   return /not permitted|must be root/i.test(said)
     ? new MeshError(
         "host.not-permitted",
-        `nft may not change ${what}: ${why}; it needs root, or the capability CAP_NET_ADMIN in that network namespace`,
+        `nft may not change ${what}: ${why}; it needs root (or --sudo), or the capability CAP_NET_ADMIN in that network namespace`,
       )
     : new MeshError("host.failed", `nft refused ${what}: ${why}`);
 }

@@ -67,10 +67,12 @@ test("a user without rights is told what is missing, for each thing, and nothing
     }));
     `,
   );
-  assert.deepEqual(seen["check"], ["rules need the capability CAP_NET_ADMIN: run as root, or give it to this process"]);
+  assert.deepEqual(seen["check"], [
+    "rules need the capability CAP_NET_ADMIN: run as root, with --sudo, or give it to this process",
+  ]);
   assert.match(
     String(seen["caught"]),
-    /^host.not-permitted: nft may not change the rule app.*needs root, or the capability CAP_NET_ADMIN/,
+    /^host.not-permitted: nft may not change the rule app.*needs root \(or --sudo\), or the capability CAP_NET_ADMIN/,
   );
   assert.match(String(seen["foreign"]), /^host.not-permitted: process \d+ is another user's/);
   assert.equal(seen["elsewhere"], "not seen");

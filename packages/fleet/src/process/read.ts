@@ -123,7 +123,7 @@ function isThere(pid: number): boolean {
 function hidden(pid: number): MeshError {
   return new MeshError(
     "host.not-permitted",
-    `process ${pid} is another user's, and its network namespace may not be known: run as root, or as the user of that process`,
+    `process ${pid} is another user's, and its network namespace may not be known: run as root, with --sudo, or as the user of that process`,
     { pid },
   );
 }

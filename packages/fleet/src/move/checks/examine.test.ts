@@ -295,9 +295,19 @@ test("an address that nobody else reaches, or nobody can listen at, stops it", a
     stops((await look({ servers: { "10.1.1.9:2181": loopback } })).checks)[0] ?? "",
     /only this machine reaches/,
   );
+  assert.deepEqual(stops((await look({ wish: { host: "10.9.9.9" } })).checks), [
+    "10.9.9.9, which --host says, is no address of its network namespace, so that nobody can listen there: name one that others reach (it has 10.1.1.2)",
+  ]);
   assert.match(
-    stops((await look({ wish: { host: "10.9.9.9" } })).checks)[0] ?? "",
-    /no address of its network namespace/,
+    stops((await look({ wish: { host: "pay.example" } })).checks)[0] ?? "",
+    /^--host expects an IP address, got "pay\.example": name one that others reach \(it has 10\.1\.1\.2\)$/,
+  );
+  assert.equal((await look({ wish: { host: own } })).text("host"), "ok: others reach it at 10.1.1.2, as --host says");
+  const moved = { means: { surroundings: () => ({ addresses: ["10.1.1.5", "127.0.0.1"], pids: [4711] }) } };
+  const tree = ensemble([provider(rates)]);
+  assert.match(
+    stops((await look({ ...moved, servers: { "10.1.1.9:2181": tree } })).checks)[0] ?? "",
+    /registers itself at 10\.1\.1\.2, which is no address .*: name one that others reach \(it has 10\.1\.1\.5\) with --host/,
   );
 });
 

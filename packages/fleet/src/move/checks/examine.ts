@@ -10,12 +10,12 @@ import { chooseSelection } from "../../process/selection.ts";
 import type { WatchBounds } from "../../watch/watching.ts";
 import type { MoveRecord, ProcessId } from "../record.ts";
 import type { MoveRecords } from "../world.ts";
-import { type Check, Checks } from "./check.ts";
+import { type Check, Checks, someOf } from "./check.ts";
 import { findRegistry, type Registry, type RegistryMeans } from "./registry.ts";
 import { type Room, sayRoom } from "./room.ts";
 import { chooseSidecar, type SidecarChoice, type SidecarMeans } from "./sidecar.ts";
 import { findChroots, readTree, type Tree } from "./tree.ts";
-import { hostOf, type Surroundings, sayUsage, type Usage, usageOf, usesAnything } from "./usage.ts";
+import { hostOf, isLoopback, type Surroundings, sayUsage, type Usage, usageOf, usesAnything } from "./usage.ts";
 
 /** What the operator says. */
 export interface Wish {
@@ -74,7 +74,7 @@ async function examined(
   const usage = await findUsage(facts, registry, wish, means, checks);
   if (usage === undefined) return undefined;
   const host = hostOf(usage, facts, registry, wish.host, checks);
-  sayHost(host, facts, means, checks);
+  sayHost(host, wish, facts, means, checks);
   const { netns } = facts;
   const choice = await chooseSidecar({ netns, registry, chroot: usage.chroot, host, state: wish.state }, means, checks);
   if (choice === undefined) return undefined;
@@ -197,16 +197,31 @@ async function findUsage(
   return usage;
 }
 
-function sayHost(host: string, facts: ProcessFacts, { surroundings }: Means, checks: Checks): void {
-  if (!isIpAddress(host)) {
+function sayHost(
+  host: string,
+  { host: given }: Wish,
+  facts: ProcessFacts,
+  { surroundings }: Means,
+  checks: Checks,
+): void {
+  const { addresses } = surroundings(facts);
+  const others = addresses.filter((address) => !isLoopback(address));
+  const which = `name one that others reach${others.length === 0 ? "" : ` (it has ${someOf(others)})`}`;
+  if (given !== undefined) {
+    if (!isIpAddress(given)) checks.stop("host", `--host expects an IP address, got "${given}": ${which}`);
+    else if (!addresses.includes(given)) {
+      const text = `${given}, which --host says, is no address of its network namespace, so that nobody can listen there`;
+      checks.stop("host", `${text}: ${which}`);
+    } else checks.ok("host", `others reach it at ${given}, as --host says`);
+  } else if (!isIpAddress(host)) {
     checks.stop(
       "host",
       `it registers itself as ${host || "nobody"}, which is no IP address: say it with --host ADDRESS`,
     );
-  } else if (!surroundings(facts).addresses.includes(host)) {
+  } else if (!addresses.includes(host)) {
     checks.stop(
       "host",
-      `it registers itself at ${host}, which is no address of its network namespace, so that nobody can listen there in its place: say one with --host ADDRESS that others reach`,
+      `it registers itself at ${host}, which is no address of its network namespace, so that nobody can listen there in its place: ${which} with --host ADDRESS`,
     );
   } else checks.ok("host", `others reach it at ${host}`);
 }

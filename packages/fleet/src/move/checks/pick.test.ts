@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MeshError } from "@dualmesh/base/errors";
-import type { ProcessFacts } from "../../process/facts.ts";
+import type { ProcessFacts, ProcessName } from "../../process/facts.ts";
 import { pickProcess } from "./pick.ts";
 
 const unit = { kind: "unit", name: "pay.service" } as const;
@@ -30,15 +30,21 @@ test("of several processes the one that is connected to a registry is meant", ()
 });
 
 test("none, or several that could be meant, are told with their numbers", () => {
-  const code = (all: readonly ProcessFacts[]): string => {
+  const code = (all: readonly ProcessFacts[], named: ProcessName = unit): string => {
     try {
-      pickProcess(all, unit, []);
+      pickProcess(all, named, []);
       return "";
     } catch (error) {
       return `${(error as MeshError).code}: ${(error as MeshError).message}`;
     }
   };
-  assert.match(code([]), /^move\.no-process: there is no unit pay\.service/);
+  assert.match(code([]), /^move\.no-process: the unit pay\.service has no process, or there is none of that name/);
+  assert.match(
+    code([], { kind: "netns", name: "pay" }),
+    /^move\.no-process: no process is in the network namespace pay: has the application been started there/,
+  );
+  assert.match(code([], { kind: "cgroup", name: "/pay" }), /: no process is in the control group \/pay: is the path/);
+  assert.match(code([], { kind: "pid", pid: 7 }), /: there is no process 7 on this machine/);
   assert.match(
     code([process(1), process(2)]),
     /none of them has a connection to a registry: name one with --pid, of 1 \(java\), 2 \(java\)/,

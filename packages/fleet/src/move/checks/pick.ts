@@ -14,7 +14,7 @@ export function pickProcess(
   const text = named.kind === "pid" ? `process ${named.pid}` : `${named.kind} ${named.name}`;
   const [first] = all;
   if (first === undefined) {
-    throw new MeshError("move.no-process", `there is no ${text} on this machine: is it running, and seen from here?`);
+    throw new MeshError("move.no-process", nobodyText(named));
   }
   if (all.length === 1) return first;
   const isRegistry = ({ host, port }: { readonly host: string; readonly port: number }): boolean =>
@@ -30,4 +30,17 @@ export function pickProcess(
     "move.several-processes",
     `${text} has ${all.length} processes, and ${what}: name one with --pid, of ${someOf(names)}`,
   );
+}
+
+function nobodyText(named: ProcessName): string {
+  switch (named.kind) {
+    case "pid":
+      return `there is no process ${named.pid} on this machine: is it running, and seen from here?`;
+    case "netns":
+      return `no process is in the network namespace ${named.name}: has the application been started there, and is it seen from here?`;
+    case "cgroup":
+      return `no process is in the control group ${named.name}: is the path right, and the application running?`;
+    case "unit":
+      return `the unit ${named.name} has no process, or there is none of that name: systemctl status ${named.name} says which`;
+  }
 }

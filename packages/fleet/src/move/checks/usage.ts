@@ -147,6 +147,6 @@ export function hostOf(
   return host;
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host.startsWith("127.") || host === "::1";
 }
