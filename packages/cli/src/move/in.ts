@@ -1,4 +1,5 @@
 /** `dualmesh move in`: looks, says what it found, moves, and says how it ended. */
+import { existsSync } from "node:fs";
 import { systemClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import { openLinux } from "@dualmesh/fleet/host/linux";
@@ -12,6 +13,7 @@ import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { addressesOf, meansOf } from "./examine.ts";
 import { listenForInterrupts } from "./interrupt.ts";
+import { checkMovesPath } from "./moves-path.ts";
 import { planText } from "./plan.ts";
 import {
   checkAccess,
@@ -34,10 +36,11 @@ export async function runIn(flags: FlagValues): Promise<number> {
   if (!isRoot() && flags.has("user")) {
     throw new MeshError("usage.wrong", "--user is for root: anybody else moves as the user that calls the command");
   }
+  checkMovesPath(moves, { sudo: flags.has("sudo") });
   const user = isRoot() ? await prepareAsRoot(flags, wish, moves, isDry) : ownUser();
   await using setting = await openSetting({ moves, user, sudo: flags.has("sudo"), logLevel: "error" });
   if (!isRoot() && !isDry) await setting.privileged.directory(moves, user);
-  if (!isDry) checkAccess(setting);
+  if (!isDry || existsSync(moves)) checkAccess(setting);
   const facts = await pick(setting, wish);
   enterNamespace(facts);
   const { checks, record } = await examine(facts, wish, await meansOf(setting));
@@ -61,7 +64,7 @@ async function prepareAsRoot(flags: FlagValues, wish: Wish, moves: string, isDry
   const facts = await pick({ privileged: linux }, wish);
   enterNamespace(facts);
   const user = await chooseUser(flags, moves, facts.netns, linux);
-  if (!isDry) await prepareMoves(moves, user, linux);
+  await prepareMoves(moves, user, isDry ? { directory: async () => undefined } : linux);
   return user;
 }
 

@@ -46,7 +46,12 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
     try {
       return (await readdir(path)).filter(isMoveName).sort();
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return [];
+      if (code === "ENOTDIR") {
+        const text = `${path} is no directory, and holds no moves: name theirs with --moves`;
+        throw new MeshError("move.no-place", text, { path });
+      }
       throw new MeshError(
         "move.no-access",
         `the moves in ${path} cannot be read (${messageOf(error)}): run as the user that they belong to, and open the directories above for that user`,
