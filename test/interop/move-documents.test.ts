@@ -8,7 +8,7 @@ import { moveSeed, sampleOf } from "./move/seed.ts";
 import { takeTurn } from "./turn.ts";
 
 for (const page of sampleOf(pages, 1)) {
-  test(`what docs/migrate/${page.name} says to do moves a running process in and out`, async (t) => {
+  test(`what docs/migrate/${page.name} says to do, as ${page.caller}, moves a running process in and out`, async (t) => {
     t.diagnostic(`MOVE_SEED=${moveSeed}`);
     using _turn = await takeTurn();
     const missing = whyNoHosts() ?? buildFixtures();
@@ -19,6 +19,9 @@ for (const page of sampleOf(pages, 1)) {
 }
 
 test("a command of a page that is not the product's is not passed over", () => {
-  assert.deepEqual(commandsOf("text\n\n```sh\nsudo dualmesh move status\n```\n"), [["move", "status"]]);
-  assert.throws(() => commandsOf("```sh\nsystemctl stop orders\n```\n"), /nobody tests: systemctl stop orders/);
+  const text =
+    "text\n\n```sh\nsudo dualmesh move status\n```\n\n```sh\ndocker exec -u 0 orders dualmesh move out --pid 1\n```\n";
+  assert.deepEqual(commandsOf(text, "root"), [["move", "status"]]);
+  assert.deepEqual(commandsOf(text, "container-root"), [["move", "out", "--pid", "1"]]);
+  assert.throws(() => commandsOf("```sh\nsystemctl stop orders\n```\n", "root"), /nobody tests: systemctl stop orders/);
 });

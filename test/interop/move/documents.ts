@@ -6,7 +6,6 @@ import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { systemClock } from "@dualmesh/base/clock";
 import { repository } from "../product.ts";
-import { movesOf } from "./mover.ts";
 import { dubbo3, type Framework, type SelectedBy, sofarpc } from "./plan.ts";
 import { Stage } from "./stage.ts";
 import { allCarried, noneCarried } from "./way.ts";
@@ -16,32 +15,37 @@ export interface Page {
   readonly name: string;
   readonly framework: Framework;
   readonly selectedBy: SelectedBy;
+  /** Whose of its commands are played. */
+  readonly caller: Caller;
 }
+
+/** How a page has each of them call `dualmesh`. */
+const programs = { root: "sudo dualmesh ", "container-root": "docker exec -u 0 orders dualmesh " } as const;
+type Caller = keyof typeof programs;
 
 /** The page for SOFA-RPC names a unit, which is a control group of its own. */
 export const pages: readonly Page[] = [
-  { name: "dubbo-zookeeper.md", framework: dubbo3, selectedBy: "uid" },
-  { name: "sofa-zookeeper.md", framework: sofarpc, selectedBy: "cgroup" },
+  { name: "dubbo-zookeeper.md", framework: dubbo3, selectedBy: "uid", caller: "root" },
+  { name: "sofa-zookeeper.md", framework: sofarpc, selectedBy: "cgroup", caller: "root" },
+  { name: "dubbo-zookeeper.md", framework: dubbo3, selectedBy: "uid", caller: "container-root" },
+  { name: "sofa-zookeeper.md", framework: sofarpc, selectedBy: "uid", caller: "container-root" },
 ];
 
 const blocks = /^```sh\n(.*?)^```$/gms;
-const program = "sudo dualmesh ";
 
-/** The words after `dualmesh` of each command of a page. */
-export function commandsOf(text: string): readonly (readonly string[])[] {
-  const lines = [...text.matchAll(blocks)].flatMap(([, block = ""]) => block.split("\n"));
-  return lines.filter((line) => line !== "").map((line) => wordsOf(line));
-}
-
-function wordsOf(line: string): readonly string[] {
-  if (!line.startsWith(program)) throw new Error(`a page has a command that nobody tests: ${line}`);
-  return line.slice(program.length).split(" ");
+/** The words after `dualmesh` of each command of a page that is this caller's. */
+export function commandsOf(text: string, caller: Caller): readonly (readonly string[])[] {
+  const lines = [...text.matchAll(blocks)].flatMap(([, block = ""]) => block.split("\n")).filter((line) => line !== "");
+  const untested = lines.find((line) => !Object.values(programs).some((program) => line.startsWith(program)));
+  if (untested !== undefined) throw new Error(`a page has a command that nobody tests: ${untested}`);
+  const program = programs[caller];
+  return lines.filter((line) => line.startsWith(program)).map((line) => line.slice(program.length).split(" "));
 }
 
 /** Resolves to what went wrong. */
-export async function playPage({ name, framework, selectedBy }: Page): Promise<readonly string[]> {
-  const commands = commandsOf(readFileSync(join(repository, "docs/migrate", name), "utf8"));
-  await using stage = await Stage.open({ framework, selectedBy });
+export async function playPage({ name, framework, selectedBy, caller }: Page): Promise<readonly string[]> {
+  const commands = commandsOf(readFileSync(join(repository, "docs/migrate", name), "utf8"), caller);
+  await using stage = await Stage.open({ framework, selectedBy, operator: caller });
   const { world } = stage;
   const wrong: string[] = [];
   for (const words of commands) {
@@ -62,8 +66,7 @@ async function run(world: World, words: readonly string[]): Promise<string> {
   const unit = basename(somebody.cgroup ?? "none");
   const told = words.map((word) => (word === "4711" ? String(moved.pid) : word === "orders.service" ? unit : word));
   const looks = isWayIn(words) ? ["--before", "2s", "--watch", "2s"] : [];
-  const all = [join(repository, "packages/cli/src/main.ts"), ...told, ...looks, "--moves", movesOf(world)];
-  return world.launchOnMachine(`page-${words[1]}`, { command: process.execPath, words: all }).ended;
+  return world.dualmesh(`page-${words[1]}`, [...told, ...looks]).ended;
 }
 
 const isWayIn = (words: readonly string[]): boolean => words[1] === "in" && !words.includes("--dry-run");

@@ -20,13 +20,15 @@ export async function playTrip(options: WorldOptions, prepare: (stage: Stage) =>
   prepare(stage);
   const wrong: string[] = [];
   const entered = await move(world, "in", world.moved);
-  wrong.push(...ended(entered, "in"), ...(await allCarried(world, world.moved)).wrong);
+  const inside = await allCarried(world, world.moved);
+  wrong.push(...ended(entered, "in"), ...inside.wrong);
   const left = entered.state === "in" ? await move(world, "out", world.moved) : undefined;
   if (left !== undefined) wrong.push(...ended(left, "out"));
   wrong.push(...(await noneCarried(world, world.moved)).wrong);
   await stage.stop();
   wrong.push(...stage.harm({ from: stage.from, to: systemClock.wall() }));
-  const measured = [entered, left].map((end) => (end === undefined ? "" : told(end))).join("; ");
+  const ways = [entered, left].map((end) => (end === undefined ? "" : told(end)));
+  const measured = [inside.told, ...ways].join("; ");
   return { wrong, measured, seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
 }
 

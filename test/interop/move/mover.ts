@@ -1,7 +1,5 @@
-/** `dualmesh move` as an operator calls it: a process of its own, started on the machine and not on the application's host. */
-import { join } from "node:path";
+/** `dualmesh move` as an operator calls it: a process of its own, started from where the operator is. */
 import { systemClock } from "@dualmesh/base/clock";
-import { repository } from "../product.ts";
 import { eventually, type Program, type Said } from "../program.ts";
 import type { Way } from "./plan.ts";
 import type { Application, World } from "./world.ts";
@@ -29,11 +27,10 @@ export interface MoveEnd {
 
 /** Longer than any move: a way back serves callers that have not heard of it for a minute at most. */
 const moveLimitMs = 240_000;
-const main = join(repository, "packages/cli/src/main.ts");
 
 /** Where the movers of a world keep what they know. */
 export function movesOf(world: World): string {
-  return join(world.directory, "moves");
+  return world.moves;
 }
 
 /** A mover that was started and may be killed. */
@@ -44,8 +41,8 @@ export class Mover {
   constructor(world: World, way: Way, application: Application, options: MoveOptions = {}) {
     const { words = [], before = "3s", watch = "3s" } = options;
     const looks = way === "in" ? ["--before", before, "--watch", watch] : [];
-    const pid = String(application.program.pid);
-    this.program = command(world, `move-${way}`, ["move", way, "--pid", pid, ...looks, ...words]);
+    const named = ["--pid", String(application.pid)];
+    this.program = world.dualmesh(`move-${way}`, ["move", way, ...named, ...looks, ...words, "--json"]);
   }
 
   /** Resolves when the step begins, or has been done; rejects when the mover ends before. */
@@ -70,12 +67,7 @@ export async function move(world: World, way: Way, application: Application, opt
 /** `dualmesh move recover`: what a mover that died has left is completed or taken back. */
 export async function recover(world: World): Promise<MoveEnd> {
   const from = systemClock.wall();
-  return endOf(command(world, "move-recover", ["move", "recover"]), from);
-}
-
-function command(world: World, name: string, words: readonly string[]): Program {
-  const all = [main, ...words, "--json", "--moves", movesOf(world)];
-  return world.launchOnMachine(name, { command: process.execPath, words: all });
+  return endOf(world.dualmesh("move-recover", ["move", "recover", "--json"]), from);
 }
 
 async function endOf(program: Program, from: number): Promise<MoveEnd> {

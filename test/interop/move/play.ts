@@ -47,16 +47,20 @@ export async function playedExtra(
   extra: Extra,
   { onCell, onTrouble }: Pick<PlayOptions, "onCell" | "onTrouble">,
 ): Promise<Cell> {
-  const cell = await extra.play().then(
-    (outcome) => {
-      if (outcome.wrong.length > 0) onTrouble(`${extra.name}\n${outcome.logs}`);
-      return cellOf(extra.name, outcome);
-    },
-    (error: Error): Cell => {
-      onTrouble(`${extra.name}\n${error.message}`);
-      return { name: extra.name, result: "failed", reason: firstLine(error) };
-    },
-  );
+  const { name, missing } = extra;
+  const skipped = missing === undefined ? undefined : ({ name, result: "skipped", reason: missing } as const);
+  const cell =
+    skipped ??
+    (await extra.play().then(
+      (outcome) => {
+        if (outcome.wrong.length > 0) onTrouble(`${extra.name}\n${outcome.logs}`);
+        return cellOf(extra.name, outcome);
+      },
+      (error: Error): Cell => {
+        onTrouble(`${extra.name}\n${error.message}`);
+        return { name: extra.name, result: "failed", reason: firstLine(error) };
+      },
+    ));
   onCell(cell);
   return cell;
 }

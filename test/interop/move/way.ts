@@ -34,17 +34,17 @@ export async function allCarried(world: World, application: Application): Promis
     await sleep(systemClock, windowMs);
     const [after, to] = [await figures(state), systemClock.wall()];
     if (before === undefined || after === undefined) return { wrong: ["its sidecar does not answer"], told: "" };
-    const { provided, consumed } = world.framework;
+    const { provided } = world.framework;
     const made = { from, to };
     // One sidecar serves all that were moved on its host, and tells their calls together.
     const served = await servedBy(world, state);
     const answered = callsMade(world.callers, made, provided).filter((call) => served.some((one) => isBy(call, one)));
     const programs = new Set(served.map(({ program }) => program));
     const ofServed = world.callers.filter(({ program }) => programs.has(program));
-    const called = callsMade(ofServed, made, consumed);
+    const called = callsMade(ofServed, made, world.called);
     const ways = [
       { what: "calls to it", seen: grown(before, after, "inbound", provided), of: answered.length },
-      { what: "calls by it", seen: grown(before, after, "outbound", consumed), of: called.length },
+      { what: "calls by it", seen: grown(before, after, "outbound", world.called), of: called.length },
     ];
     const wrong = ways
       .filter(({ seen, of }) => seen < of * least || seen > of * most || of === 0)
@@ -94,7 +94,7 @@ async function within(look: () => Carried | Promise<Carried>): Promise<Carried> 
 /** The state directory of the sidecar of its move. */
 export async function stateOf(world: World, application: Application): Promise<string | undefined> {
   const records = openRecords({ path: movesOf(world), clock: systemClock, log: silentLog });
-  const record = (await records.list()).find(({ process }) => process.pid === application.program.pid);
+  const record = (await records.list()).find(({ process }) => process.pid === application.pid);
   return record?.sidecar.state;
 }
 

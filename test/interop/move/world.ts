@@ -8,7 +8,9 @@ import { type CommandLine, javaCommand } from "../fixtures.ts";
 import { repository } from "../product.ts";
 import { eventually, Program, temporary } from "../program.ts";
 import { openCheckout } from "./checkout.ts";
+import { contained } from "./container.ts";
 import { type Host, Network, root, type Somebody, writeNames } from "./hosts.ts";
+import { calledBy, isContained, type Operator, prepareMovesOf } from "./operators.ts";
 import type { Framework, SelectedBy } from "./plan.ts";
 import { Recorder } from "./recorder.ts";
 
@@ -22,6 +24,10 @@ export interface WorldOptions {
   readonly asksNames?: boolean;
   /** A second application that will move, on the same host. */
   readonly twin?: boolean;
+  /** Who will call `dualmesh`; root when left out. */
+  readonly operator?: Operator;
+  /** The application that moves calls what it provides itself, and nothing else. */
+  readonly callsItself?: boolean;
 }
 
 export interface SidecarOptions {
@@ -37,6 +43,8 @@ export interface SidecarOptions {
 export interface Application {
   readonly name: string;
   readonly program: Program;
+  /** As the operator sees it. */
+  readonly pid: number;
   readonly host: Host;
   readonly port: number;
   readonly somebody: Somebody;
@@ -59,6 +67,9 @@ const launchLimitMs = 90_000;
 
 export class World implements AsyncDisposable {
   readonly framework: Framework;
+  readonly operator: Operator;
+  /** The service that the applications that move call. */
+  readonly called: string;
   /** Not in the folder for temporary files, which may be closed to the users that the applications run as. */
   readonly directory = mkdtempSync("/tmp/dualmesh-move-");
   readonly network = Network.open();
@@ -70,15 +81,19 @@ export class World implements AsyncDisposable {
   #twin: Application | undefined;
   #callers: readonly Caller[] = [];
   #recorder: Recorder | undefined;
+  #beside: string | undefined;
 
-  private constructor(framework: Framework) {
+  private constructor({ framework, operator = "root", callsItself = false }: WorldOptions) {
     this.framework = framework;
+    this.operator = operator;
+    this.called = callsItself ? framework.provided : framework.consumed;
     temporary.add(this.directory);
     chmodSync(this.directory, 0o755);
+    prepareMovesOf(operator, this.moves);
   }
 
   static async start(options: WorldOptions): Promise<World> {
-    const world = new World(options.framework);
+    const world = new World(options);
     try {
       await world.#startAll(options);
       return world;
@@ -105,6 +120,11 @@ export class World implements AsyncDisposable {
   /** The SDK's consumer, the one behind a sidecar, and the applications that move: all that call. */
   get callers(): readonly Caller[] {
     return this.#callers;
+  }
+
+  /** Where the records of moves are. */
+  get moves(): string {
+    return join(this.directory, "moves");
   }
 
   get recorder(): Recorder {
@@ -177,6 +197,17 @@ export class World implements AsyncDisposable {
     });
     this.#programs.push(program);
     return program;
+  }
+
+  /** `dualmesh` as the operator calls it, or somebody else who has no moves. */
+  dualmesh(name: string, words: readonly string[], as: Operator = this.operator): Program {
+    const { directory, moves } = this;
+    const { host, program, somebody } = this.moved;
+    const { uid, cgroup = "" } = somebody;
+    const besideCgroup = isContained(as) ? this.#besideCgroup() : "";
+    const where = { pid: program.pid ?? -1, uid, host, cgroup, besideCgroup, directory };
+    const all = [...words, "--moves", as === this.operator ? moves : join(this.folder("others", uid), "moves")];
+    return this.launchOnMachine(name, calledBy(as, all, where));
   }
 
   /** A sidecar as somebody else runs it. Resolves, when it is ready, to its state directory. */
@@ -262,7 +293,7 @@ export class World implements AsyncDisposable {
     const doors = { ...noDoors, zookeeper: { port: registryPort } };
     const meshSidecar = this.startSidecar("mesh-sidecar", this.#host("mesh"), { doors });
     const mesh = meshSidecar.then(() => this.#startConsumer("mesh", [`127.0.0.1:${registryPort}`]));
-    const own = this.applications.map(({ name, program }) => ({ name, program, service: framework.consumed }));
+    const own = this.applications.map(({ name, program }) => ({ name, program, service: this.called }));
     this.#callers = [...(await Promise.all([sdk, mesh])), ...own];
   }
 
@@ -301,13 +332,18 @@ export class World implements AsyncDisposable {
     asksNames: boolean,
   ): Promise<Application> {
     const host = this.#host("moved");
-    const cgroup = selectedBy === "cgroup" ? this.network.cgroup(name) : undefined;
+    const isInContainer = isContained(this.operator);
+    const cgroup = selectedBy === "cgroup" || isInContainer ? this.network.cgroup(name) : undefined;
     const somebody: Somebody = { uid, cgroup, resolver: asksNames ? this.#resolver() : undefined };
     const { provided, fixture } = this.framework;
     const words = { ...this.#told(name, this.addresses), service: provided, provider: name, port: String(port) };
     const line = this.#java(name, fixture, "interop.Both", words, host, asksNames);
-    const program = await this.launch(name, host, line, somebody).ready(launchLimitMs);
-    return { name, program, host, port, somebody, address: `${host.address}:${port}` };
+    const started = isInContainer
+      ? this.launch(name, host, contained(line, uid), { ...somebody, uid: 0 })
+      : this.launch(name, host, line, somebody);
+    const program = await started.ready(launchLimitMs);
+    const pid = isInContainer ? 1 : (program.pid ?? -1);
+    return { name, program, pid, host, port, somebody, address: `${host.address}:${port}` };
   }
 
   async #startConsumer(name: string, registry: readonly string[]): Promise<Caller> {
@@ -341,6 +377,11 @@ export class World implements AsyncDisposable {
     const file = join(this.directory, "resolv.conf");
     writeFileSync(file, "nameserver 127.0.0.1\noptions timeout:5 attempts:1\n");
     return file;
+  }
+
+  #besideCgroup(): string {
+    this.#beside ??= must(this.network.cgroup("beside"), "this machine makes no control groups for containers");
+    return this.#beside;
   }
 
   #names(host: Host): string {

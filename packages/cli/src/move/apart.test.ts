@@ -14,7 +14,7 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
-import { findProgram } from "@dualmesh/fleet/host/programs";
+import { findProgram, needProgram } from "@dualmesh/fleet/host/programs";
 import { isRoot } from "./users.ts";
 
 const uid = 4_155;
@@ -74,7 +74,10 @@ function start(words: readonly string[]): ChildProcess {
   const rights = "-all,+net_admin";
   const become = ["--reuid", `${uid}`, "--regid", `${uid}`, "--clear-groups", "--inh-caps", rights];
   const program = [process.execPath, "--disable-sigusr1", main, ...words];
-  return spawn("setpriv", [...become, "--ambient-caps", rights, "--", ...program], { cwd: "/", stdio: "ignore" });
+  return spawn(needProgram("setpriv"), [...become, "--ambient-caps", rights, "--", ...program], {
+    cwd: "/",
+    stdio: "ignore",
+  });
 }
 
 function whyNot(): string | undefined {
