@@ -251,7 +251,7 @@ export class World implements AsyncDisposable {
   /** The ends of all logs, those of what movers started as well. */
   tails(): string {
     const own = this.#programs.map((program) => `--- ${program.name}\n${program.tail()}`);
-    const logs = globSync("moves/{guard.log,*/log}", { cwd: this.directory });
+    const logs = globSync("moves/*.log", { cwd: this.directory });
     const started = logs.map((log) => `--- ${log}\n${readFileSync(join(this.directory, log), "utf8").slice(-20_000)}`);
     return [...own, ...started].join("\n");
   }

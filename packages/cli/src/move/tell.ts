@@ -104,7 +104,7 @@ class People implements Teller {
     if (event.event === "undo") this.#write(`  undone because ${event.reason}\n`);
     else if (event.event === "note") this.#write(`  note: ${event.text}\n`);
     else if (event.at === "end")
-      this.#write(`  ${seconds(event.ms)}  ${event.step.padEnd(12)}  ${stepText(event.step)}\n`);
+      this.#write(`  ${seconds(event.ms)}  ${event.step.padEnd(12)}  ${event.text ?? stepText(event.step)}\n`);
     else if (long.has(event.step)) this.#write(`         …  ${event.step.padEnd(12)}  ${stepText(event.step)}\n`);
   }
 

@@ -152,7 +152,7 @@ test("a sidecar through which others have come ends in order when its process ha
   const asked = {
     ...world,
     lives: async (of: Parameters<typeof lives>[0]) => of.pid !== other.pid && (await lives(of)),
-    sidecars: { ...sidecars, end: async (_: unknown, how: string) => void ways.push(how) },
+    sidecars: { ...sidecars, end: async (_: unknown, how: string) => String(ways.push(how)) },
   };
   const record = story.record as MoveRecord;
   const end = new Mover({ world: asked, records: mover.records, record, tell: () => undefined });

@@ -177,7 +177,9 @@ export class Mover {
       if (isGone(error)) return this.#clean();
       throw error;
     }
-    return this.#end(state, this.record.failed, this.record.ended === undefined);
+    // What its own sidecar kept has gone with that.
+    const isClosed = this.record.ended === undefined || !(await move.world.sidecars.keepsState(this.record));
+    return this.#end(state, this.record.failed, isClosed);
   }
 
   /** It is over: forgotten, or kept until its crossing can be closed. */

@@ -15,10 +15,14 @@ import type { MoveRecords, MoveWorld, SidecarControl } from "./world.ts";
 /** What a mover tells while it goes on. */
 export type MoveEvent =
   | { readonly event: "step"; readonly step: StepName; readonly at: "begin" }
-  | { readonly event: "step"; readonly step: StepName; readonly at: "end"; readonly ms: number }
+  /** With a text where it is not what the step says of itself that was done. */
+  | { readonly event: "step"; readonly step: StepName; readonly at: "end"; readonly ms: number; readonly text?: string }
   /** The way in ends here, for this reason, and is taken back. */
   | { readonly event: "undo"; readonly reason: string }
   | { readonly event: "note"; readonly text: string };
+
+/** Resolves to what was done, for people, where the step does not say it. */
+export type StepWork = (() => Promise<void>) | (() => Promise<string>);
 
 export interface MoveEnd {
   readonly state: "in" | "forwarded" | "closing" | EndState;
@@ -102,17 +106,23 @@ export class OneMove {
   }
 
   /** Does a step, which is in the record before. */
-  async step(step: StepName, work: () => Promise<void>): Promise<void> {
+  async step(step: StepName, work: StepWork): Promise<void> {
     const { begun } = this.#record;
     const isNew = stepsIn(this.#record).some((one) => one === step) && !begun.includes(step);
     await this.change({ step, ...(isNew ? { begun: [...begun, step] } : {}) });
     const { clock } = this.world;
     const started = clock.now();
     this.tell({ event: "step", step, at: "begin" });
-    await work();
+    const text = await work();
     // On disk with whatever is written next: until then the step counts as being done, and may be done again.
     this.#record = { ...this.#record, step: "", done: [...this.#record.done, step] };
-    this.tell({ event: "step", step, at: "end", ms: Math.round(clock.now() - started) });
+    this.tell({
+      event: "step",
+      step,
+      at: "end",
+      ms: Math.round(clock.now() - started),
+      ...(typeof text === "string" ? { text } : {}),
+    });
   }
 
   note(text: string): void {

@@ -8,7 +8,7 @@ import type { CrossingStepArguments } from "@dualmesh/model/crossing";
 import { attendIn, attendOut } from "./attend.ts";
 import { forward } from "./forwarding.ts";
 import { inwardSteps } from "./inward.ts";
-import { isAway, isGone, type OneMove } from "./one-move.ts";
+import { isAway, isGone, type OneMove, type StepWork } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
 import { areThrough, leadBack } from "./sessions.ts";
 import { type AsideStep, type OutwardStep, type ReturnStep, stepsAside, stepsOut, stepsReturn } from "./steps.ts";
@@ -38,7 +38,7 @@ export async function goOut(move: OneMove): Promise<OutwardEnd> {
     return "forwarded";
   }
   const backAt = move.world.clock.now();
-  const rest: Readonly<Partial<Record<OutwardStep, () => Promise<void>>>> = {
+  const rest: Readonly<Partial<Record<OutwardStep, StepWork>>> = {
     release: () => release(move),
     "cut-back": () => leadBack(move),
     linger: () => linger(move, backAt),
@@ -156,11 +156,13 @@ async function close(move: OneMove): Promise<void> {
   }
 }
 
-async function endSidecar(move: OneMove): Promise<void> {
+async function endSidecar(move: OneMove): Promise<string> {
   // Left by a time in which the sidecar was away: it takes no more calls now.
   await (await move.host()).unforward(move.record.name);
   await move.startEnded();
-  if (move.record.sidecar.own !== undefined) await move.world.sidecars.end(move.record, "in order");
+  const { own, state } = move.record.sidecar;
+  if (own === undefined) return `the sidecar at ${state} goes on: no move has started it`;
+  return await move.world.sidecars.end(move.record, "in order");
 }
 
 /** The sidecar is away: its callers arrive at the application itself, and the application at its registry. */

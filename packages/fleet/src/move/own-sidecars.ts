@@ -1,13 +1,13 @@
 /**
  * Sidecars that movers start: one for the moves of a network namespace to one ensemble, in a directory below the moves directory, with its
- * configuration, its log and its state. It runs under its own parent, which has it back within a third of a second when it dies; a mover or
+ * configuration and its state, and its log beside that. It runs under its own parent, which has it back within a third of a second when it dies; a mover or
  * the guard starts it when both are gone.
  */
 import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Clock, sleep } from "@dualmesh/base/clock";
-import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import { readDocument, writeDocument } from "@dualmesh/base/state/document";
 import { systemFiles } from "@dualmesh/base/state/files";
@@ -16,6 +16,7 @@ import type { Privileged } from "../host/host.ts";
 import type { Liveness } from "./liveness.ts";
 import { isAlive, processId } from "./processes.ts";
 import type { MoveRecord, ProcessId } from "./record.ts";
+import { removeRemains, sidecarLog } from "./sidecar-remains.ts";
 import type { MoveRecords } from "./world.ts";
 
 export interface OwnSidecarsOptions {
@@ -32,6 +33,8 @@ const endMs = 60_000;
 const lookMs = 50;
 /** Another mover may be waiting for its start or its end. */
 const lockMs = startMs + endMs;
+/** How often a directory that is removed while its lock is asked for is made again. */
+const goneRounds = 100;
 
 /** The directory of the sidecar for a namespace and an ensemble, below the moves directory. */
 export function ownSidecarState(moves: string, netns: number, servers: readonly string[], chroot: string): string {
@@ -85,7 +88,6 @@ export class OwnSidecars {
     const { own, state } = record.sidecar;
     if (own === undefined) throw new MeshError("move.not-own", `the sidecar at ${state} is not the mover's to start`);
     const directory = dirname(state);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
     const lock = await this.#lock(directory);
     try {
       const liveness = await this.#options.liveness(state);
@@ -101,22 +103,34 @@ export class OwnSidecars {
     }
   }
 
-  async end(record: MoveRecord, how: "in order" | "at once"): Promise<void> {
+  /** As `SidecarProcesses.end`. */
+  async end(record: MoveRecord, how: "in order" | "at once"): Promise<string> {
     const { state } = record.sidecar;
     const directory = dirname(state);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
     const lock = await this.#lock(directory);
     try {
       const { records } = this.#options;
       const others = await records.list();
-      if (others.some(({ name, sidecar }) => name !== record.name && sidecar.state === state)) return;
-      // One of them may need it.
-      if ((await records.unreadable()).length > 0) return;
+      if (others.some(({ name, sidecar }) => name !== record.name && sidecar.state === state))
+        return goesOn("another move needs it");
+      if ((await records.unreadable()).length > 0) return goesOn("a move whose record cannot be read may need it");
       const processes = [await readProcess(directory), await childOf(state)].filter((one) => one !== undefined);
       await this.#endAll(processes.filter(isAlive), how);
       await systemFiles.remove(processFile(directory));
+      return await this.#cleared(directory);
     } finally {
       await lock.release();
+    }
+  }
+
+  /** What cannot be cleared away keeps no move from its end. */
+  async #cleared(directory: string): Promise<string> {
+    const has = "the sidecar that was started for it has ended";
+    try {
+      await removeRemains(directory, this.#options.clock);
+      return `${has}; the end of its log is in ${sidecarLog(directory)}`;
+    } catch (error) {
+      return `${has}; what it kept in ${directory} could not be removed: ${messageOf(error)}`;
     }
   }
 
@@ -127,7 +141,7 @@ export class OwnSidecars {
       netns: record.process.netns,
       user: own.user,
       words: ["sidecar", "run", "--supervised", "--config", file, "--state", record.sidecar.state],
-      log: logFile(directory),
+      log: sidecarLog(directory),
     });
     const started = processId(pid);
     if (started !== undefined) await writeDocument(systemFiles, processFile(directory), started);
@@ -154,7 +168,7 @@ export class OwnSidecars {
         const how = hasEnded ? "ended at once" : `does not answer within ${startMs / 1_000} s`;
         throw new MeshError(
           "move.sidecar-failed",
-          `the sidecar that was started ${how}; ${logFile(directory)} says why`,
+          `the sidecar that was started ${how}; ${sidecarLog(directory)} says why`,
           { state },
         );
       }
@@ -174,23 +188,31 @@ export class OwnSidecars {
     }
   }
 
+  /** Of the directory, which is made when it is not there: whoever ended a sidecar a moment ago has taken it away. */
   async #lock(directory: string): Promise<Lock> {
     const { clock } = this.#options;
     const end = clock.now() + lockMs;
-    for (;;) {
+    for (let round = 1; ; round++) {
       try {
+        await mkdir(directory, { recursive: true, mode: 0o700 });
         return await takeLock(directory, clock);
       } catch (error) {
-        if (!isMeshError(error, "state.locked") || clock.now() >= end) throw error;
+        // The system tells in one way or another that it has just gone.
+        const mayPass = isMeshError(error, "state.lock-failed") || (error as NodeJS.ErrnoException).code === "ENOENT";
+        const isWorthIt = isMeshError(error, "state.locked") || (mayPass && round < goneRounds);
+        if (!isWorthIt || clock.now() >= end) throw error;
         await sleep(clock, lookMs);
       }
     }
   }
 }
 
+function goesOn(why: string): string {
+  return `the sidecar that was started for it goes on, since ${why}`;
+}
+
 const processFile = (directory: string): string => join(directory, "process.document");
 const configurationFile = (directory: string): string => join(directory, "sidecar.yaml");
-const logFile = (directory: string): string => join(directory, "log");
 
 async function readProcess(directory: string): Promise<ProcessId | undefined> {
   const known = (await readDocument(systemFiles, processFile(directory))) as Partial<ProcessId> | null | undefined;

@@ -29,10 +29,10 @@ export interface SidecarProcesses {
   /** Starts one of the mover's own when it does not run, and ends it first when it hangs; resolves when it answers at its control socket. */
   start(record: MoveRecord): Promise<void>;
   /**
-   * Ends one of the mover's own, unless another move of this state directory needs it. Resolves when it is gone. `at once` for one whose
+   * Ends one of the mover's own, unless another move of this state directory needs it. Resolves when it is gone, to what became of it, for people. `at once` for one whose
    * application is dead: its callers are to find nobody there, as they would without it.
    */
-  end(record: MoveRecord, how: "in order" | "at once"): Promise<void>;
+  end(record: MoveRecord, how: "in order" | "at once"): Promise<string>;
   /** Whether its state directory is there, with which everything goes that it keeps. */
   keepsState(record: MoveRecord): Promise<boolean>;
   /** How many connections callers have at the published ports of a move. */

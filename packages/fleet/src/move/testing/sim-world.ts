@@ -95,6 +95,7 @@ export class SimMover {
           this.#word("end", async () => {
             const others = [...this.disk.records.values()].filter(({ name }) => name !== record.name);
             if (others.length === 0 && machine.sidecarRuns) machine.endSidecar();
+            return others.length === 0 ? "it has ended" : "it goes on";
           }),
         keepsState: () => this.#word("state", async () => machine.sidecarKeepsState),
         callers: () => this.#word("callers", async () => 0),

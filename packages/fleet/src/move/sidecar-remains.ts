@@ -1,0 +1,73 @@
+/**
+ * What is left below the moves directory of a sidecar that has ended. Its directory goes, with the code and the ports that it kept: who needs one
+ * again starts it from nothing. Its log stays beside it for people, and only the newest of these, and of each its end.
+ */
+import { open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { Clock } from "@dualmesh/base/clock";
+import { isMeshError } from "@dualmesh/base/errors";
+import { takeLock } from "@dualmesh/base/state/lock";
+
+const maxLogBytes = 256 * 1024;
+const maxLogs = 10;
+
+/** The log of the sidecar in a directory: beside it, so that it is where it was said to be when that one is gone. */
+export function sidecarLog(directory: string): string {
+  return `${directory}.log`;
+}
+
+/** With the lock of the directory in hand. Nothing goes while somebody has the state. */
+export async function removeRemains(directory: string, clock: Clock): Promise<void> {
+  const state = join(directory, "state");
+  const isThere = (await stat(state).catch(() => undefined)) !== undefined;
+  const lock = isThere ? await lockOf(state, clock) : undefined;
+  if (isThere && lock === undefined) return;
+  try {
+    // At once, so that nobody finds half of it, and whoever waits for its lock makes another one.
+    const aside = `${directory}.ended`;
+    await rm(aside, { recursive: true, force: true });
+    await rename(directory, aside);
+    await rm(aside, { recursive: true, force: true });
+  } finally {
+    await lock?.release();
+  }
+  await shorten(sidecarLog(directory));
+  await removeOldLogs(dirname(directory));
+}
+
+/** Undefined when a living process has it. */
+async function lockOf(state: string, clock: Clock) {
+  try {
+    return await takeLock(state, clock);
+  } catch (error) {
+    if (isMeshError(error, "state.locked")) return undefined;
+    throw error;
+  }
+}
+
+/** The end of it, from the beginning of a line. */
+async function shorten(log: string): Promise<void> {
+  const size = (await stat(log).catch(() => undefined))?.size ?? 0;
+  if (size <= maxLogBytes) return;
+  const bytes = Buffer.alloc(maxLogBytes);
+  const file = await open(log, "r");
+  try {
+    await file.read(bytes, 0, maxLogBytes, size - maxLogBytes);
+  } finally {
+    await file.close();
+  }
+  await writeFile(log, bytes.subarray(bytes.indexOf(10) + 1));
+}
+
+/** Those whose sidecars have ended, the newest but for some. */
+async function removeOldLogs(moves: string): Promise<void> {
+  const names = await readdir(moves);
+  const logs = names.filter(
+    (name) => /^sidecar-[0-9a-f]{8}\.log$/.test(name) && !names.includes(basename(name, ".log")),
+  );
+  const dated = await Promise.all(
+    logs.map(async (name) => ({ name, at: (await stat(join(moves, name)).catch(() => undefined))?.mtimeMs ?? 0 })),
+  );
+  const old = dated.sort((one, other) => other.at - one.at).slice(maxLogs);
+  for (const { name } of old) await rm(join(moves, name), { force: true });
+}
