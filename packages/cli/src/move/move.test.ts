@@ -120,6 +120,22 @@ test("a move that is over but for its crossing is shown as that", async () => {
   assert.doesNotMatch(stdout, /the process has ended/);
 });
 
+test("a process that was mended is in since it came in, and when it was mended is said beside it", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  const sim = { pid: 4_194_304, started: 1 } as Parameters<typeof recordOf>[0];
+  const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
+  const wall = systemClock.wall();
+  const record: MoveRecord = { ...recordOf(sim, { pid: 1, started: 1 }), state: "in", cameIn: wall - 3_600_000 };
+  for (const [since, expected] of [
+    [wall - 60_000, /: in for 36\d\d s, mended 6\d s ago\n/],
+    [wall - 3_600_000, /: in for 36\d\d s\n/],
+  ] as const) {
+    await records.write({ ...record, since });
+    assert.match((await home.run("move", "status", "--moves", moves)).stdout, expected);
+  }
+});
+
 test("recover leaves a move alone that somebody else has, says who, and does not end with 0", async () => {
   await using home = await openHome();
   const moves = join(home.path, "moves");

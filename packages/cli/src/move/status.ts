@@ -98,9 +98,8 @@ function callsOf(figures: readonly CrossingFigures[]): Calls {
 }
 
 function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall: number): string {
-  const { state, step, since, failed, host, servers, published } = record;
-  const age = Math.max(0, Math.round((wall - since) / 1_000));
-  const lines = [`${titleOf(record)}: ${state} for ${age} s${step === "" ? "" : `, at ${step}: ${stepText(step)}`}`];
+  const { state, step, failed, host, servers, published } = record;
+  const lines = [`${titleOf(record)}: ${ageText(record, wall)}${step === "" ? "" : `, at ${step}: ${stepText(step)}`}`];
   if (state === "closing")
     lines.push(
       "it is over; its crossing is closed when its sidecar answers again, and goes with the state directory of one that never will",
@@ -116,6 +115,13 @@ function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall:
   }
   lines.push(...sidecarLines(record, sidecar));
   return lines.map((line, index) => (index === 0 ? line : `  ${line}`)).join("\n");
+}
+
+/** How long it has been so. A process that is in stays in while it is mended. */
+function ageText({ state, since, cameIn = since }: MoveRecord, wall: number): string {
+  const seconds = (from: number): number => Math.max(0, Math.round((wall - from) / 1_000));
+  if (state !== "in" || cameIn === since) return `${state} for ${seconds(since)} s`;
+  return `in for ${seconds(cameIn)} s, mended ${seconds(since)} s ago`;
 }
 
 function sidecarLines({ sidecar: { state } }: MoveRecord, sidecar: MoveStatus["sidecar"]): readonly string[] {

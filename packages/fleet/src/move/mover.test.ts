@@ -5,7 +5,9 @@ import { seededRandom } from "@dualmesh/base/random";
 import { Mover } from "./mover.ts";
 import type { MoveEnd } from "./one-move.ts";
 import type { MoveRecord } from "./record.ts";
+import { recordOf } from "./testing/sim-world.ts";
 import { Story } from "./testing/story.ts";
+import type { MoveWorld } from "./world.ts";
 
 const openStory = (): Story => new Story(seededRandom(7));
 
@@ -231,6 +233,36 @@ test("a move that is undone because its sidecar died for a moment waits for the 
     assert.deepEqual([end.state, story.place], ["undone", "out"]);
     assert.deepEqual(machine.wrong, []);
   }
+});
+
+test("when it came in is known through every mending, and what calls were like is told as it was before it was undone", async () => {
+  const story = openStory();
+  await entered(story);
+  const first = story.record as MoveRecord;
+  assert.equal(first.cameIn, first.since);
+  story.machine.sidecarStarts = false;
+  story.machine.killSidecar(true);
+  assert.equal((await recovered(story)).state, "forwarded");
+  story.machine.sidecarStarts = true;
+  assert.equal((await recovered(story)).state, "in");
+  assert.equal(story.record?.cameIn, first.cameIn);
+  assert.ok((story.record?.since ?? 0) > first.since);
+
+  const other = openStory();
+  const mover = other.mover();
+  const { openWatch } = mover.world;
+  const world: MoveWorld = {
+    ...mover.world,
+    openWatch: (asked) => {
+      const unseen = (): readonly string[] => (other.machine.sidecarRuns ? [] : ["there is no sidecar to be asked"]);
+      return { ...openWatch(asked), summary: () => ({ before: [], since: [], unseen: unseen() }) };
+    },
+  };
+  other.machine.clock.after(17_000, () => mover.verdict.resolve({ reason: "calls fail" }));
+  const record = { ...recordOf(other.process, mover.self), watchMs: 30_000 };
+  const one = new Mover({ world, records: mover.records, record, tell: () => undefined });
+  const end = (await other.run(mover, one.enter(new AbortController().signal))) as MoveEnd;
+  assert.deepEqual([end.state, other.machine.sidecarRuns, end.watch?.unseen], ["undone", false, []]);
 });
 
 test("a process that has closed its registry clients is moved out all the same, and undone soon", async () => {

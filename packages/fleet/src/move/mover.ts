@@ -35,8 +35,12 @@ export class Mover {
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
     let opening: Promise<Watching> | undefined;
+    let watching: Watching | undefined;
     const watch = (): Promise<Watching> => {
-      opening ??= opened(move, stop);
+      opening ??= opened(move, stop).then((one) => {
+        watching = one;
+        return one;
+      });
       return opening;
     };
     const attending = attendIn(move, stop);
@@ -50,12 +54,13 @@ export class Mover {
       }
       stop.signal.throwIfAborted();
       await move.become("in");
-      return { state: "in", failed: "", ...(await seen(opening)) };
+      return { state: "in", failed: "", ...summaryOf(watching) };
     } catch (error) {
       await Promise.all([attending.end(), listening.end()]);
       if (isGone(error)) return await this.#clean();
-      const end = await this.undo(messageOf(error));
-      return { ...end, ...(await seen(opening)) };
+      // As it was until then: while it is undone nobody is watched, and in the end there is no sidecar that could be asked.
+      const summary = summaryOf(watching);
+      return { ...(await this.undo(messageOf(error))), ...summary };
     } finally {
       await Promise.all([attending.end(), listening.end()]);
       signal.removeEventListener("abort", abort);
@@ -264,7 +269,6 @@ async function ifOpen(opening: Promise<Watching> | undefined): Promise<Watching 
   }
 }
 
-async function seen(opening: Promise<Watching> | undefined): Promise<{ readonly watch?: WatchSummary }> {
-  const watching = await ifOpen(opening);
+function summaryOf(watching: Watching | undefined): { readonly watch?: WatchSummary } {
   return watching === undefined ? {} : { watch: watching.summary() };
 }

@@ -102,7 +102,9 @@ export class OneMove {
   /** Begins another way: none of its steps is done yet. */
   async become(state: MoveState, change: Partial<MoveRecord> = {}): Promise<void> {
     this.lead(state === "entering" || state === "in" ? "in" : "out");
-    await this.change({ state, step: "", done: [], since: this.world.clock.wall(), ...change });
+    const since = this.world.clock.wall();
+    const { cameIn = since } = this.#record;
+    await this.change({ state, step: "", done: [], since, ...(state === "in" ? { cameIn } : {}), ...change });
   }
 
   /** Does a step, which is in the record before. */

@@ -109,8 +109,10 @@ export interface MoveRecord {
   readonly ended?: EndState;
   /** Who is at it, or was. */
   readonly mover: ProcessId;
-  /** Wall time, in milliseconds, of the beginning of `state`. */
+  /** Wall time, in milliseconds, of the beginning of `state`; of one that is in and was mended, when that was done. */
   readonly since: number;
+  /** When it came in, of one that has. */
+  readonly cameIn?: number;
   /** Why it is being undone, or what failed last; empty when nothing did. */
   readonly failed: string;
 }
@@ -130,6 +132,7 @@ export function readRecord(value: unknown, path: string): MoveRecord {
     steps("begun") &&
     steps("done") &&
     Number.isSafeInteger(record["sessions"]) &&
+    (record["cameIn"] === undefined || typeof record["cameIn"] === "number") &&
     (record["step"] === "" || isStepName(record["step"])) &&
     list("servers", "chroots", "calls", "lists", "doors", "published") &&
     (record["ended"] === undefined || endStates.includes(record["ended"])) &&

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { FakeClock } from "@dualmesh/base/clock";
+import { MeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
 import { seededRandom } from "@dualmesh/base/random";
 import type { CrossingFigures } from "@dualmesh/model/crossing";
@@ -252,6 +253,20 @@ describe("a watch", () => {
       );
       await world.watch.close();
     }
+  });
+
+  it("tells in words that a sidecar was away, and once", async () => {
+    const world = open({
+      figures: async () => {
+        throw new MeshError("control.unreachable", "nothing answers at /x/control.sock: connect ENOENT");
+      },
+    });
+    await measured(world);
+    await world.clock.advance(3_000);
+    assert.deepEqual(world.watch.summary().unseen, [
+      "the sidecar did not say what it counted: it was not there for a while",
+    ]);
+    await world.watch.close();
   });
 
   it("tells which services only the sidecar can judge, and what it could not read", async () => {

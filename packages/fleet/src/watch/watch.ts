@@ -4,7 +4,7 @@
  * witness, and the only one where nothing can be captured. `judge.ts` says what is worse.
  */
 import { type Clock, sleep, type Timer } from "@dualmesh/base/clock";
-import { messageOf } from "@dualmesh/base/errors";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import { bracketed } from "@dualmesh/base/http/host-name";
 import type { Log } from "@dualmesh/base/log";
 import { Calls } from "./calls.ts";
@@ -157,7 +157,9 @@ class Watch implements Watching {
       const figures = await this.#options.figures();
       this.#witness.take(figures, this.#clock.wall());
     } catch (error) {
-      this.#say(`the sidecar did not say what it counted: ${messageOf(error)}`);
+      const isAway = isMeshError(error, "control.unreachable");
+      const why = isAway ? "it was not there for a while" : messageOf(error);
+      this.#say(`the sidecar did not say what it counted: ${why}`);
     }
   }
 
