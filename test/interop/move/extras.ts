@@ -1,7 +1,13 @@
 /** The cells beside the matrix. `long` ones are played only when the whole is asked for. */
 import { playFault } from "./faults.ts";
 import { playLocksKept, playSlowNames, playTrip, playTwenty, playTwo } from "./kept.ts";
-import { playLeaderKilled, playMoverKilled, playSidecarKilledAfter, playSidecarKilledInTheMiddle } from "./killed.ts";
+import {
+  playLeaderKilled,
+  playMoverKilled,
+  playSidecarGone,
+  playSidecarKilledAfter,
+  playSidecarKilledInTheMiddle,
+} from "./killed.ts";
 import { type Operator, whyNoOperator } from "./operators.ts";
 import type { Outcome } from "./outcome.ts";
 import { dubbo3, dubbo27, type Framework, frameworks, sofarpc } from "./plan.ts";
@@ -51,6 +57,7 @@ export const extras: readonly Extra[] = [
   ...of("leader-killed", playLeaderKilled, dubbo3, dubbo27, sofarpc),
   ...of("sidecar-killed-in-the-middle", playSidecarKilledInTheMiddle, sofarpc, dubbo27, dubbo3),
   ...of("sidecar-killed-after", playSidecarKilledAfter, dubbo27, dubbo3, sofarpc),
+  ...of("sidecar-gone", playSidecarGone, dubbo3, dubbo27),
   ...of("locks-kept", playLocksKept, sofarpc),
   ...of("slow-dns", playSlowNames, dubbo3, dubbo27, sofarpc),
   ...of("two-processes", playTwo, dubbo3, sofarpc),

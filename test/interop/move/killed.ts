@@ -1,18 +1,19 @@
 /** Who is at work on a move dies: the leader of the ensemble, the sidecar, the mover itself at each of its steps. */
-import { readFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { sleep, systemClock } from "@dualmesh/base/clock";
-import { silentLog } from "@dualmesh/base/log";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { type Lock, takeLock } from "@dualmesh/base/state/lock";
+import { isAside } from "@dualmesh/fleet/move/outward";
 import { isUnfinished } from "@dualmesh/fleet/move/record";
-import { openRecords } from "@dualmesh/fleet/move/records";
 import type { Call } from "../calls.ts";
 import { eventually } from "../program.ts";
 import { lostBy } from "./load.ts";
-import { type MoveEnd, Mover, move, movesOf, recover } from "./mover.ts";
+import { type MoveEnd, Mover, move, recover } from "./mover.ts";
 import { ended, type Outcome } from "./outcome.ts";
 import type { Framework, Way } from "./plan.ts";
 import { Stage } from "./stage.ts";
-import { allCarried, noneCarried, stateOf } from "./way.ts";
+import { allCarried, noneCarried, recordOf, stateOf } from "./way.ts";
 import type { Application, World } from "./world.ts";
 
 /** In the midst of a step that takes six seconds. */
@@ -59,8 +60,11 @@ interface Killed {
 }
 
 const backLimitMs = 20_000;
-/** How long the sidecar may be away. */
-const awayLimitMs: Readonly<Record<Whom, number>> = { "the sidecar": 1_000, "the sidecar and its parent": 2_000 };
+/**
+ * How long the sidecar may be away. From the sources, as it is played here, the three starts of the second take about 0.65 s of a machine that does nothing
+ * else, and the guard looks every 200 ms (docs/performance.md).
+ */
+const awayLimitMs: Readonly<Record<Whom, number>> = { "the sidecar": 1_000, "the sidecar and its parent": 1_500 };
 /**
  * How long after that a call may begin that is lost, because each client has its own way to connect again to the only address that it has;
  * `sidecar-disturbance.test.ts` says where these come from.
@@ -105,10 +109,8 @@ export async function playSidecarKilledAfter(framework: Framework): Promise<Outc
 }
 
 async function killSidecar(world: World, whom: Whom): Promise<Killed> {
-  const { host } = world.moved;
-  const state = await stateOf(world, world.moved);
-  if (state === undefined) throw new Error("there is no record of a move");
-  const pids = host.processes().filter((pid) => readOf(pid, "cmdline").includes("\0sidecar\0run"));
+  const state = await mustState(world);
+  const pids = sidecarsOn(world);
   const children = pids.filter((pid) => pids.includes(parentOf(pid)));
   const before = await sidecarPid(state);
   const at = systemClock.wall();
@@ -118,6 +120,17 @@ async function killSidecar(world: World, whom: Whom): Promise<Killed> {
     return now !== undefined && now !== before;
   });
   return { whom, at, backAt: systemClock.wall() };
+}
+
+/** The sidecar's processes on the host of the application that moves. */
+function sidecarsOn(world: World): readonly number[] {
+  return world.moved.host.processes().filter((pid) => readOf(pid, "cmdline").includes("\0sidecar\0run"));
+}
+
+async function mustState(world: World): Promise<string> {
+  const state = await stateOf(world, world.moved);
+  if (state === undefined) throw new Error("there is no record of a move");
+  return state;
 }
 
 async function sidecarPid(state: string): Promise<number | undefined> {
@@ -169,6 +182,65 @@ function judged(stage: Stage, kills: readonly Killed[]): { readonly wrong: reado
 
 function endOf({ at, ms }: Call): number {
   return at + ms;
+}
+
+// --- the sidecar, for good
+
+const asideLimitMs = 30_000;
+/** For how long the application must find its way without a sidecar. */
+const withoutMs = 20_000;
+/** The guard tries again after a minute at most, and its callers are given up to half a minute to come back by themselves. */
+const returnLimitMs = 120_000;
+/** How long after it is aside the last call may begin that is lost: each client takes the touched list, or reads its own again, and connects. */
+const lostAsideMs = 2_000;
+
+/**
+ * It cannot be started again for a while, is set aside, and taken back. Not played with SOFA-RPC: a caller of it kept the connection that the host had handed on,
+ * and two minutes later still called past the sidecar over that, without a lost call.
+ */
+export async function playSidecarGone(framework: Framework): Promise<Outcome> {
+  const began = systemClock.now();
+  await using stage = await Stage.open({ framework });
+  const { world } = stage;
+  const wrong = [...ended(await move(world, "in", world.moved), "in")];
+  const state = await mustState(world);
+  const { callers } = world;
+  const at = systemClock.wall();
+  for (const pid of sidecarsOn(world)) process.kill(pid, "SIGKILL");
+  // Whoever has its state directory keeps it from starting.
+  const lock = await eventuallyLocked(state);
+  await eventually("it is set aside", asideLimitMs, async () => {
+    const record = await recordOf(world, world.moved);
+    return record !== undefined && isAside(record) && record.step === "";
+  });
+  const asideAt = systemClock.wall();
+  await sleep(systemClock, withoutMs);
+  const without = { from: asideAt, to: systemClock.wall() };
+  await lock.release();
+  wrong.push(...(await allCarried(world, world.moved, returnLimitMs)).wrong);
+  const back = systemClock.wall();
+  wrong.push(...ended(await move(world, "out", world.moved), "out"));
+  wrong.push(...(await noneCarried(world, world.moved)).wrong);
+  await stage.stop();
+  const told: string[] = [`aside after ${asideAt - at} ms, back after ${back - without.to} ms`];
+  for (const { caller, calls } of lostBy(callers, { from: at, to: systemClock.wall() })) {
+    const last = Math.max(...calls.map((call) => call.at)) - asideAt;
+    told.push(`${caller} lost ${calls.length}, the last began ${last} ms after it was aside`);
+    if (last > lostAsideMs) wrong.push(`${caller} lost a call ${last} ms after it was aside`);
+  }
+  wrong.push(...stage.harmBesideCalls({ from: stage.from, to: systemClock.wall() }));
+  return { wrong, measured: told.join("; "), seconds: (systemClock.now() - began) / 1_000, logs: world.tails() };
+}
+
+async function eventuallyLocked(state: string): Promise<Lock> {
+  let lock: Lock | undefined;
+  await eventually("its state directory is free", asideLimitMs, async () => {
+    lock = await takeLock(state).catch(() => undefined);
+    return lock !== undefined;
+  });
+  // The sidecar's user must find later that nobody has it any more.
+  for (const name of readdirSync(state)) if (name.startsWith("lock.")) chmodSync(join(state, name), 0o777);
+  return lock as Lock;
 }
 
 // --- the mover
@@ -232,10 +304,9 @@ async function killedAt(world: World, way: Way, step: string): Promise<string> {
 
 /** Waits until nobody is at the move any more; `out` when nothing is left of it. */
 async function settled(world: World, application: Application): Promise<string> {
-  const records = openRecords({ path: movesOf(world), clock: systemClock, log: silentLog });
   let state = "";
   await eventually("the move is in or out", settleLimitMs, async () => {
-    const record = (await records.list()).find(({ process }) => process.pid === application.program.pid);
+    const record = await recordOf(world, application);
     state = record?.state ?? "out";
     return record === undefined || (!isUnfinished(record) && record.step === "");
   });

@@ -5,6 +5,7 @@
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import type { CrossingList } from "@dualmesh/model/crossing";
 import type { Call } from "../calls.ts";
@@ -26,8 +27,12 @@ export interface Carried {
 }
 
 /** Resolves when every call goes through the sidecar, or with what does not. */
-export async function allCarried(world: World, application: Application): Promise<Carried> {
-  return within(async () => {
+export async function allCarried(
+  world: World,
+  application: Application,
+  limitMs: number = patienceMs,
+): Promise<Carried> {
+  return within(limitMs, async () => {
     const state = await stateOf(world, application);
     if (state === undefined) return { wrong: [`no record of a move of ${application.name}`], told: "" };
     const [before, from] = [await figures(state), systemClock.wall()];
@@ -58,7 +63,7 @@ export async function allCarried(world: World, application: Application): Promis
 
 /** Resolves when no call goes through a sidecar of its host, or with what does. */
 export async function noneCarried(world: World, application: Application): Promise<Carried> {
-  return within(async () => {
+  return within(patienceMs, async () => {
     const { provided } = world.framework;
     const addresses = world.recorder.addresses(world.listOf(provided));
     const wrong: string[] = [];
@@ -82,8 +87,8 @@ const quietMs = 1_000;
 const mostOfHeartbeats = 500;
 const sidecarPorts: ReadonlySet<number> = new Set([20_881, 20_882]);
 
-async function within(look: () => Carried | Promise<Carried>): Promise<Carried> {
-  const end = systemClock.now() + patienceMs;
+async function within(limitMs: number, look: () => Carried | Promise<Carried>): Promise<Carried> {
+  const end = systemClock.now() + limitMs;
   for (;;) {
     const carried = await look();
     if (carried.wrong.length === 0 || systemClock.now() > end) return carried;
@@ -93,9 +98,12 @@ async function within(look: () => Carried | Promise<Carried>): Promise<Carried> 
 
 /** The state directory of the sidecar of its move. */
 export async function stateOf(world: World, application: Application): Promise<string | undefined> {
+  return (await recordOf(world, application))?.sidecar.state;
+}
+
+export async function recordOf(world: World, application: Application): Promise<MoveRecord | undefined> {
   const records = openRecords({ path: movesOf(world), clock: systemClock, log: silentLog });
-  const record = (await records.list()).find(({ process }) => process.pid === application.pid);
-  return record?.sidecar.state;
+  return (await records.list()).find(({ process }) => process.pid === application.pid);
 }
 
 async function figures(state: string): Promise<CrossingList["figures"] | undefined> {
