@@ -70,8 +70,8 @@ admin: { port: 0 }
   await own.start(record);
   const backMs = Math.round(systemClock.now() - killed);
   t.diagnostic(`back after ${backMs} ms; the first start took ${aloneMs} ms`);
-  // The guard looks every 200 ms. The promise is for a machine with a core to spare; on one where a start takes long by itself, it is such a start.
-  assert.ok(backMs <= Math.max(promisedMs - 200, aloneMs), `${backMs} ms`);
+  // The guard looks every 200 ms. The promise is for a machine with a core to spare; on a busy one a single start is no measure of the next.
+  assert.ok(backMs <= Math.max(promisedMs - 200, 3 * aloneMs), `${backMs} ms, where a start took ${aloneMs} ms`);
   const second = await childOf(state);
   assert.ok(second !== undefined && second.pid !== first.pid);
 

@@ -69,8 +69,8 @@ drain: { idleMs: 0, lingerMs: 0 }
   const program = await readFile(`/proc/${supervisor.child.pid}/cmdline`, "utf8");
   const from = program.includes("dualmesh.mjs") ? "the bundle" : "the sources";
   t.diagnostic(`back after ${backMs.join(", ")} ms (from ${from}); a start by itself took ${aloneMs} ms`);
-  // The promise is for a machine with a core to spare. On one where a start takes long by itself, it is such a start and the wait before it.
-  assert.ok(Math.min(...backMs) <= Math.max(promisedMs, 50 + aloneMs), `${backMs} ms`);
+  // The promise is for a machine with a core to spare. On a busy one a single start is no measure of the next.
+  assert.ok(Math.min(...backMs) <= Math.max(promisedMs, 3 * aloneMs), `${backMs} ms, where a start took ${aloneMs} ms`);
   supervisor.child.kill("SIGTERM");
   assert.equal(await supervisor.ended(), 0);
 });
