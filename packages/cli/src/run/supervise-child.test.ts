@@ -35,34 +35,28 @@ test("a child that dies again and again is started once a second at most, ever l
 });
 
 test("waits begin again after a child that lived for a while", async () => {
-  const clock = new FakeClock();
+  let livedMs = 0;
+  const clock = new (class extends HastyClock {
+    override now() {
+      return super.now() + livedMs;
+    }
+  })();
   const waits: number[] = [];
   const ending = new AbortController();
   const start = () => {
-    void clock.advance(waits.length === 2 ? 20_000 : 0);
     const child = spawn("sleep", ["60"]);
+    child.once("exit", () => {
+      if (waits.length === 2) livedMs = 20_000;
+    });
     child.kill("SIGKILL");
     return child;
   };
   const waitMs = (deaths: number) => {
     waits.push(deaths);
     if (waits.length === 4) ending.abort("told");
-    return 0;
+    return 1;
   };
-  const ends = superviseChild({
-    start,
-    waitMs,
-    passing: { ending: ending.signal, to: () => undefined, end: () => undefined },
-    clock,
-    openLog,
-  });
-  let hasEnded = false;
-  void ends.then(() => {
-    hasEnded = true;
-  });
-  while (!hasEnded) {
-    await new Promise(setImmediate);
-    await clock.advance(0);
-  }
-  assert.deepEqual([await ends, waits], [0, [1, 2, 1, 2]]);
+  const passing = { ending: ending.signal, to: () => undefined, end: () => undefined };
+  assert.equal(await superviseChild({ start, waitMs, passing, clock, openLog }), 0);
+  assert.deepEqual(waits, [1, 2, 1, 2]);
 });
