@@ -1,13 +1,16 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   accessSync,
   chownSync,
+  copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -15,6 +18,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { findProgram, needProgram } from "@dualmesh/fleet/host/programs";
+import { seeGuard } from "@dualmesh/fleet/move/guard-post";
 import { isRoot } from "./users.ts";
 
 const uid = 4_155;
@@ -27,8 +31,8 @@ interface Part {
   readonly rights: bigint;
 }
 
-/** The processes whose words name a directory, without those that have ended. */
-function partsOf(moves: string): readonly Part[] {
+/** The processes of Node whose words name a directory, without those that have ended. */
+function partsOf(moves: string, node = process.execPath): readonly Part[] {
   return readdirSync("/proc").flatMap((name) => {
     try {
       const words = readFileSync(`/proc/${name}/cmdline`, "latin1").split("\0");
@@ -39,7 +43,7 @@ function partsOf(moves: string): readonly Part[] {
         parent: Number(field(/^PPid:\t(\d+)$/m)),
         rights: BigInt(`0x${field(/^CapEff:\t(\w+)$/m)}`),
       };
-      return words.includes(moves) && words[0] === process.execPath ? [part] : [];
+      return words.includes(moves) && words[0] === node ? [part] : [];
     } catch {
       return []; // no process, or one that has ended meanwhile
     }
@@ -70,14 +74,26 @@ async function guardIn(moves: string, besides = 0): Promise<Guard> {
   }
 }
 
+const somebody: readonly string[] = ["--reuid", `${uid}`, "--regid", `${uid}`, "--clear-groups"];
+
 function start(words: readonly string[]): ChildProcess {
   const rights = "-all,+net_admin";
-  const become = ["--reuid", `${uid}`, "--regid", `${uid}`, "--clear-groups", "--inh-caps", rights];
+  const become = [...somebody, "--inh-caps", rights];
   const program = [process.execPath, "--disable-sigusr1", main, ...words];
   return spawn(needProgram("setpriv"), [...become, "--ambient-caps", rights, "--", ...program], {
     cwd: "/",
     stdio: "ignore",
   });
+}
+
+/** That user's, with what cannot be read, which keeps a guard at work. */
+function openMoves(home: string): string {
+  const moves = join(home, "moves");
+  const move = join(moves, "p4711-99");
+  mkdirSync(move, { recursive: true, mode: 0o700 });
+  writeFileSync(join(move, "record.document"), "garbage");
+  for (const path of [home, moves, move, join(move, "record.document")]) chownSync(path, uid, uid);
+  return moves;
 }
 
 function whyNot(): string | undefined {
@@ -100,11 +116,7 @@ test("the guard of a user with a capability has none itself, is back whichever o
   if (missing !== undefined) return t.skip(missing);
   const home = mkdtempSync("/tmp/dma-");
   t.after(() => rmSync(home, { recursive: true }));
-  const moves = join(home, "moves");
-  mkdirSync(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
-  // What cannot be read keeps a guard at work.
-  writeFileSync(join(moves, "p4711-99", "record.document"), "garbage");
-  for (const path of [home, moves, join(moves, "p4711-99")]) chownSync(path, uid, uid);
+  const moves = openMoves(home);
   const started = start(["move", "guard", "--moves", moves, "--supervised"]);
   const ended = once(started, "exit");
   const first = await guardIn(moves);
@@ -116,9 +128,72 @@ test("the guard of a user with a capability has none itself, is back whichever o
   await ended;
   const fourth = await guardIn(moves, third.guard);
   process.kill(fourth.parent, "SIGTERM"); // the guard itself may not listen yet
+  await nobodyLeft(moves);
+});
+
+async function nobodyLeft(moves: string, node?: string): Promise<void> {
   const end = systemClock.now() + 10_000;
-  while (partsOf(moves).length > 0) {
+  while (partsOf(moves, node).length > 0) {
     assert.ok(systemClock.now() < end, "they are still there");
     await sleep(systemClock, 20);
   }
+}
+
+/** Processes and threads of that user: some ten Nodes, of those that would start one another without end. */
+const maxThreads = 128;
+
+test("a Node that gives capabilities to whoever runs it gives a mover and a guard none, and by sudo it is refused with what mends it", async (t) => {
+  const missing = whyNot() ?? (findSetcap() === undefined ? "needs setcap" : undefined);
+  if (missing !== undefined) return t.skip(missing);
+  const home = mkdtempSync("/tmp/dma-");
+  t.after(() => rmSync(home, { recursive: true }));
+  const node = join(home, "node");
+  copyFileSync(realpathSync(process.execPath), node);
+  execFileSync(findSetcap() as string, ["cap_net_admin,cap_net_bind_service=+ep", node]);
+  const moves = openMoves(home);
+  const run = (...words: string[]): ChildProcess =>
+    spawn(
+      "prlimit",
+      [`--nproc=${maxThreads}`, needProgram("setpriv"), ...somebody, "--", node, main, ...words, "--moves", moves],
+      { cwd: "/", stdio: ["ignore", "pipe", "pipe"] },
+    );
+  const told = await said(run("move", "recover"));
+  assert.match(told, /^the move p4711-99 of process 4711 cannot be read/m);
+  const refused = await said(run("move", "recover", "--sudo"));
+  assert.match(
+    refused,
+    new RegExp(`given capabilities by that file \\(getcap ${node} shows them\\).*setcap -r ${node}`),
+  );
+
+  const parent = run("move", "guard");
+  const ended = once(parent, "exit");
+  const guard = await rightsOfGuard(moves, node);
+  assert.deepEqual([guard.parent, guard.rights], [parent.pid, 0n]);
+  parent.kill("SIGKILL");
+  await ended;
+  await nobodyLeft(moves, node);
 });
+
+function findSetcap(): string | undefined {
+  return ["/usr/sbin/setcap", "/sbin/setcap"].find((path) => existsSync(path));
+}
+
+/** All that a program says until it ends, on either stream. */
+async function said(child: ChildProcess): Promise<string> {
+  const pieces: string[] = [];
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (piece) => void pieces.push(String(piece)));
+  await once(child, "close");
+  return pieces.join("");
+}
+
+/** Of the guard that is at work. */
+async function rightsOfGuard(moves: string, node: string): Promise<Part> {
+  const end = systemClock.now() + 20_000;
+  for (;;) {
+    const seen = await seeGuard(moves, systemClock);
+    const part = seen.kind === "at work" && partsOf(moves, node).find(({ pid }) => pid === seen.pid);
+    if (part) return part;
+    if (systemClock.now() > end) throw new Error(`no guard is at work: ${JSON.stringify(seen)}`);
+    await sleep(systemClock, 10);
+  }
+}

@@ -1,5 +1,5 @@
 /** `dualmesh move …`: the words of its commands. What they do is loaded when they run. */
-import type { Command, Flag, RawCommand } from "../command.ts";
+import type { Command, Flag, FlagValues, RawCommand } from "../command.ts";
 
 const moves: Flag = {
   name: "moves",
@@ -66,8 +66,8 @@ const watching: readonly Flag[] = [
   },
 ];
 
-async function withoutRights(run: () => Promise<number>): Promise<number> {
-  return (await import("./apart.ts")).apart(run);
+async function withoutRights(flags: FlagValues, run: () => Promise<number>): Promise<number> {
+  return (await import("./apart.ts")).apart(flags, run);
 }
 
 const verbs: readonly Command[] = [
@@ -85,14 +85,14 @@ const verbs: readonly Command[] = [
       json,
     ],
     example: "dualmesh move in --pid 4711",
-    run: (flags) => withoutRights(async () => (await import("./in.ts")).runIn(flags)),
+    run: (flags) => withoutRights(flags, async () => (await import("./in.ts")).runIn(flags)),
   },
   {
     name: "move out",
     summary: "Moves a process out of the mesh, without a restart.",
     flags: [...named, moves, sudo, json],
     example: "dualmesh move out --pid 4711",
-    run: (flags) => withoutRights(async () => (await import("./out.ts")).runOut(flags)),
+    run: (flags) => withoutRights(flags, async () => (await import("./out.ts")).runOut(flags)),
   },
   {
     name: "move status",
@@ -106,7 +106,7 @@ const verbs: readonly Command[] = [
     summary: "Completes or takes back what a mover that died has left: of one process, or of all.",
     flags: [...named, moves, sudo, json],
     example: "dualmesh move recover",
-    run: (flags) => withoutRights(async () => (await import("./recover.ts")).runRecover(flags)),
+    run: (flags) => withoutRights(flags, async () => (await import("./recover.ts")).runRecover(flags)),
   },
   {
     name: "move guard",

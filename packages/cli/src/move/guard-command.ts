@@ -9,7 +9,7 @@ import { hostCommand } from "./own-program.ts";
 
 export async function runGuardCommand(flags: FlagValues): Promise<number> {
   if (flags.has("supervised")) return (await import("./supervise-guard.ts")).superviseGuard();
-  return apart(async () => {
+  return apart(flags, async () => {
     const agent = agentSocket() === undefined ? startAgent(hostCommand()) : undefined;
     return (await import("./guard.ts")).runMoveGuard(flags, agent);
   });

@@ -21,7 +21,7 @@ test("a user with capabilities goes on without them in a child, and keeps them t
     import { keepsRights } from ${own("./users.ts")};
     const fd = agentSocket();
     if (fd === undefined) {
-      const code = await serveApart([process.execPath, ...process.execArgv], []);
+      const code = await serveApart([process.execPath, ...process.execArgv], [], { sudo: false });
       process.exit(keepsRights() && code === 7 ? 0 : 1);
     }
     const own = await openLinux().host(statSync("/proc/self/ns/net").ino);

@@ -11,10 +11,28 @@ import { needProgram } from "./programs.ts";
 import { agentDescriptor, agentSocketVariable } from "./start-agent.ts";
 import { refuseDebugger } from "./users.ts";
 
-/** Runs the program without rights and serves it until it ends. Resolves to its exit code. */
-export async function serveApart(program: readonly [string, ...string[]], words: readonly string[]): Promise<number> {
+export interface ApartOptions {
+  /** Whether it runs `sudo`, which could not become root then: it may gain rights by the files that it executes. */
+  readonly sudo: boolean;
+}
+
+/**
+ * Runs the program without rights and serves it until it ends. Resolves to its exit code. What the file of Node itself would give to whoever runs it
+ * (`setcap`) is not given either, but for `sudo`: who runs has to see whether it has rights.
+ */
+export async function serveApart(
+  program: readonly [string, ...string[]],
+  words: readonly string[],
+  { sudo }: ApartOptions,
+): Promise<number> {
   refuseDebugger(); // whoever is this user could have this process run anything, with what it has
-  const confine = ["--inh-caps=-all", "--ambient-caps=-all", "--pdeathsig", "KILL"];
+  const confine = [
+    "--inh-caps=-all",
+    "--ambient-caps=-all",
+    "--pdeathsig",
+    "KILL",
+    ...(sudo ? [] : ["--no-new-privs"]),
+  ];
   const line = [...confine, "--", ...program, ...words];
   const child = spawn(needProgram("setpriv"), line, {
     stdio: ["inherit", "inherit", "inherit", "pipe"],
