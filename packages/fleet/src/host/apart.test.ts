@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync, rmSync } from "node:fs";
 import { test } from "node:test";
 import { openTestNamespace } from "./testing.ts";
 import { asSomebody, whyNotOthers } from "./testing-users.ts";
@@ -43,4 +44,40 @@ test("a user with capabilities goes on without them in a child, and keeps them t
     caught: ["app"],
   });
   await app.end();
+});
+
+test("what the child asks for is done for its own user, whatever it says it is and whoever has called sudo before", {
+  skip,
+}, async (t) => {
+  await using namespace = await openTestNamespace();
+  const path = `/tmp/dmw-${process.pid}`;
+  t.after(() => rmSync(path, { recursive: true, force: true }));
+  const seen = await asSomebody(
+    namespace.path,
+    ["net_admin", "setuid", "setgid"],
+    `
+    import { Socket } from "node:net";
+    import { createInterface } from "node:readline";
+    import { serveApart } from ${own("./apart.ts")};
+    import { agentSocket } from ${own("./start-agent.ts")};
+    const fd = agentSocket();
+    if (fd === undefined) {
+      process.env.SUDO_UID = process.env.SUDO_GID = "0";
+      process.exit(await serveApart([process.execPath, ...process.execArgv], [], { sudo: false }));
+    }
+    const root = { uid: 0, gid: 0 };
+    const socket = new Socket({ fd });
+    const answers = createInterface({ input: socket })[Symbol.asyncIterator]();
+    const ask = async (value) => {
+      socket.write(JSON.stringify(value) + "\\n");
+      return JSON.parse((await answers.next()).value);
+    };
+    const hello = await ask({ version: 1, asker: root, users: [root] });
+    const made = await ask({ id: 1, operation: "directory", arguments: [${JSON.stringify(path)}, root] });
+    console.log(JSON.stringify({ hello, code: made.error?.code ?? "it was made" }));
+    process.exit(0);
+    `,
+  );
+  assert.deepEqual(seen, { hello: { ready: 1 }, code: "host.not-permitted" });
+  assert.equal(existsSync(path), false);
 });

@@ -7,9 +7,11 @@ import { spawn } from "node:child_process";
 import type { Duplex } from "node:stream";
 import { MeshError } from "@dualmesh/base/errors";
 import { runHostAgent } from "./agent.ts";
+import type { Privileged } from "./host.ts";
+import { openLinux } from "./linux.ts";
 import { needProgram } from "./programs.ts";
 import { agentDescriptor, agentSocketVariable } from "./start-agent.ts";
-import { refuseDebugger } from "./users.ts";
+import { ownUser, refuseDebugger } from "./users.ts";
 
 export interface ApartOptions {
   /** Whether it runs `sudo`, which could not become root then: it may gain rights by the files that it executes. */
@@ -53,7 +55,9 @@ export async function serveApart(
   process.on("SIGTERM", pass);
   try {
     const asked = child.stdio[agentDescriptor] as Duplex;
-    await runHostAgent({ input: asked, output: asked });
+    // Who asks is known: it is believed neither when it says so, nor by what the environment of this process has of a sudo before.
+    const open = (): Privileged => openLinux({ asker: ownUser(), users: [] });
+    await runHostAgent({ input: asked, output: asked, environment: {}, open });
     return await ended;
   } finally {
     process.off("SIGTERM", pass);
