@@ -1,7 +1,7 @@
 /** Takes a move for oneself: from the guard that is mending it, or from a mover on whose way it is, who is told to take a way in back. */
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError } from "@dualmesh/base/errors";
-import { isStopped } from "@dualmesh/fleet/move/processes";
+import { stoppedGroup } from "@dualmesh/fleet/move/processes";
 import { isUnfinished, type MoveRecord, type MoveState } from "@dualmesh/fleet/move/record";
 import type { Hold, MoveRecords } from "@dualmesh/fleet/move/world";
 
@@ -83,10 +83,11 @@ class Wait {
     } else if (state !== "entering" && this.#told.size === 0) {
       this.#say(`process ${mover.pid} takes it out already, and is waited for`);
     }
-    if (!isStopped(mover)) return;
+    const group = stoppedGroup(mover);
+    if (group === undefined) return;
     throw new MeshError(
       "move.busy",
-      `process ${mover.pid}, which is at the move ${name}, is stopped: let it go on (kill -CONT ${mover.pid}), and it takes the process out; or end it (kill -KILL ${mover.pid}), and the guard does`,
+      `process ${mover.pid}, which is at the move ${name}, is stopped: let it go on (fg at its terminal, or kill -CONT -- -${group}), and it takes the process out; or end it (kill -KILL ${mover.pid}), and the guard does`,
       { name, pid: mover.pid },
     );
   }

@@ -41,7 +41,9 @@ const end = await new Mover({ world, records, record, tell }).enter(new AbortCon
 await hold.release();
 process.stdout.write(JSON.stringify([end.state, end.failed, story.place, story.machine.wrong]));
 process.exit(0);`;
-  return spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const stdio = ["ignore", "pipe", "inherit"] as const;
+  // As a shell does it: in a group of its own, which a terminal stops at once.
+  return spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: [...stdio], detached: true });
 }
 
 function follow(child: ChildProcess): { readonly text: () => string; readonly until: (what: string) => Promise<void> } {
@@ -102,11 +104,12 @@ test("a mover that is stopped is named with what to do, and takes the move back 
   const mover = follow(child);
   const ended = once(child, "close");
   await mover.until("settle\n");
-  child.kill("SIGSTOP");
+  process.kill(-(child.pid as number), "SIGSTOP");
   const { code, stderr } = await home.run("move", "out", "--pid", "4711", "--moves", moves);
   assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`process ${child.pid}, .* is stopped: let it go on \\(kill -CONT ${child.pid}\\)`));
-  child.kill("SIGCONT");
+  const [, group = ""] = /is stopped: let it go on \(fg at its terminal, or kill -CONT -- (-\d+)\)/.exec(stderr) ?? [];
+  assert.equal(group, `-${child.pid}`, stderr);
+  process.kill(Number(group), "SIGCONT");
   await ended;
   assert.match(mover.text(), /\["undone","dualmesh move out was asked for","out",\[\]\]$/);
 });

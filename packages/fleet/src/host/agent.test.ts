@@ -11,6 +11,11 @@ const agentUrl = JSON.stringify(new URL("./agent.ts", import.meta.url).href);
 const remoteUrl = JSON.stringify(new URL("./remote.ts", import.meta.url).href);
 const startUrl = JSON.stringify(new URL("./start-agent.ts", import.meta.url).href);
 
+/** Starts an agent, and gives up its rights. */
+const opened = `
+    const agent = startAgent([process.execPath, "--input-type=module", "-e", "import { runHostAgent } from " + ${JSON.stringify(agentUrl)} + "; process.exit(await runHostAgent());"]);
+    const privileged = await openPrivileged({ agent, dropTo: ${JSON.stringify(user)} });`;
+
 /** A process that starts an agent, gives up its rights, tries what it can do without, and goes on with a capture. */
 function asker(netns: number): string {
   return `
@@ -20,9 +25,7 @@ function asker(netns: number): string {
     import { url } from "node:inspector";
     import { openPrivileged } from ${remoteUrl};
     import { startAgent } from ${startUrl};
-    const agent = "import { runHostAgent } from " + ${JSON.stringify(agentUrl)} + "; process.exit(await runHostAgent());";
-    const command = [process.execPath, "--input-type=module", "-e", agent];
-    const privileged = await openPrivileged({ agent: startAgent(command), dropTo: ${JSON.stringify(user)} });
+    ${opened}
     const told = async (task) => { try { return (await task()) ?? "done"; } catch (error) { return error.code ?? error.message; } };
     const host = await privileged.host(${netns});
     const refuses = process.listenerCount("SIGUSR1");
@@ -99,3 +102,45 @@ test("the one who asks has no rights left, the agent does what is asked, outlive
     }
   }
 });
+
+/** A process that asks at each line of its input, and lets the agent go at its end. */
+const stoppedAsker = `
+    import { createInterface } from "node:readline";
+    import { openPrivileged } from ${remoteUrl};
+    import { startAgent } from ${startUrl};
+    ${opened}
+    console.log(process.pid + " " + agent.pid);
+    for await (const line of createInterface({ input: process.stdin })) console.log((await privileged.host(1)) ?? "answered");
+    await privileged[Symbol.asyncDispose]();
+    console.log("let go");
+  `;
+
+test("Ctrl-Z stops who asks and not the agent, and one that is stopped all the same is not waited for", {
+  skip: whyNoNamespaces("nft"),
+}, async () => {
+  // A shell with jobs gives it a group of its own, which a terminal stops at once.
+  const job = 'set -m; exec 3<&0; "$0" --input-type=module -e "$1" <&3 & exec sleep 60 > /dev/null';
+  const shell = spawn("bash", ["-c", job, process.execPath, stoppedAsker], { stdio: ["pipe", "pipe", "inherit"] });
+  const lines = createInterface(shell.stdout)[Symbol.asyncIterator]();
+  const said = async (): Promise<string> => String((await lines.next()).value);
+  const [asking = 0, agent = 0] = (await said()).split(" ").map(Number);
+  try {
+    process.kill(-asking, "SIGTSTP");
+    await until("who asks is stopped", () => stateOf(asking) === "T");
+    assert.notEqual(stateOf(agent), "T"); // it would never answer
+    process.kill(asking, "SIGCONT");
+    shell.stdin.write("\n");
+    assert.equal(await said(), "answered");
+    process.kill(agent, "SIGSTOP");
+    shell.stdin.end();
+    assert.equal(await said(), "let go");
+    process.kill(agent, "SIGCONT");
+    await until("the agent has ended", () => !lives(agent));
+  } finally {
+    for (const pid of [agent, asking, shell.pid as number]) if (lives(pid)) process.kill(pid, "SIGKILL");
+  }
+});
+
+function stateOf(pid: number): string | undefined {
+  return /^State:\t(\w)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1];
+}

@@ -66,7 +66,12 @@ export interface AgentOptions {
   /** What does it, once it is known for whom. */
   readonly open?: (asked: { readonly asker: User; readonly users: readonly User[] }) => Privileged;
   readonly environment?: NodeJS.ProcessEnv;
+  /** For the very process that a shell waits for: Ctrl-Z stops it as it does who asks, since the shell goes on only then. */
+  readonly isJob?: boolean;
 }
+
+/** What a terminal sends to everybody at it. */
+const terminals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Serves until its input ends. What `dualmesh move host` runs; it resolves to the exit code. */
 export async function runHostAgent({
@@ -74,14 +79,17 @@ export async function runHostAgent({
   output = process.stdout,
   open = openLinux,
   environment = process.env,
+  isJob = false,
 }: AgentOptions = {}): Promise<number> {
   // Ctrl-C reaches everybody at the terminal, and the one who asks may have to take back what is half done.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, ignore);
+  // Who asks would be let go on alone after Ctrl-Z, and wait for an agent that is stopped.
+  const ignored = isJob ? terminals : ([...terminals, "SIGTSTP"] as const);
+  for (const signal of ignored) process.on(signal, ignore);
   const agent = new Agent(output, open, environment);
   try {
     return await agent.serve(input);
   } finally {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, ignore);
+    for (const signal of ignored) process.off(signal, ignore);
   }
 }
 

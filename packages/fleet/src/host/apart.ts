@@ -57,7 +57,7 @@ export async function serveApart(
     const asked = child.stdio[agentDescriptor] as Duplex;
     // Who asks is known: it is believed neither when it says so, nor by what the environment of this process has of a sudo before.
     const open = (): Privileged => openLinux({ asker: ownUser(), users: [] });
-    await runHostAgent({ input: asked, output: asked, environment: {}, open });
+    await runHostAgent({ input: asked, output: asked, environment: {}, open, isJob: true });
     return await ended;
   } finally {
     process.off("SIGTERM", pass);

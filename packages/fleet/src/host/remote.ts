@@ -72,11 +72,24 @@ function closed(socket: Socket, clock: Clock): Promise<void> {
   });
 }
 
-/** Waits for the end of an agent whose input has ended; one that does not end is killed. */
+/**
+ * Waits for the end of an agent whose input has ended; one that does not end is killed. Who has come down from root may not do that, and leaves one that is stopped to
+ * itself: it ends as soon as it goes on.
+ */
 function endOf(child: AgentProcess, clock: Clock): Promise<void> {
   return new Promise((resolve) => {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return resolve();
-    const timer = clock.after(endsWithinMs, () => child.kill("SIGKILL"), true);
+    const timer = clock.after(
+      endsWithinMs,
+      () => {
+        if (child.kill("SIGKILL")) return;
+        child.stdin.destroy();
+        child.stdout.destroy();
+        child.unref();
+        resolve();
+      },
+      true,
+    );
     child.once("close", () => {
       timer.cancel();
       resolve();

@@ -8,9 +8,9 @@ import type { ProcessId } from "./record.ts";
 /** Undefined when there is no such process, and for another user's where /proc hides these (its option hidepid). */
 export function processId(pid: number | "self"): ProcessId | undefined {
   try {
-    const { state, ...id } = readStat(pid);
+    const { pid: own, state, started } = readStat(pid);
     // One that has ended and is not yet waited for does nothing any more.
-    return state === "Z" || state === "X" ? undefined : id;
+    return state === "Z" || state === "X" ? undefined : { pid: own, started };
   } catch (error) {
     if (unseen.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;
@@ -24,13 +24,16 @@ export function isAlive({ pid, started }: ProcessId): boolean {
   return processId(pid)?.started === started;
 }
 
-/** Whether somebody has stopped it (SIGSTOP, Ctrl-Z), so that it does nothing until it is told to go on. */
-export function isStopped(of: ProcessId): boolean {
+/**
+ * The group of processes to which one belongs that somebody has stopped (SIGSTOP, Ctrl-Z), so that it does nothing until it is told to go on; undefined for one that goes on. A
+ * terminal stops the whole group, and with one of them alone the others would still stand.
+ */
+export function stoppedGroup(of: ProcessId): number | undefined {
   try {
-    const { state, started } = readStat(of.pid);
-    return started === of.started && state === "T";
+    const { state, started, group } = readStat(of.pid);
+    return started === of.started && state === "T" ? group : undefined;
   } catch (error) {
-    if (unseen.includes((error as NodeJS.ErrnoException).code ?? "")) return false;
+    if (unseen.includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;
   }
 }
