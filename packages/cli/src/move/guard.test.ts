@@ -17,14 +17,14 @@ import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
-import { findProgram } from "@dualmesh/fleet/host/programs";
+import { findProgram, needProgram } from "@dualmesh/fleet/host/programs";
 import { ownUser } from "@dualmesh/fleet/host/users";
 import { seeGuard } from "@dualmesh/fleet/move/guard-post";
 import { processId } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import type { MoveRecords } from "@dualmesh/fleet/move/world";
-import { type Home, openHome } from "../testing.ts";
+import { type Home, openHome, program } from "../testing.ts";
 import { isRoot } from "./users.ts";
 
 /** The record of a move whose process has ended. */
@@ -240,6 +240,26 @@ test("a guard whose parent is killed makes room for another with a parent, which
   process.kill(third, "SIGTERM");
   await nobodyLeft(moves);
   assert.match(await readFile(join(moves, "guard.log"), "utf8"), /"the child died and is started again"/);
+});
+
+test("a parent that may not send its guard a signal, in a container that took that from root, ends it all the same", async (t) => {
+  if (!isRoot()) return t.skip("needs root, from whom the guard comes down");
+  const folder = mkdtempSync("/tmp/dmb-");
+  t.after(() => rmSync(folder, { recursive: true }));
+  chmodSync(folder, 0o755);
+  const moves = join(folder, "moves");
+  mkdirSync(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
+  writeFileSync(join(moves, "p4711-99", "record.document"), "garbage");
+  for (const path of [moves, join(moves, "p4711-99")]) chownSync(path, 4_160, 4_161);
+  const words = ["move", "guard", "--moves", moves, "--owner", "4160:4161", "--supervised"];
+  const bounded = ["--bounding-set=-all,+setuid,+setgid,+chown,+net_admin", "--", process.execPath, program, ...words];
+  const parent = spawn(needProgram("setpriv"), bounded, { cwd: "/", stdio: "ignore" });
+  const ended = once(parent, "exit");
+  const guard = await atWork(moves);
+  assert.notEqual(guard, parent.pid);
+  parent.kill("SIGTERM");
+  assert.deepEqual(await ended, [0, null]);
+  await nobodyLeft(moves);
 });
 
 test("a guard that is killed as soon as it is there is started once a second at most, and ever less often", async () => {

@@ -12,7 +12,7 @@ import { type GuardPost, guardLog, guardWords, takeGuardPost } from "@dualmesh/f
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { movesPath, openSetting, ownerOfGuard, type Setting } from "./privileges.ts";
-import { isParentGone } from "./supervise-guard.ts";
+import { hearParent, isParentGone } from "./supervise-guard.ts";
 
 const parentLookMs = 200;
 /** How often one that stays looks whether the post is free. */
@@ -25,12 +25,12 @@ export async function runMoveGuard(flags: FlagValues, agent: AgentProcess | unde
   const { log, records } = setting;
   const ending = new AbortController();
   let isTold = false;
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => {
-      isTold = true;
-      ending.abort();
-    });
-  }
+  const end = (): void => {
+    isTold = true;
+    ending.abort();
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, end);
+  hearParent(end);
   const looking = systemClock.every(parentLookMs, () => {
     if (isParentGone()) ending.abort();
   });

@@ -60,3 +60,14 @@ test("waits begin again after a child that lived for a while", async () => {
   assert.equal(await superviseChild({ start, waitMs, passing, clock, openLog }), 0);
   assert.deepEqual(waits, [1, 2, 1, 2]);
 });
+
+test("a start that fails is a death like another, but for the first", async () => {
+  const passing = { ending: new AbortController().signal, to: () => undefined, end: () => undefined };
+  const supervised = async (...programs: readonly string[]): Promise<number> => {
+    const left = [...programs];
+    const start = () => spawn(left.shift() as string, ["-c", "exit 1"]);
+    return superviseChild({ start, waitMs: () => 0, passing, clock: new HastyClock(), openLog });
+  };
+  assert.equal(await supervised("false", "/nobody/is/here", "true"), 0);
+  await assert.rejects(supervised("/nobody/is/here", "true"), { code: "ENOENT" });
+});

@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { type Clock, sleep } from "@dualmesh/base/clock";
-import { isMeshError } from "@dualmesh/base/errors";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { exitCodes } from "../exit-codes.ts";
 
@@ -61,10 +61,9 @@ export async function superviseChild({ start, waitMs, passing, clock, openLog }:
   let logging: Promise<Log> | undefined;
   for (let starts = 1; !passing.ending.aborted; starts++) {
     const started = clock.now();
-    const child = start();
-    passing.to(child);
+    const life = begin(start, passing, starts === 1);
     logging ??= openLog();
-    const { code, signal } = await ended(child);
+    const { code, signal, failed } = await life;
     passing.to(undefined);
     if (passing.ending.aborted) return code ?? exitCodes.failed;
     if (code === exitCodes.ok) return code;
@@ -74,10 +73,10 @@ export async function superviseChild({ start, waitMs, passing, clock, openLog }:
     const againMs = waitMs(deaths);
     const log = await logging;
     if (againMs === undefined) {
-      log.error({ code, signal, deaths }, "the child dies again and again, and is given up");
+      log.error({ code, signal, failed, deaths }, "the child dies again and again, and is given up");
       return code ?? exitCodes.failed;
     }
-    log.error({ code, signal, waitMs: againMs }, "the child died and is started again");
+    log.error({ code, signal, failed, waitMs: againMs }, "the child died and is started again");
     await waited(againMs, clock, passing.ending);
   }
   (await logging)?.info({}, "ended while no child was running");
@@ -90,10 +89,32 @@ export async function openParentLog(part: string): Promise<Log> {
   return (await openLog({ level: "info" })).child({ part });
 }
 
-function ended(child: ChildProcess): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+interface LifeEnd {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Why it could not be started. */
+  readonly failed?: string;
+}
+
+/** One life of the child. Only the first start has to succeed: a machine that has no room for another process has some a moment later. */
+async function begin(start: () => ChildProcess, passing: Passing, isFirst: boolean): Promise<LifeEnd> {
+  try {
+    const child = start();
+    passing.to(child);
+    return await ended(child);
+  } catch (error) {
+    if (isFirst) throw error;
+    return { code: null, signal: null, failed: messageOf(error) };
+  }
+}
+
+function ended(child: ChildProcess): Promise<LifeEnd> {
   return new Promise((resolve, reject) => {
     child.on("exit", (code, signal) => resolve({ code, signal }));
-    child.on("error", reject);
+    // Of one that runs it says that a signal could not be sent, since the child is another user's: that it is to end is known, and it is waited for.
+    child.on("error", (error) => {
+      if (child.pid === undefined) reject(error);
+    });
   });
 }
 
