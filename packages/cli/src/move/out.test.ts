@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { sleep, systemClock } from "@dualmesh/base/clock";
+import { systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
@@ -13,8 +13,8 @@ import { openHome } from "../testing.ts";
 
 const name = "p4711-32977";
 
-/** Its time goes ten times as fast as ours; it says how it ended. */
-function startMover(moves: string, change: Partial<MoveRecord> = {}): ChildProcess {
+/** Its time goes ten times as fast as ours, and stands still in the step `until` as long as its input is open; it says how it ended. */
+function startMover(moves: string, until = ""): ChildProcess {
   const of = (specifier: string): string => JSON.stringify(import.meta.resolve(specifier));
   const script = `
 import { systemClock } from ${of("@dualmesh/base/clock")};
@@ -33,15 +33,22 @@ const clock = {
 };
 const world = { ...story.mover().world, clock, self };
 const records = openRecords({ path: ${JSON.stringify(moves)}, clock: systemClock, log: silentLog });
-const record = { ...recordOf(story.process, self), watchMs: 600_000, ...${JSON.stringify(change)} };
+const record = { ...recordOf(story.process, self), watchMs: 600_000 };
 const hold = await records.take(record.name);
-setInterval(() => sim.advance(200), 20);
-const tell = (event) => event.event === "step" && event.at === "begin" && process.stdout.write(event.step + "\\n");
+let stands = false;
+let isOpen = true;
+process.stdin.on("end", () => { isOpen = false; }).resume();
+setInterval(() => stands && isOpen || sim.advance(200), 20);
+const tell = (event) => {
+  if (event.event !== "step" || event.at !== "begin") return;
+  stands = event.step === ${JSON.stringify(until)};
+  process.stdout.write(event.step + "\\n");
+};
 const end = await new Mover({ world, records, record, tell }).enter(new AbortController().signal);
 await hold.release();
 process.stdout.write(JSON.stringify([end.state, end.failed, story.place, story.machine.wrong]));
 process.exit(0);`;
-  const stdio = ["ignore", "pipe", "inherit"] as const;
+  const stdio = ["pipe", "pipe", "inherit"] as const;
   // As a shell does it: in a group of its own, which a terminal stops at once.
   return spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: [...stdio], detached: true });
 }
@@ -95,6 +102,7 @@ test("a way in that goes on is taken back at once when its process is wanted out
   const { event, state, pid, failed } = lines.at(-1);
   assert.deepEqual([event, state, pid, failed], ["end", "undone", 4711, "dualmesh move out was asked for"]);
   assert.match(await readFile(join(moves, "history.jsonl"), "utf8"), /^[^\n]*"state":"undone"[^\n]*\n$/);
+  assert.deepEqual(await readdir(moves), ["history.jsonl"]);
 });
 
 test("a mover that is stopped is named with what to do, and takes the move back when it goes on", async () => {
@@ -117,15 +125,17 @@ test("a mover that is stopped is named with what to do, and takes the move back 
 test("a mover that takes its process back already is waited for, and how it ended is said", async () => {
   const { home, moves } = await openMoves();
   await using _home = home;
-  const child = startMover(moves);
+  const child = startMover(moves, "provide-back");
   const mover = follow(child);
   await mover.until("settle\n");
   const records = openRecords({ path: moves, clock: systemClock, log: silentLog });
   const { mover: at } = (await records.read(name)) as MoveRecord;
   await records.tellToUndo(name, at);
-  while ((await records.read(name))?.state !== "undoing") await sleep(systemClock, 5);
-  const { code, stdout } = await home.run("move", "out", "--pid", "4711", "--moves", moves);
-  assert.equal(code, 0, stdout);
-  assert.match(stdout, new RegExp(`note: process ${child.pid} takes it out already, and is waited for\n`));
-  assert.match(stdout, /process 4711 is as it was before, after .* s: dualmesh move out was asked for\n$/);
+  await mover.until("provide-back\n");
+  const { child: leaving, ended } = home.start("move", "out", "--pid", "4711", "--moves", moves);
+  const said = follow(leaving);
+  await said.until(`note: process ${child.pid} takes it out already, and is waited for\n`);
+  child.stdin?.end();
+  assert.equal(await ended(), 0, said.text());
+  assert.match(said.text(), /process 4711 is as it was before, after .* s: dualmesh move out was asked for\n$/);
 });

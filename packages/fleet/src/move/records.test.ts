@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -131,7 +131,38 @@ test("a move that has ended is in the history and nowhere else, also when somebo
     lines.map((line) => JSON.parse(line).at),
     Array.from({ length: 20 }, (_, round) => round),
   );
-  assert.ok((await readdir(path)).every((name) => ["history.jsonl", record.name].includes(name)));
+  assert.deepEqual(await readdir(path), ["history.jsonl"]);
+});
+
+test("directories of moves that nobody has begun, or that ended, hide no move and count for none", async () => {
+  const { path, records } = openIn();
+  const later = { ...record, name: "p99999-1" };
+  await records.write(later);
+  for (let count = 0; count < 1_000; count++) await mkdir(join(path, `p1000-${count}`));
+  assert.deepEqual(
+    (await records.list()).map(({ name }) => name),
+    [later.name],
+  );
+  const hold = await records.take(record.name);
+  await records.write(record);
+  await hold.release();
+  assert.deepEqual(
+    (await records.list()).map(({ name }) => name),
+    [record.name, later.name],
+  );
+});
+
+test("a thousand moves are the most, and one that is there already may be taken all the same", async () => {
+  const { path, records } = openIn();
+  await records.write({ ...record, name: "p1-0" });
+  const bytes = await readFile(join(path, "p1-0", "record.document"));
+  for (let count = 1; count < 1_000; count++) {
+    await mkdir(join(path, `p1-${count}`));
+    await writeFile(join(path, `p1-${count}`, "record.document"), bytes);
+  }
+  await assert.rejects(records.take(record.name), (error: MeshError) => error.code === "move.too-many");
+  await (await records.take("p1-77")).release();
+  assert.equal((await records.list()).length, 1_000);
 });
 
 test("the word to take a move back reaches the mover that it is for, from however many, and goes with the move", async () => {

@@ -2,7 +2,7 @@
  * The moves directory: for each move a directory of its name, with its record and the lock of who is at it; beside them `history.jsonl` with
  * what became of former ones. The directory belongs to the user that movers run as.
  */
-import { mkdir, readdir, readlink, rm, symlink } from "node:fs/promises";
+import { mkdir, readdir, readlink, rename, rm, stat, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
@@ -60,24 +60,57 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
     }
   };
   // One that cannot be read must not hide the others.
-  const all = async (): Promise<readonly (MoveRecord | UnreadableMove | undefined)[]> =>
-    Promise.all(
-      (await names()).slice(0, maxMoves).map(async (name) => {
-        try {
-          return await read(name);
-        } catch (error) {
-          told.error(name, { move: name, error: messageOf(error) }, "the record of a move cannot be read");
-          return { name, pid: pidOf(name), why: messageOf(error) };
-        }
-      }),
-    );
+  const readAny = async (name: string): Promise<MoveRecord | UnreadableMove | undefined> => {
+    try {
+      return await read(name);
+    } catch (error) {
+      told.error(name, { move: name, error: messageOf(error) }, "the record of a move cannot be read");
+      return { name, pid: pidOf(name), why: messageOf(error) };
+    }
+  };
+  // Beside them may be any number of directories in which somebody has just looked, or was killed: they hide none either.
+  const all = async (): Promise<readonly (MoveRecord | UnreadableMove)[]> => {
+    const found: (MoveRecord | UnreadableMove)[] = [];
+    const left = await names();
+    while (left.length > 0 && found.length < maxMoves) {
+      const some = await Promise.all(left.splice(0, maxMoves).map(readAny));
+      found.push(...some.filter((one) => one !== undefined));
+    }
+    return found.slice(0, maxMoves);
+  };
+  /** Those whose directory this process has removed under the lock that it still has: who comes now makes another. */
+  const removed = new Set<string>();
+  // At once, so that nobody finds half of it; with the lock in hand, so that nobody begins there meanwhile.
+  const remove = async (name: string): Promise<void> => {
+    const aside = `${directoryOf(name)}.ended`;
+    try {
+      await rm(aside, { recursive: true, force: true });
+      await rename(directoryOf(name), aside);
+      removed.add(name);
+      await rm(aside, { recursive: true, force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      log.warn({ move: name, error: messageOf(error) }, "what is left of a move could not be removed");
+    }
+  };
+  const hold = (name: string, lock: Lock): Hold => {
+    removed.delete(name);
+    return {
+      async release() {
+        // Whoever has taken a move that had ended already leaves nothing of it.
+        if (!removed.has(name) && !(await isThere(fileOf(name)))) await remove(name);
+        removed.delete(name);
+        await lock.release();
+      },
+    };
+  };
   return {
     read,
     async list() {
-      return (await all()).flatMap((one) => (one === undefined || "why" in one ? [] : [one]));
+      return (await all()).flatMap((one) => ("why" in one ? [] : [one]));
     },
     async unreadable() {
-      return (await all()).flatMap((one) => (one !== undefined && "why" in one ? [one] : []));
+      return (await all()).flatMap((one) => ("why" in one ? [one] : []));
     },
     async write(record) {
       const { name } = record;
@@ -87,10 +120,10 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
     },
     async take(name) {
       const known = await names();
-      if (!known.includes(name) && known.length >= maxMoves) {
+      if (!known.includes(name) && known.length >= maxMoves && (await all()).length >= maxMoves) {
         throw new MeshError("move.too-many", `there are ${maxMoves} moves in ${path}: move some out`, { path });
       }
-      return hold(await locked(directoryOf(name), name, clock));
+      return hold(name, await locked(directoryOf(name), name, clock));
     },
     async forget(record, ending) {
       await append(files, history, ending).catch((error) =>
@@ -99,8 +132,8 @@ export function openRecords({ path, clock, log, files = systemFiles }: RecordsOp
       await files.remove(fileOf(record.name));
       await files.syncDirectory(fileOf(record.name));
       await files.remove(wordFile(directoryOf(record.name)));
-      // What is left is its lock. Who asks for that right now makes the directory again.
-      await rm(directoryOf(record.name), { recursive: true, force: true }).catch(() => undefined);
+      // What is left is its lock.
+      await remove(record.name);
     },
     ending: async (name) => endingIn((await files.read(history)) ?? Buffer.alloc(0), name),
     tellToUndo: (name, mover) => tell(wordFile(directoryOf(name)), mover),
@@ -148,13 +181,19 @@ async function wordIn(file: string): Promise<string | undefined> {
   }
 }
 
+/** Also what cannot be looked at is there. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ENOENT";
+  }
+}
+
 /** The process that a move is named after. */
 function pidOf(name: string): number {
   return Number(name.slice(1, name.indexOf("-")));
-}
-
-function hold(lock: Lock): Hold {
-  return { release: () => lock.release() };
 }
 
 async function locked(directory: string, name: string, clock: Clock): Promise<Lock> {
