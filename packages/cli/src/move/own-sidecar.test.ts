@@ -25,19 +25,30 @@ async function eventually(what: string, holds: () => Promise<boolean> | boolean)
   }
 }
 
-test("a sidecar is started once for all moves of a namespace, again when it is killed or hangs, and ends with the last of them", async (t) => {
-  await using home = await openHome();
-  const netns = netnsOf("self") as number;
-  const state = ownSidecarState(home.path, netns, servers, "");
+function recordOf(netns: number, state: string): MoveRecord {
   const configuration = `${ownSidecarConfiguration(servers, "", "127.0.0.1")}inbound: { port: 0 }
 outbound: { port: 0 }
 admin: { port: 0 }
 `;
-  const record = {
+  return {
     name: "p1-1",
     process: { netns },
     sidecar: { state, own: { user: undefined, configuration } },
   } as MoveRecord;
+}
+
+async function parentOf({ pid }: ProcessId): Promise<ProcessId> {
+  const stat = await readFile(`/proc/${pid}/stat`, "latin1");
+  const parent = processId(Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
+  assert.ok(parent !== undefined);
+  return parent;
+}
+
+test("a sidecar is started once for all moves of a namespace, again when it is killed or hangs, and ends with the last of them", async (t) => {
+  await using home = await openHome();
+  const netns = netnsOf("self") as number;
+  const state = ownSidecarState(home.path, netns, servers, "");
+  const record = recordOf(netns, state);
   const other = { ...record, name: "p2-2" } as MoveRecord;
   let all: readonly MoveRecord[] = [record, other];
   const livenesses = new Livenesses(systemClock);
@@ -59,9 +70,7 @@ admin: { port: 0 }
   // By it `move in` knows a sidecar that has its instances from ZooKeeper without asking it anything.
   await access(join(state, zooKeepersFile));
 
-  const stat = await readFile(`/proc/${first.pid}/stat`, "latin1");
-  const parent = processId(Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]));
-  assert.ok(parent !== undefined);
+  const parent = await parentOf(first);
   const killed = systemClock.now();
   for (const { pid } of [parent, first]) process.kill(pid, "SIGKILL");
   // A thread of one that has been killed may hold its socket for a moment longer.
@@ -98,6 +107,39 @@ admin: { port: 0 }
   const asked = systemClock.now();
   await own.end(other, "at once");
   assert.deepEqual([isAlive(third), systemClock.now() - asked < 1_000], [false, true]);
+});
+
+test("a sidecar that hangs and whose parent was killed is ended all the same, and what could not be ended is not said to have", async () => {
+  await using home = await openHome();
+  const netns = netnsOf("self") as number;
+  const state = ownSidecarState(home.path, netns, servers, "");
+  const record = recordOf(netns, state);
+  const privileged = openLinux({ program: [process.execPath, program] });
+  const options = {
+    records: { list: async () => [record], unreadable: async () => [] },
+    clock: systemClock,
+    liveness: async () => ((await childOf(state)) === undefined ? ("away" as const) : ("answers" as const)),
+  };
+  const own = new OwnSidecars({ ...options, privileged });
+  await own.start(record);
+  const child = (await childOf(state)) as ProcessId;
+  const parent = await parentOf(child);
+  process.kill(child.pid, "SIGSTOP");
+  process.kill(parent.pid, "SIGKILL");
+  await eventually("the parent is gone", () => !isAlive(parent));
+  const blind = new OwnSidecars({
+    ...options,
+    privileged: { start: async () => assert.fail(), facts: async () => [] },
+  });
+  const told = await blind.end(record, "at once");
+  assert.deepEqual(
+    [isAlive(child), /goes on, since it could not be ended: a process .* has /.test(told)],
+    [true, true],
+    told,
+  );
+  assert.match(await own.end(record, "at once"), /has ended; the end of its log is in /);
+  assert.equal(isAlive(child), false);
+  assert.deepEqual(await readdir(home.path), [`${basename(dirname(state))}.log`]);
 });
 
 test("a sidecar that cannot start is told with the log that says why", async () => {

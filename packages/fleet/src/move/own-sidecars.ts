@@ -114,9 +114,11 @@ export class OwnSidecars {
       if (others.some(({ name, sidecar }) => name !== record.name && sidecar.state === state))
         return goesOn("another move needs it");
       if ((await records.unreadable()).length > 0) return goesOn("a move whose record cannot be read may need it");
-      const processes = [await readProcess(directory), await childOf(state)].filter((one) => one !== undefined);
+      const answering = await childOf(state);
+      // One that hangs does not say which it is, and its parent may be dead.
+      const serving = answering === undefined ? await this.#serving(record) : [answering];
+      const processes = [await readProcess(directory), ...serving].filter((one) => one !== undefined);
       await this.#endAll(processes.filter(isAlive), how);
-      await systemFiles.remove(processFile(directory));
       return await this.#cleared(directory);
     } finally {
       await lock.release();
@@ -127,9 +129,11 @@ export class OwnSidecars {
   async #cleared(directory: string): Promise<string> {
     const has = "the sidecar that was started for it has ended";
     try {
-      await removeRemains(directory, this.#options.clock);
+      const isGone = await removeRemains(directory, this.#options.clock);
+      if (!isGone) return goesOn(`it could not be ended: a process that is not seen has ${directory}`);
       return `${has}; the end of its log is in ${sidecarLog(directory)}`;
     } catch (error) {
+      await systemFiles.remove(processFile(directory));
       return `${has}; what it kept in ${directory} could not be removed: ${messageOf(error)}`;
     }
   }

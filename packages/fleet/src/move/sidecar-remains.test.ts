@@ -24,7 +24,7 @@ test("the directory of a sidecar that has ended goes whole, and the end of its l
     await mkdir(join(moves, "sidecar-0badcafe.ended"));
     await writeFile(sidecarLog(directory), `${"a line of a log\n".repeat(50_000)}the last line\n`);
     const lock = await takeLock(directory);
-    await removeRemains(directory, systemClock);
+    assert.equal(await removeRemains(directory, systemClock), true);
     await lock.release();
     assert.deepEqual(await readdir(moves), ["sidecar-0badcafe.log"]);
     const log = await readFile(sidecarLog(directory), "utf8");
@@ -40,7 +40,7 @@ test("nothing of a sidecar goes while a living process has its state", async () 
     const state = join(directory, "state");
     await mkdir(state, { recursive: true });
     const lock = await takeLock(state);
-    await removeRemains(directory, systemClock);
+    assert.equal(await removeRemains(directory, systemClock), false);
     assert.ok((await stat(state)).isDirectory());
     await lock.release();
     await removeRemains(directory, systemClock);

@@ -16,12 +16,12 @@ export function sidecarLog(directory: string): string {
   return `${directory}.log`;
 }
 
-/** With the lock of the directory in hand. Nothing goes while somebody has the state. */
-export async function removeRemains(directory: string, clock: Clock): Promise<void> {
+/** With the lock of the directory in hand. Resolves to false when nothing goes, since a living process has the state. */
+export async function removeRemains(directory: string, clock: Clock): Promise<boolean> {
   const state = join(directory, "state");
   const isThere = (await stat(state).catch(() => undefined)) !== undefined;
   const lock = isThere ? await lockOf(state, clock) : undefined;
-  if (isThere && lock === undefined) return;
+  if (isThere && lock === undefined) return false;
   try {
     // At once, so that nobody finds half of it, and whoever waits for its lock makes another one.
     const aside = `${directory}.ended`;
@@ -33,6 +33,7 @@ export async function removeRemains(directory: string, clock: Clock): Promise<vo
   }
   await shorten(sidecarLog(directory));
   await removeOldLogs(dirname(directory));
+  return true;
 }
 
 /** Undefined when a living process has it. */
