@@ -90,6 +90,7 @@ test("root in a container that lets it become nobody else is told so, and looks 
     namespace.path,
     ["net_admin", "net_raw"],
     `
+    import { asUser } from ${JSON.stringify(new URL("./users.ts", import.meta.url).href)};
     ${toldOf}
     const user = { uid: ${uid}, gid: ${uid} };
     const linux = openLinux();
@@ -99,12 +100,14 @@ test("root in a container that lets it become nobody else is told so, and looks 
       check: await host.check({ kind: "uid", uid: 1 }),
       directory: await told(() => linux.directory(${JSON.stringify(directory)}, user)),
       left: statSync(${JSON.stringify(directory)}, { throwIfNoEntry: false }) ?? "nothing",
+      lent: await told(() => asUser(user, () => "it could")),
       dropped: await told(() => dropPrivileges(user)),
     }));
     `,
   );
   assert.deepEqual([seen["capture"], seen["check"], seen["left"]], ["it can", [], "nothing"]);
   assert.match(String(seen["directory"]), /^host.directory-failed: .* cannot be given away: EPERM.*CAP_CHOWN/);
-  assert.match(String(seen["dropped"]), /^host.not-dropped: .*needs CAP_SETUID and CAP_SETGID.*--user 0:0/);
+  for (const how of ["lent", "dropped"])
+    assert.match(String(seen[how]), /^host.not-dropped: .*needs CAP_SETUID and CAP_SETGID.*--user 0:0/);
   await app.end();
 });

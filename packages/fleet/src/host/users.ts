@@ -42,9 +42,10 @@ export function asUser<T>(user: User, task: () => T): T {
   const own = ownUser();
   if (isSameUser(own, user)) return task();
   const groups = process.getgroups?.() ?? [];
+  // Who may not do even this has nothing to put back, and would fail at that again.
+  become(user, () => process.setgroups?.([]));
   try {
     become(user, () => {
-      process.setgroups?.([]);
       process.setegid?.(user.gid);
       process.seteuid?.(user.uid);
     });
