@@ -1,13 +1,13 @@
 /** Takes a move for oneself: from the guard that is mending it, or from a mover on whose way it is, who is told to take a way in back. */
-import { sleep, systemClock } from "@dualmesh/base/clock";
+import { type Clock, sleep, systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import { stoppedGroup } from "@dualmesh/fleet/move/processes";
 import { isUnfinished, type MoveRecord, type MoveState } from "@dualmesh/fleet/move/record";
 import type { Hold, MoveRecords } from "@dualmesh/fleet/move/world";
 
-/** The guard is back from what it mends by then. */
+/** Between two steps a guard, or who recovers, is for less. */
 const patienceMs = 30_000;
-/** No step of a way out, and nothing between two, takes longer. */
+/** No step of any way takes longer, the slowest of which is that callers are still served; and nothing between two of a way out. */
 const stepPatienceMs = 180_000;
 const againMs = 200;
 
@@ -16,6 +16,7 @@ export interface HoldOptions {
   readonly name: string;
   /** What is waited for, for people. */
   readonly note: (text: string) => void;
+  readonly clock?: Clock;
 }
 
 export interface TakenHold {
@@ -25,15 +26,15 @@ export interface TakenHold {
 }
 
 /** Rejects with `move.busy` when who has it comes to no end, or is stopped. */
-export async function takeToLeave({ records, name, note }: HoldOptions): Promise<TakenHold> {
-  const wait = new Wait(records, note);
+export async function takeToLeave({ records, name, note, clock = systemClock }: HoldOptions): Promise<TakenHold> {
+  const wait = new Wait(records, note, clock);
   for (;;) {
     try {
       return { hold: await records.take(name), waitedFor: wait.seen };
     } catch (error) {
       if (!isMeshError(error, "move.busy")) throw error;
       await wait.look(await records.read(name), error);
-      await sleep(systemClock, againMs);
+      await sleep(clock, againMs);
     }
   }
 }
@@ -42,21 +43,24 @@ export async function takeToLeave({ records, name, note }: HoldOptions): Promise
 class Wait {
   readonly #records: HoldOptions["records"];
   readonly #note: HoldOptions["note"];
+  readonly #clock: Clock;
   #place = "";
   /** When the record was last another one: each step is in it. */
-  #changedAt = systemClock.now();
+  #changedAt: number;
   readonly #noted = new Set<string>();
   readonly #told = new Set<number>();
   seen: MoveState | undefined;
 
-  constructor(records: HoldOptions["records"], note: HoldOptions["note"]) {
+  constructor(records: HoldOptions["records"], note: HoldOptions["note"], clock: Clock) {
     this.#records = records;
     this.#note = note;
+    this.#clock = clock;
+    this.#changedAt = clock.now();
   }
 
   /** The record is not there yet, or not any more, for a moment. */
   async look(record: MoveRecord | undefined, busy: MeshError): Promise<void> {
-    const now = systemClock.now();
+    const now = this.#clock.now();
     const place = record === undefined ? "" : `${record.state} ${record.step} ${record.done.length}`;
     if (place !== this.#place) this.#changedAt = now;
     this.#place = place;
@@ -65,7 +69,8 @@ class Wait {
     // One that is stopped does not say who it is.
     const isMover = record !== undefined && isUnfinished(record) && (pid === undefined || pid === record.mover.pid);
     if (isMover) await this.#meet(record);
-    if (now - this.#changedAt < (isMover ? stepPatienceMs : patienceMs)) return;
+    const isInStep = record !== undefined && record.step !== "";
+    if (now - this.#changedAt < (isMover || isInStep ? stepPatienceMs : patienceMs)) return;
     if (!isMover) throw busy;
     throw new MeshError(
       "move.busy",
