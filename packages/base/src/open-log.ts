@@ -2,6 +2,7 @@
 import { isatty } from "node:tty";
 import { type DestinationStream, pino } from "pino";
 import type { Log, LogLevel } from "./log.ts";
+import { openLineSink } from "./log-sink.ts";
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -10,16 +11,12 @@ export interface LogOptions {
 }
 
 const standardError = 2;
-/** A reader that stands still must not stop the process: beyond this, lines are dropped. */
-const maxWaitingBytes = 1024 * 1024;
 /** Never in a log, whatever object is given. */
 const secretFields = ["token", "credentials", "password", "secret"];
 
 /** A log to standard error. Lines are written in the background, the last ones when the process exits. */
 export async function openLog({ level, pretty = isatty(standardError) }: LogOptions): Promise<Log> {
-  const destination: DestinationStream = pretty
-    ? await prettyStream()
-    : pino.destination({ dest: standardError, sync: false, maxLength: maxWaitingBytes });
+  const destination: DestinationStream = pretty ? await prettyStream() : openLineSink(standardError);
   const log: Log = pino(
     {
       level,
