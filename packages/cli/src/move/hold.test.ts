@@ -19,9 +19,9 @@ function waitFor(change: Partial<MoveRecord>) {
   const record: MoveRecord = { ...recordOf(new Machine(seededRandom(1)).addProcess(4711), mover), ...change };
   const pid = record.state === "forwarded" ? guard : mover.pid;
   let isFree = false;
-  const hold = { released: 0, release: async () => void hold.released++ };
+  const hold = { release: async () => undefined };
+  const interrupting = new AbortController();
   const told: number[] = [];
-  const notes: string[] = [];
   const taking = takeToLeave({
     records: {
       read: async () => record,
@@ -32,11 +32,12 @@ function waitFor(change: Partial<MoveRecord>) {
       tellToUndo: async (_name, { pid }) => void told.push(pid),
     },
     name: record.name,
-    note: (text) => void notes.push(text),
+    note: () => undefined,
+    signal: interrupting.signal,
     clock,
   });
   let end: { readonly error?: MeshError; readonly waitedFor?: string | undefined } | undefined;
-  const ended = taking.then(
+  taking.then(
     ({ waitedFor }) => {
       end = { waitedFor };
     },
@@ -44,24 +45,16 @@ function waitFor(change: Partial<MoveRecord>) {
       end = { error };
     },
   );
-  const pass = async (ms: number) => {
-    await clock.advance(ms);
-    return end;
-  };
-  const free = (): void => {
-    isFree = true;
-  };
   return {
-    pass,
-    free,
-    ended,
     told,
-    notes,
-    hold,
-    pid,
-    get end() {
+    async pass(ms: number) {
+      await clock.advance(ms);
       return end;
     },
+    free() {
+      isFree = true;
+    },
+    interrupt: () => interrupting.abort(new MeshError("move.interrupted", "it was interrupted by SIGINT")),
   };
 }
 
@@ -81,5 +74,22 @@ test("a guard that is at nothing is not waited for so long, and one that never e
     assert.equal(await wait.pass(leastMs), undefined, step);
     const { code, message } = (await wait.pass(2_000))?.error ?? {};
     assert.deepEqual([code, message], ["move.busy", `process ${guard} is at it`]);
+  }
+});
+
+test("a wait that somebody ends says that nothing was changed, or that what was asked for goes on", async () => {
+  for (const [change, told, text] of [
+    [{ state: "leaving", step: "linger" }, [], "nothing was changed"],
+    [
+      { state: "entering", step: "settle" },
+      [process.pid],
+      `process ${process.pid} goes on with taking it back, as it was told`,
+    ],
+  ] as const) {
+    const wait = waitFor(change);
+    assert.equal(await wait.pass(5_000), undefined);
+    wait.interrupt();
+    const { code, message } = (await wait.pass(0))?.error ?? {};
+    assert.deepEqual([wait.told, code, message], [told, "move.interrupted", `it was interrupted by SIGINT: ${text}`]);
   }
 });

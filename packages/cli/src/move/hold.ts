@@ -1,6 +1,6 @@
 /** Takes a move for oneself: from the guard that is mending it, or from a mover on whose way it is, who is told to take a way in back. */
 import { type Clock, sleep, systemClock } from "@dualmesh/base/clock";
-import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { stoppedGroup } from "@dualmesh/fleet/move/processes";
 import { isUnfinished, type MoveRecord, type MoveState } from "@dualmesh/fleet/move/record";
 import type { Hold, MoveRecords } from "@dualmesh/fleet/move/world";
@@ -16,6 +16,8 @@ export interface HoldOptions {
   readonly name: string;
   /** What is waited for, for people. */
   readonly note: (text: string) => void;
+  /** Aborted when nobody wants to wait any longer. */
+  readonly signal: AbortSignal;
   readonly clock?: Clock;
 }
 
@@ -25,17 +27,21 @@ export interface TakenHold {
   readonly waitedFor: MoveState | undefined;
 }
 
-/** Rejects with `move.busy` when who has it comes to no end, or is stopped. */
-export async function takeToLeave({ records, name, note, clock = systemClock }: HoldOptions): Promise<TakenHold> {
+/** Rejects with `move.busy` when who has it comes to no end, or is stopped, and with `move.interrupted`. */
+export async function takeToLeave(options: HoldOptions): Promise<TakenHold> {
+  const { records, name, note, signal, clock = systemClock } = options;
   const wait = new Wait(records, note, clock);
   for (;;) {
     try {
-      return { hold: await records.take(name), waitedFor: wait.seen };
+      const hold = await records.take(name);
+      if (!signal.aborted) return { hold, waitedFor: wait.seen };
+      await hold.release();
     } catch (error) {
       if (!isMeshError(error, "move.busy")) throw error;
       await wait.look(await records.read(name), error);
-      await sleep(clock, againMs);
+      await sleep(clock, againMs, signal).catch(() => undefined); // that is seen at once
     }
+    if (signal.aborted) throw wait.givenUp(signal);
   }
 }
 
@@ -77,6 +83,14 @@ class Wait {
       `process ${record.mover.pid} has been at the same step of the move ${record.name} for ${stepPatienceMs / 1_000} s: see dualmesh move status; when that one is ended (kill -KILL ${record.mover.pid}), the guard goes on`,
       busy.details,
     );
+  }
+
+  /** What is so when it ends before its time. */
+  givenUp({ reason }: AbortSignal): MeshError {
+    const [pid] = this.#told;
+    const left =
+      pid === undefined ? "nothing was changed" : `process ${pid} goes on with taking it back, as it was told`;
+    return new MeshError("move.interrupted", `${messageOf(reason)}: ${left}`);
   }
 
   /** A mover that is on its way. */

@@ -135,6 +135,12 @@ test("a mover that takes its process back already is waited for, and how it ende
   const { child: leaving, ended } = home.start("move", "out", "--pid", "4711", "--moves", moves);
   const said = follow(leaving);
   await said.until(`note: process ${child.pid} takes it out already, and is waited for\n`);
+  const impatient = home.start("move", "out", "--pid", "4711", "--moves", moves);
+  await follow(impatient.child).until("and is waited for\n");
+  impatient.child.kill("SIGINT");
+  const why = /SIGINT: the move is not waited for\n.*it was interrupted by SIGINT: nothing was changed\n$/;
+  assert.match(await impatient.saw("nothing was changed\n"), why);
+  assert.equal(await impatient.ended(), 1);
   child.stdin?.end();
   assert.equal(await ended(), 0, said.text());
   assert.match(said.text(), /process 4711 is as it was before, after .* s: dualmesh move out was asked for\n$/);

@@ -24,10 +24,12 @@ export async function runOut(flags: FlagValues): Promise<number> {
   const { records, world, privileged } = setting;
   const found = await findRecord(named, records, privileged);
   const [begun, begunAt] = [systemClock.now(), systemClock.wall()];
-  using _interrupt = listenForInterrupts("completed", (text) => process.stderr.write(`${text}\n`));
+  using interrupt = listenForInterrupts("not waited for", (text) => process.stderr.write(`${text}\n`));
   teller.begins(`${titleOf(found)} out of the mesh`);
   const note = (text: string): void => teller.event({ event: "note", text });
-  const { hold, waitedFor } = await takeToLeave({ records, name: found.name, note });
+  const { signal } = interrupt;
+  const { hold, waitedFor } = await takeToLeave({ records, name: found.name, note, signal });
+  interrupt.become("completed");
   try {
     const record = await records.read(found.name);
     const end =
