@@ -71,3 +71,16 @@ test("a start that fails is a death like another, but for the first", async () =
   assert.equal(await supervised("false", "/nobody/is/here", "true"), 0);
   await assert.rejects(supervised("/nobody/is/here", "true"), { code: "ENOENT" });
 });
+
+test("a wait that fails for a reason of its own is not taken for one that is over", async () => {
+  class BrokenClock extends FakeClock {
+    override after(): never {
+      throw new Error("there are no timers");
+    }
+  }
+  const passing = { ending: new AbortController().signal, to: () => undefined, end: () => undefined };
+  let starts = 0;
+  const start = () => spawn(++starts < 5 ? "false" : "true");
+  const supervised = superviseChild({ start, waitMs: () => 1, passing, clock: new BrokenClock(), openLog });
+  await assert.rejects(supervised, /there are no timers/);
+});

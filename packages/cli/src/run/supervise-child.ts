@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { type Clock, sleep } from "@dualmesh/base/clock";
-import { isMeshError, messageOf } from "@dualmesh/base/errors";
+import { messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { exitCodes } from "../exit-codes.ts";
 
@@ -123,6 +123,6 @@ async function waited(waitMs: number, clock: Clock, signal: AbortSignal): Promis
   try {
     await sleep(clock, waitMs, signal);
   } catch (error) {
-    if (isMeshError(error)) throw error;
+    if (!signal.aborted) throw error;
   }
 }

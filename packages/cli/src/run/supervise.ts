@@ -7,7 +7,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
-import { hand, readApart, toldEnvironment } from "./apart.ts";
+import { hand, readApart, type Told, toldEnvironment } from "./apart.ts";
 import { becomeBundle, cacheEnvironment } from "./bundle.ts";
 import type { RunOptions } from "./run-part.ts";
 import { supervisedVariable } from "./signals.ts";
@@ -34,7 +34,8 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
       env: { ...process.env, ...cache, ...toldEnvironment, [supervisedVariable]: "1" },
     });
     // The first loads its code while the configuration is read.
-    void reading.then((told) => typeof told === "number" || hand(child, told));
+    const give = (told: Told | number): unknown => typeof told === "number" || !child.connected || hand(child, told);
+    reading.then(give, () => undefined); // who waits for it below hears of it
     return child;
   };
   const ends = superviseChild({
@@ -44,6 +45,7 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
     clock,
     openLog: () => openParentLog("supervisor"),
   });
+  ends.catch(() => undefined); // who waits for it below hears of it, once it is known what was read
   const told = await reading;
   if (typeof told === "number") {
     passing.end();
