@@ -242,6 +242,26 @@ test("a guard whose parent is killed makes room for another with a parent, which
   assert.match(await readFile(join(moves, "guard.log"), "utf8"), /"the child died and is started again"/);
 });
 
+test("a guard whose parent is killed has another started when that fails at first", async () => {
+  await using home = await openHome();
+  const moves = openMoves(home);
+  const parent = home.start("move", "guard", "--moves", moves, "--owner", owner(), "--supervised");
+  const first = await atWork(moves);
+  chmodSync(moves, 0o770); // nobody trusts it now
+  // The guard writes there as well, and lives on.
+  let said = "";
+  parent.child.stderr?.on("data", (piece) => {
+    said += piece;
+  });
+  parent.child.kill("SIGKILL");
+  while (!said.includes("another guard could not be started, and is tried again"))
+    await once(parent.child.stderr as NodeJS.ReadableStream, "data");
+  chmodSync(moves, 0o700);
+  const second = await atWork(moves, first);
+  process.kill(second, "SIGTERM");
+  await nobodyLeft(moves);
+});
+
 test("a parent that may not send its guard a signal, in a container that took that from root, ends it all the same", async (t) => {
   if (!isRoot()) return t.skip("needs root, from whom the guard comes down");
   const folder = mkdtempSync("/tmp/dmb-");

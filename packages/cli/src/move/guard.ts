@@ -4,7 +4,7 @@
  * lost its parent has a pair of both started by who holds its privileges, and makes room.
  */
 import { sleep, systemClock } from "@dualmesh/base/clock";
-import { isMeshError } from "@dualmesh/base/errors";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import type { AgentProcess } from "@dualmesh/fleet/host/start-agent";
 import { runGuard } from "@dualmesh/fleet/move/guard";
@@ -17,6 +17,8 @@ import { hearParent, isParentGone } from "./supervise-guard.ts";
 const parentLookMs = 200;
 /** How often one that stays looks whether the post is free. */
 const postLookMs = 200;
+/** Between the tries to start another guard. */
+const handOverWaitsMs: readonly number[] = [1_000, 5_000];
 
 export async function runMoveGuard(flags: FlagValues, agent: AgentProcess | undefined): Promise<number> {
   const moves = movesPath(flags);
@@ -77,10 +79,20 @@ async function postIfFree({ moves, log }: Setting): Promise<GuardPost | undefine
   }
 }
 
-/** Nobody would have this one back: it has left its post to one with a parent. */
+/** Nobody would have this one back: it has left its post to one with a parent. Rejects when none could be started, time after time. */
 async function handOver({ moves, privileged, log }: Setting): Promise<void> {
   const netns = netnsOf("self");
   log.warn({ moves }, "the parent of the guard is gone, and another guard with a parent is started");
-  if (netns !== undefined)
-    await privileged.start({ netns, user: undefined, words: guardWords(moves), log: guardLog(moves) });
+  if (netns === undefined) return;
+  for (let tries = 0; ; tries++) {
+    try {
+      await privileged.start({ netns, user: undefined, words: guardWords(moves), log: guardLog(moves) });
+      return;
+    } catch (error) {
+      const waitMs = handOverWaitsMs[tries];
+      if (waitMs === undefined) throw error;
+      log.error({ moves, error: messageOf(error), waitMs }, "another guard could not be started, and is tried again");
+      await sleep(systemClock, waitMs);
+    }
+  }
 }
