@@ -3,8 +3,8 @@
  * settings and control groups only to read, and for root the rights that Docker leaves it and CAP_NET_ADMIN, which an operator adds. The program is its
  * first process. What is missing of a real one is its filter of system calls.
  */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { processSeen } from "@dualmesh/fleet/process/testing";
 import type { CommandLine } from "../fixtures.ts";
 import type { Host } from "./hosts.ts";
 
@@ -85,16 +85,10 @@ function script(commands: readonly string[]): readonly string[] {
 
 /** The child of `unshare`, as the machine numbers it. */
 function firstProcess(pid: number, host: Host): number {
-  const first = host.processes().find((one) => isFirstBelow(one, pid));
+  const first = host
+    .processes()
+    .map(processSeen)
+    .find((one) => one?.parent === pid && one.innerPid === 1);
   if (first === undefined) throw new Error(`the container that ${pid} started has no process any more`);
-  return first;
-}
-
-function isFirstBelow(one: number, pid: number): boolean {
-  try {
-    const status = readFileSync(`/proc/${one}/status`, "latin1");
-    return status.includes(`\nPPid:\t${pid}\n`) && /^NSpid:.*\t1$/m.test(status);
-  } catch {
-    return false; // it ended meanwhile
-  }
+  return first.pid;
 }

@@ -1,11 +1,12 @@
 /** Who is at work on a move dies: the leader of the ensemble, the sidecar, the mover itself at each of its steps. */
-import { chmodSync, readdirSync, readFileSync } from "node:fs";
+import { chmodSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import { type Lock, takeLock } from "@dualmesh/base/state/lock";
 import { isAside } from "@dualmesh/fleet/move/outward";
 import { isUnfinished } from "@dualmesh/fleet/move/record";
+import { processSeen } from "@dualmesh/fleet/process/testing";
 import type { Call } from "../calls.ts";
 import { eventually } from "../program.ts";
 import { lostBy } from "./load.ts";
@@ -111,7 +112,7 @@ export async function playSidecarKilledAfter(framework: Framework): Promise<Outc
 async function killSidecar(world: World, whom: Whom): Promise<Killed> {
   const state = await mustState(world);
   const pids = sidecarsOn(world);
-  const children = pids.filter((pid) => pids.includes(parentOf(pid)));
+  const children = pids.filter((pid) => pids.includes(processSeen(pid)?.parent ?? 0));
   const before = await sidecarPid(state);
   const at = systemClock.wall();
   for (const pid of whom === "the sidecar" ? children : pids) process.kill(pid, "SIGKILL");
@@ -124,7 +125,10 @@ async function killSidecar(world: World, whom: Whom): Promise<Killed> {
 
 /** The sidecar's processes on the host of the application that moves. */
 function sidecarsOn(world: World): readonly number[] {
-  return world.moved.host.processes().filter((pid) => readOf(pid, "cmdline").includes("\0sidecar\0run"));
+  return world.moved.host.processes().filter((pid) => {
+    const words = processSeen(pid)?.words ?? [];
+    return words[words.indexOf("sidecar") + 1] === "run";
+  });
 }
 
 async function mustState(world: World): Promise<string> {
@@ -139,18 +143,6 @@ async function sidecarPid(state: string): Promise<number | undefined> {
   } catch {
     return undefined; // that it is away is what is waited out
   }
-}
-
-function readOf(pid: number, file: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, "latin1");
-  } catch {
-    return ""; // it ended meanwhile
-  }
-}
-
-function parentOf(pid: number): number {
-  return Number(/^PPid:\s+(\d+)/m.exec(readOf(pid, "status"))?.[1] ?? 0);
 }
 
 /** Lost may be what was under way at the kill, and what began until the sidecar was back and the client had found it. */

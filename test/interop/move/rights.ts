@@ -2,9 +2,9 @@
  * A process is moved in and out by somebody who is not the machine's root, and nothing of the product has a right then but who holds the privileges: the
  * mover, the guard and the sidecar are looked at while they work.
  */
-import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { systemClock } from "@dualmesh/base/clock";
+import { processSeen, type SeenProcess } from "@dualmesh/fleet/process/testing";
 import { Mover, move } from "./mover.ts";
 import type { Operator } from "./operators.ts";
 import { ended, type Outcome } from "./outcome.ts";
@@ -36,9 +36,9 @@ export async function playOperator(framework: Framework, operator: Operator): Pr
   const wrong = [
     ...refused,
     ...ended(entered, "in"),
-    ...wrongRights(moving, operator, ["move in", "move guard", holder, "sidecar run"]),
+    ...wrongRights(moving, operator, ["move in", "move guard", guardsParent, holder, "sidecar run"]),
     ...inside.wrong,
-    ...wrongRights(later, operator, ["move guard", holder, "sidecar run"]),
+    ...wrongRights(later, operator, ["move guard", guardsParent, holder, "sidecar run"]),
     ...(left === undefined ? [] : ended(left, "out")),
     ...outside.wrong,
     ...(warned.some((text) => unseen.test(text)) === blind.includes(operator)
@@ -66,14 +66,9 @@ async function wrongRefusal(world: World): Promise<readonly string[]> {
   return isRight ? [] : [`the application's own user is told: ${ended}, ${JSON.stringify(last)} ${asked.tail()}`];
 }
 
-interface Part {
-  readonly pid: number;
-  readonly parent: number;
+interface Part extends SeenProcess {
   /** As in `move guard`. */
   readonly what: string;
-  readonly uid: number;
-  /** Capabilities that are in force, as a number. */
-  readonly rights: bigint;
 }
 
 /** They are to have the rights: who does with them what it is asked for, and who has a guard back and reads nothing. */
@@ -90,25 +85,13 @@ function rightsIn(world: World): readonly Part[] {
 }
 
 function partOf(pid: number): readonly Part[] {
-  try {
-    const [program = "", ...words] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-    const at = words.findIndex((word) => /\/(?:main\.ts|dualmesh\.mjs)$/.test(word));
-    if (basename(program) !== "node" || at < 0) return [];
-    const status = readFileSync(`/proc/${pid}/status`, "latin1");
-    const numberIn = (line: RegExp): number => Number(line.exec(status)?.[1]);
-    const what = words.slice(at + 1, at + 3).join(" ");
-    return [
-      {
-        pid,
-        parent: numberIn(/^PPid:\t(\d+)$/m),
-        what: what === "move guard" && words.includes("--supervised") ? guardsParent : what,
-        uid: numberIn(/^Uid:\t(\d+)/m),
-        rights: BigInt(`0x${/^CapEff:\s*(\w+)$/m.exec(status)?.[1]}`),
-      },
-    ];
-  } catch {
-    return []; // it ended meanwhile
-  }
+  const seen = processSeen(pid);
+  if (seen === undefined) return [];
+  const [program = "", ...words] = seen.words;
+  const at = words.findIndex((word) => /\/(?:main\.ts|dualmesh\.mjs)$/.test(word));
+  if (basename(program) !== "node" || at < 0) return [];
+  const what = words.slice(at + 1, at + 3).join(" ");
+  return [{ ...seen, what: what === "move guard" && words.includes("--supervised") ? guardsParent : what }];
 }
 
 function wrongRights(parts: readonly Part[], operator: Operator, wanted: readonly string[]): readonly string[] {

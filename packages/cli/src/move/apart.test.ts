@@ -8,8 +8,6 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
-  readdirSync,
-  readFileSync,
   realpathSync,
   rmSync,
   writeFileSync,
@@ -19,35 +17,16 @@ import { test } from "node:test";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { findProgram, needProgram } from "@dualmesh/fleet/host/programs";
 import { seeGuard } from "@dualmesh/fleet/move/guard-post";
+import { processesSeen, type SeenProcess } from "@dualmesh/fleet/process/testing";
 import { isRoot } from "./users.ts";
 
 const uid = 4_155;
 const main = join(import.meta.dirname, "../main.ts");
 const netAdmin = 1n << 12n;
 
-interface Part {
-  readonly pid: number;
-  readonly parent: number;
-  readonly rights: bigint;
-}
-
 /** The processes of Node whose words name a directory, without those that have ended. */
-function partsOf(moves: string, node = process.execPath): readonly Part[] {
-  return readdirSync("/proc").flatMap((name) => {
-    try {
-      const words = readFileSync(`/proc/${name}/cmdline`, "latin1").split("\0");
-      const status = readFileSync(`/proc/${name}/status`, "latin1");
-      const field = (line: RegExp): string => line.exec(status)?.[1] ?? "";
-      const part = {
-        pid: Number(name),
-        parent: Number(field(/^PPid:\t(\d+)$/m)),
-        rights: BigInt(`0x${field(/^CapEff:\t(\w+)$/m)}`),
-      };
-      return words.includes(moves) && words[0] === node ? [part] : [];
-    } catch {
-      return []; // no process, or one that has ended meanwhile
-    }
-  });
+function partsOf(moves: string, node = process.execPath): readonly SeenProcess[] {
+  return processesSeen().filter(({ words }) => words[0] === node && words.includes(moves));
 }
 
 interface Guard {
@@ -187,7 +166,7 @@ async function said(child: ChildProcess): Promise<string> {
 }
 
 /** Of the guard that is at work. */
-async function rightsOfGuard(moves: string, node: string): Promise<Part> {
+async function rightsOfGuard(moves: string, node: string): Promise<SeenProcess> {
   const end = systemClock.now() + 20_000;
   for (;;) {
     const seen = await seeGuard(moves, systemClock);

@@ -1,16 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  chmodSync,
-  chownSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -24,6 +15,7 @@ import { processId } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import type { MoveRecords } from "@dualmesh/fleet/move/world";
+import { processesSeen, type SeenProcess } from "@dualmesh/fleet/process/testing";
 import { type Home, openHome, program } from "../testing.ts";
 import { isRoot } from "./users.ts";
 
@@ -149,19 +141,9 @@ function openMoves(home: Home): string {
   return moves;
 }
 
-/** The processes whose words name a directory, without those that have ended. */
-function processesOf(
-  moves: string,
-): readonly { readonly pid: number; readonly parent: number; readonly words: string }[] {
-  return readdirSync("/proc").flatMap((name) => {
-    try {
-      const words = readFileSync(`/proc/${name}/cmdline`, "latin1").replaceAll("\0", " ");
-      const parent = Number(/^PPid:\t(\d+)/m.exec(readFileSync(`/proc/${name}/status`, "latin1"))?.[1]);
-      return words.includes(`--moves ${moves} `) ? [{ pid: Number(name), parent, words }] : [];
-    } catch {
-      return []; // no process, or one that has ended meanwhile
-    }
-  });
+/** The processes that are there for a moves directory. */
+function processesOf(moves: string): readonly SeenProcess[] {
+  return processesSeen().filter(({ words }) => words[words.indexOf("--moves") + 1] === moves);
 }
 
 async function atWork(moves: string, besides = 0): Promise<number> {
@@ -177,7 +159,12 @@ async function atWork(moves: string, besides = 0): Promise<number> {
 async function nobodyLeft(moves: string): Promise<void> {
   const end = systemClock.now() + 10_000;
   while (processesOf(moves).length > 0) {
-    if (systemClock.now() > end) throw new Error(JSON.stringify(processesOf(moves)));
+    if (systemClock.now() > end)
+      throw new Error(
+        processesOf(moves)
+          .map(({ words }) => words.join(" "))
+          .join("; "),
+      );
     await sleep(systemClock, 20);
   }
 }
