@@ -18,6 +18,7 @@ import { sleep, systemClock } from "@dualmesh/base/clock";
 import { findProgram, needProgram } from "@dualmesh/fleet/host/programs";
 import { seeGuard } from "@dualmesh/fleet/move/guard-post";
 import { processesSeen, type SeenProcess } from "@dualmesh/fleet/process/testing";
+import { endGuard } from "./testing.ts";
 import { isRoot } from "./users.ts";
 
 const uid = 4_155;
@@ -138,6 +139,7 @@ test("a Node that gives capabilities to whoever runs it gives a mover and a guar
     );
   const told = await said(run("move", "recover"));
   assert.match(told, /^the move p4711-99 of process 4711 cannot be read/m);
+  await endGuard(moves); // of what nobody can read
   const refused = await said(run("move", "recover", "--sudo"));
   assert.match(
     refused,

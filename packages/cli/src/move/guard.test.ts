@@ -5,18 +5,17 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { sleep, systemClock } from "@dualmesh/base/clock";
+import { systemClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import { findProgram, needProgram } from "@dualmesh/fleet/host/programs";
 import { ownUser } from "@dualmesh/fleet/host/users";
-import { seeGuard } from "@dualmesh/fleet/move/guard-post";
 import { processId } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import type { MoveRecords } from "@dualmesh/fleet/move/world";
-import { processesSeen, type SeenProcess } from "@dualmesh/fleet/process/testing";
 import { type Home, openHome, program } from "../testing.ts";
+import { atWork, endGuard, nobodyLeft, processesOf } from "./testing.ts";
 import { isRoot } from "./users.ts";
 
 /** The record of a move whose process has ended. */
@@ -126,6 +125,10 @@ test("a guard whose privileged process dies ends with an error, and status says 
   assert.equal(await guard.ended(), 1);
   const after = await home.run("move", "status", "--moves", moves);
   assert.match(after.stdout, /^guard: none is at work, .* dualmesh move recover starts one$/m);
+  // So it does, where nothing is left but what nobody can read.
+  await home.run("move", "recover", "--moves", moves);
+  assert.match((await home.run("move", "status", "--moves", moves)).stdout, /^guard: process \d+, at work/m);
+  await endGuard(moves);
 });
 
 // --- under a parent
@@ -139,34 +142,6 @@ function openMoves(home: Home): string {
   mkdirSync(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
   writeFileSync(join(moves, "p4711-99", "record.document"), "garbage");
   return moves;
-}
-
-/** The processes that are there for a moves directory. */
-function processesOf(moves: string): readonly SeenProcess[] {
-  return processesSeen().filter(({ words }) => words[words.indexOf("--moves") + 1] === moves);
-}
-
-async function atWork(moves: string, besides = 0): Promise<number> {
-  const end = systemClock.now() + 20_000;
-  for (;;) {
-    const seen = await seeGuard(moves, systemClock);
-    if (seen.kind === "at work" && seen.pid !== besides) return seen.pid;
-    if (systemClock.now() > end) throw new Error(`no guard is at work but ${besides}: ${JSON.stringify(seen)}`);
-    await sleep(systemClock, 5);
-  }
-}
-
-async function nobodyLeft(moves: string): Promise<void> {
-  const end = systemClock.now() + 10_000;
-  while (processesOf(moves).length > 0) {
-    if (systemClock.now() > end)
-      throw new Error(
-        processesOf(moves)
-          .map(({ words }) => words.join(" "))
-          .join("; "),
-      );
-    await sleep(systemClock, 20);
-  }
 }
 
 test("a guard that is killed is back within a second, holds the post and mends a move; told to end, it leaves nobody", async (t) => {

@@ -8,6 +8,7 @@ import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
 import { recordOf } from "@dualmesh/fleet/move/testing/sim-world";
 import { openHome } from "../testing.ts";
+import { endGuard } from "./testing.ts";
 
 test("what is wrong with the words of a move is said and ends with 2", async () => {
   await using home = await openHome();
@@ -91,12 +92,13 @@ test("a record that cannot be read is named by every command that would need it,
   await mkdir(join(moves, "p4711-99"), { recursive: true, mode: 0o700 });
   await writeFile(join(moves, "p4711-99", "record.document"), "garbage");
   const named = /the move p4711-99 of process 4711 cannot be read, and nobody looks after it: .*record\.document/;
-  for (const words of [["status"], ["recover"], ["recover", "--pid", "4711"], ["out", "--pid", "4711"]]) {
+  for (const words of [["status"], ["out", "--pid", "4711"], ["recover"], ["recover", "--pid", "4711"]]) {
     const { code, stdout, stderr } = await home.run("move", ...words, "--moves", moves);
     assert.equal(code, 1, words.join(" "));
     assert.match(`${stdout}${stderr}`, named);
     assert.doesNotMatch(stdout, /nothing to recover|no process is moved/);
   }
+  await endGuard(moves); // which the first recover has started
   const lines = await home.run("move", "status", "--json", "--moves", moves);
   const [unreadable, guard] = lines.stdout.split("\n");
   assert.deepEqual([lines.code, JSON.parse(unreadable ?? "").unreadable.name], [1, "p4711-99"]);
@@ -155,5 +157,6 @@ test("recover leaves a move alone that somebody else has, says who, and does not
   assert.deepEqual([code, event, state, pid, failed], [1, "end", "busy", 4_194_304, who]);
   const other = await home.run("move", "recover", "--cgroup", "/nobody.slice", "--moves", moves);
   assert.deepEqual([other.code, other.stdout], [0, "there is nothing to recover\n"]);
+  await endGuard(moves); // which the first recover has started
   await hold.release();
 });

@@ -1,6 +1,8 @@
 /** `dualmesh move recover`: now, what the guard does by itself. */
 import { systemClock } from "@dualmesh/base/clock";
-import { isMeshError } from "@dualmesh/base/errors";
+import { isMeshError, messageOf } from "@dualmesh/base/errors";
+import { netnsOf } from "@dualmesh/fleet/host/namespace";
+import { ensureGuard, guardWords } from "@dualmesh/fleet/move/guard-post";
 import { Mover } from "@dualmesh/fleet/move/mover";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import type { FlagValues } from "../command.ts";
@@ -30,7 +32,21 @@ export async function runRecover(flags: FlagValues): Promise<number> {
     code = exitCodes.failed;
   }
   if (found.length + unreadable.length === 0 && !isJson) write("there is nothing to recover\n");
+  if (found.length + unreadable.length > 0) await seeGuardIsThere(setting, openTeller(isJson, write));
   return code;
+}
+
+/** After the moves were recovered, so that both are not after the same: for what is left of them, which may be what nobody can read, or a crossing to be closed. */
+async function seeGuardIsThere({ moves, records, privileged }: Setting, teller: Teller): Promise<void> {
+  const netns = netnsOf("self");
+  const left = (await records.list()).length + (await records.unreadable()).length;
+  if (left === 0 || netns === undefined) return;
+  try {
+    const words = guardWords(moves);
+    await ensureGuard(moves, systemClock, (log) => privileged.start({ netns, user: undefined, words, log }));
+  } catch (error) {
+    teller.event({ event: "note", text: `no guard looks after what is left: ${messageOf(error)}` });
+  }
 }
 
 async function recoverOne(

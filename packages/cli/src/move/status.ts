@@ -11,6 +11,7 @@ import { stepText } from "@dualmesh/fleet/move/steps";
 import type { Crossing, CrossingFigures } from "@dualmesh/model/crossing";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
+import { printable } from "../printable.ts";
 import { unreadableText } from "./find-records.ts";
 import { movesPath } from "./privileges.ts";
 import { titleOf } from "./tell.ts";
@@ -37,7 +38,7 @@ export async function runStatus(flags: FlagValues): Promise<number> {
   const unreadable = await records.unreadable();
   const guard = await seeGuard(moves, systemClock);
   const isGuarded = all.length + unreadable.length > 0;
-  const write = (text: string): unknown => process.stdout.write(`${text}\n`);
+  const write = (text: string): unknown => process.stdout.write(`${printable(text)}\n`);
   if (flags.has("json")) {
     for (const one of all) write(JSON.stringify(one));
     for (const one of unreadable) write(JSON.stringify({ unreadable: one }));

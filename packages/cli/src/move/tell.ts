@@ -4,6 +4,7 @@ import type { MoveEnd, MoveEvent } from "@dualmesh/fleet/move/one-move";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import { type StepName, stepText } from "@dualmesh/fleet/move/steps";
 import type { WatchFigures, WatchSummary } from "@dualmesh/fleet/watch/watching";
+import { printable } from "../printable.ts";
 
 export interface StepTime {
   readonly step: StepName;
@@ -46,7 +47,7 @@ const long: ReadonlySet<StepName> = new Set([
 type Write = (text: string) => void;
 
 export function openTeller(isJson: boolean, write: Write): Teller {
-  return isJson ? new Lines(write) : new People(write);
+  return isJson ? new Lines(write) : new People((text) => write(printable(text)));
 }
 
 class Lines implements Teller {
