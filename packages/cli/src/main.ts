@@ -5,6 +5,7 @@ import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { type Command, columns, helpText, type RawCommand, readFlags } from "./command.ts";
 import { commands } from "./commands.ts";
 import { exitCodeOf, exitCodes } from "./exit-codes.ts";
+import { printable } from "./printable.ts";
 import { productVersion } from "./version.ts";
 
 process.stdout.on("error", () => {}); // whoever read the output has gone, as with `| head`
@@ -35,7 +36,7 @@ async function main(words: readonly string[]): Promise<number> {
     const rest = words.slice(named.name.split(" ").length);
     return await runCommand(named, rest);
   } catch (error) {
-    process.stderr.write(`dualmesh${named === undefined ? "" : ` ${named.name}`}: ${messageOf(error)}\n`);
+    process.stderr.write(`dualmesh${named === undefined ? "" : ` ${named.name}`}: ${printable(messageOf(error))}\n`);
     return exitCodeOf(error);
   }
 }

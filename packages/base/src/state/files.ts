@@ -2,7 +2,8 @@
  * The little that state needs of a file system, as an argument, so that tests can fill the disk, tear a write or refuse a sync.
  * Directory entries are synced after each rename: a file is there after a power cut only when its directory says so.
  */
-import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
 export interface StateFile {
@@ -30,7 +31,10 @@ export interface Files {
 export const systemFiles: Files = {
   async read(path) {
     try {
-      return await readFile(path);
+      // Not what a link leads to, and no pipe that would be waited for: whoever reads may do so for somebody else's directory.
+      await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+      if (!(await file.stat()).isFile()) throw new Error(`${path} is no file`);
+      return await file.readFile();
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw error;

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { isMeshError } from "../errors.ts";
+import { systemFiles } from "./files.ts";
 import { openState } from "./state.ts";
 
 let root = "";
@@ -145,4 +146,17 @@ test("many openings within one process: one holds, each gives it to the next", a
   assert.ok(epochs.length > 0);
   assert.equal(new Set(epochs).size, epochs.length);
   for (const result of results) if (result.status === "rejected") assert.equal(result.reason.code, "state.locked");
+});
+
+test("a document that is a link or a pipe is not read", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "dualmesh-files-"));
+  try {
+    const [link, pipe] = [join(directory, "link"), join(directory, "pipe")];
+    await symlink("/etc/hostname", link);
+    spawnSync("mkfifo", [pipe]);
+    await assert.rejects(systemFiles.read(link), { code: "ELOOP" });
+    await assert.rejects(systemFiles.read(pipe), /is no file/);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 });

@@ -163,6 +163,30 @@ describe("calls that are judged", () => {
     }
   });
 
+  it("are found worse when nobody makes any where there were many, and not where there were few", () => {
+    const random = seededRandom(seed + 5);
+    const until = (perSecond: number, endMs: number) => (sinceMs: number) => (sinceMs < endMs ? perSecond : 0);
+    const ms = mixOf([1, 1]);
+    for (let span = 0; span < 50; span++) {
+      const traffic = [{ perSecond: until(50, 2_000), ms }];
+      const found = runSpan(random, { sinceMs: 20_000, traffic });
+      assert.match(
+        found?.why ?? "",
+        /nobody has called it for 6 s, where \d+ calls were to be expected: can others reach/,
+      );
+      assert.ok((found?.afterMs ?? 0) >= 7_500 && (found?.afterMs ?? 0) <= 8_500, `${found?.afterMs}`);
+      const seldom = runSpan(random, { sinceMs: 60_000, traffic: [{ perSecond: until(4, 2_000), ms }] });
+      assert.match(seldom?.why ?? "", /for (6|15|45) s/);
+      assert.equal(runSpan(random, { sinceMs: 20_000, traffic: [{ perSecond: until(0.1, 0), ms }] }), undefined);
+      // Who is still called where it was before is not out of reach.
+      const both = [
+        { client: "10.0.0.7", perSecond: steady(5), ms, isDirect: () => true },
+        { client: "10.0.0.8", perSecond: until(50, 0), ms },
+      ];
+      assert.equal(runSpan(random, { sinceMs: 20_000, traffic: both }), undefined);
+    }
+  });
+
   it("are found worse within 3 s when each takes 200 ms longer, whatever the mix", (context) => {
     const random = seededRandom(seed + 2);
     for (const [name, ms] of Object.entries(mixes)) {

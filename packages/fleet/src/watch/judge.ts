@@ -9,6 +9,8 @@
  * - **Duration**: of the calls that were begun in the last seconds more are beyond a quantile of before and `addedMs` than may be: half
  *   of them beyond the median, or three quarters beyond the first quartile, which tells where the median lies in a gap between fast
  *   and slow calls. Less often than once in a million by chance.
+ * - **Silence**: what was called before is not called by anybody any more, wherever it is called, where `leastMissing` calls were to be
+ *   expected. Whoever cannot reach a new address makes no call that could fail.
  */
 import { binomialTail } from "./chance.ts";
 import { judgedQuantiles, type Strand, type Sums } from "./strand.ts";
@@ -17,8 +19,12 @@ import type { WatchBounds } from "./watching.ts";
 
 /** The last seconds that are looked at, beside all since the start. Short ones see a change soon, long ones where few call. */
 const windowsMs: readonly number[] = [1_500, 5_000, 15_000, 45_000];
+/** How long nobody may call what was called all the time. */
+const silentMs: readonly number[] = [6_000, 15_000, 45_000];
 
 export const leastFailures = 5;
+/** Calls that were to be expected, and did not come: by chance less often than once in a million million. */
+const leastMissing = 30;
 const chanceSinceStart = 1e-3;
 const chanceInWindow = 1e-4;
 const chanceOfSlow = 1e-6;
@@ -29,7 +35,23 @@ export function judge(target: Target, nowMs: number, bounds: WatchBounds): strin
     const why = judgeFailures(target, strands, nowMs, bounds) ?? judgeDurations(target, strands, nowMs, bounds);
     if (why !== undefined) return `${target.service}, ${target.side}: ${why}`;
   }
-  return undefined;
+  const silence = judgeSilence(target, nowMs);
+  return silence === undefined ? undefined : `${target.service}, ${target.side}: ${silence}`;
+}
+
+/** What an application itself calls may be over by itself; those who call it are many, or call all the time. */
+function judgeSilence(target: Target, nowMs: number): string | undefined {
+  if (target.side !== "provided") return undefined;
+  const rate = target.rateBefore;
+  const windowMs = silentMs.find((ms) => (rate * ms) / 1_000 >= leastMissing);
+  if (windowMs === undefined) return undefined;
+  const began = [...target.direct, ...target.mesh].map((strand) => strand.beganWithin(nowMs, windowMs));
+  // A strand that is younger than that has been called since.
+  if (began.length === 0 || began.some((count) => count !== 0)) return undefined;
+  return (
+    `nobody has called it for ${windowMs / 1_000} s, where ${Math.round((rate * windowMs) / 1_000)} calls were to be expected: ` +
+    "can others reach the port at which it is published (a firewall, a security group)?"
+  );
 }
 
 /** Whether so many failures are beyond what may be. */

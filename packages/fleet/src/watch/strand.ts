@@ -85,6 +85,8 @@ export class Strand {
   readonly before: Tally = new Tally();
   /** Calls that have begun and not ended. */
   underWay = 0;
+  /** When the first was seen. */
+  firstMs: number | undefined;
   #startedMs: number | undefined;
   #baseline: Baseline | undefined;
   #counts: Uint32Array | undefined;
@@ -108,6 +110,7 @@ export class Strand {
   }
 
   began(atMs: number): void {
+    this.firstMs ??= atMs;
     if (this.#startedMs !== undefined && atMs >= this.#startedMs) {
       this.#sinceBegan++;
       this.#add(atMs, field.began, 1);
@@ -158,6 +161,17 @@ export class Strand {
     sums.calls += calls;
     sums.bad += failed;
     sums.expected += calls * baseline.failedRatio;
+  }
+
+  /** Calls that began in the last `windowMs`; undefined when so much time has not passed since the start. */
+  beganWithin(nowMs: number, windowMs: number): number | undefined {
+    if (this.#startedMs === undefined || nowMs - this.#startedMs < windowMs) return undefined;
+    const counts = this.#advance(nowMs);
+    const last = Math.floor(nowMs / slotMs);
+    let began = 0;
+    for (let slot = Math.max(last - Math.ceil(windowMs / slotMs) + 1, this.#newest - slots + 1); slot <= last; slot++)
+      began += counts[(slot % slots) * fields + field.began] as number;
+    return began;
   }
 
   /** Adds the calls beyond the threshold of the quantile `index`, of those that began in the `windowMs` before it could be known. */

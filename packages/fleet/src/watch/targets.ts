@@ -15,6 +15,10 @@ import type { WatchBounds, WatchFigures, WatchOptions } from "./watching.ts";
 /** Methods and callers of one service that are told apart; the rest is one strand, whose durations are not judged. */
 export const maxStrands = 64;
 
+/** A look that was shorter, or saw fewer calls, says nothing of how often it is called. */
+const leastBeforeMs = 1_000;
+const leastBefore = 10;
+
 /** A service on one side. */
 export class Target {
   readonly service: string;
@@ -82,6 +86,14 @@ export class Target {
       const [, method = "", client = ""] = key.split("\0");
       strand.start(nowMs, this.#baseline(key.startsWith("other ") ? undefined : `${method}\0${client}`, method));
     }
+  }
+
+  /** Calls a second before the start, from the first that was seen; 0 when none was, or for less than a second. */
+  get rateBefore(): number {
+    const startedMs = this.#startedMs;
+    const firstMs = Math.min(...this.direct.flatMap((strand) => strand.firstMs ?? []));
+    if (startedMs === undefined || startedMs - firstMs < leastBeforeMs || this.before.calls < leastBefore) return 0;
+    return (this.before.calls * 1_000) / (startedMs - firstMs);
   }
 
   figures(tally: Tally): WatchFigures {

@@ -303,6 +303,15 @@ test("an address that nobody else reaches, or nobody can listen at, stops it", a
     /^--host expects an IP address, got "pay\.example": name one that others reach \(it has 10\.1\.1\.2\)$/,
   );
   assert.equal((await look({ wish: { host: own } })).text("host"), "ok: others reach it at 10.1.1.2, as --host says");
+  const several = {
+    means: { surroundings: () => ({ addresses: ["10.1.1.2", "127.0.0.1", "::1", "fd00::2"], pids: [4711] }) },
+  };
+  assert.match(
+    stops((await look({ ...several, wish: { host: "127.0.0.1" } })).checks)[0] ?? "",
+    /^127\.0\.0\.1, which --host says, is reached from this host only, and it registers itself at 10\.1\.1\.2 for others/,
+  );
+  assert.match(stops((await look({ ...several, wish: { host: "::1" } })).checks)[0] ?? "", /from this host only/);
+  assert.match(stops((await look({ ...several, wish: { host: "fd00::2" } })).checks)[0] ?? "", /of another family/);
   const moved = { means: { surroundings: () => ({ addresses: ["10.1.1.5", "127.0.0.1"], pids: [4711] }) } };
   const tree = ensemble([provider(rates)]);
   assert.match(

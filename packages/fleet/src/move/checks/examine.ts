@@ -74,7 +74,7 @@ async function examined(
   const usage = await findUsage(facts, registry, wish, means, checks);
   if (usage === undefined) return undefined;
   const host = hostOf(usage, facts, registry, wish.host, checks);
-  sayHost(host, wish, facts, means, checks);
+  sayHost(host, usage, wish, facts, means, checks);
   const { netns } = facts;
   const choice = await chooseSidecar({ netns, registry, chroot: usage.chroot, host, state: wish.state }, means, checks);
   if (choice === undefined) return undefined;
@@ -199,18 +199,26 @@ async function findUsage(
 
 function sayHost(
   host: string,
+  { provided }: Usage,
   { host: given }: Wish,
   facts: ProcessFacts,
   { surroundings }: Means,
   checks: Checks,
 ): void {
   const { addresses } = surroundings(facts);
+  const registered = provided.map(({ host: at }) => at).find(isIpAddress);
   const others = addresses.filter((address) => !isLoopback(address));
   const which = `name one that others reach${others.length === 0 ? "" : ` (it has ${someOf(others)})`}`;
   if (given !== undefined) {
     if (!isIpAddress(given)) checks.stop("host", `--host expects an IP address, got "${given}": ${which}`);
     else if (!addresses.includes(given)) {
       const text = `${given}, which --host says, is no address of its network namespace, so that nobody can listen there`;
+      checks.stop("host", `${text}: ${which}`);
+    } else if (isLoopback(given) && registered !== undefined && !isLoopback(registered)) {
+      const text = `${given}, which --host says, is reached from this host only, and it registers itself at ${registered} for others`;
+      checks.stop("host", `${text}: ${which}`);
+    } else if (registered !== undefined && given.includes(":") !== registered.includes(":")) {
+      const text = `${given}, which --host says, is of another family than ${registered}, where it registers itself and is reached`;
       checks.stop("host", `${text}: ${which}`);
     } else checks.ok("host", `others reach it at ${given}, as --host says`);
   } else if (!isIpAddress(host)) {
