@@ -67,7 +67,7 @@ const watching: readonly Flag[] = [
 ];
 
 async function withoutRights(flags: FlagValues, run: () => Promise<number>): Promise<number> {
-  return (await import("./apart.ts")).apart(flags, run);
+  return (await import("./without-rights.ts")).withoutRights(flags, run);
 }
 
 const verbs: readonly Command[] = [

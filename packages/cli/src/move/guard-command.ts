@@ -4,12 +4,12 @@
  */
 import { agentSocket, startAgent } from "@dualmesh/fleet/host/start-agent";
 import type { FlagValues } from "../command.ts";
-import { apart } from "./apart.ts";
 import { hostCommand } from "./own-program.ts";
+import { withoutRights } from "./without-rights.ts";
 
 export async function runGuardCommand(flags: FlagValues): Promise<number> {
   if (flags.has("supervised")) return (await import("./supervise-guard.ts")).superviseGuard();
-  return apart(flags, async () => {
+  return withoutRights(flags, async () => {
     const agent = agentSocket() === undefined ? startAgent(hostCommand()) : undefined;
     return (await import("./guard.ts")).runMoveGuard(flags, agent);
   });

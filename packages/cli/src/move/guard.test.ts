@@ -178,12 +178,18 @@ test("a guard that lost who holds its privileges is had back by its parent, and 
   const moves = openMoves(home);
   const parent = home.start("move", "guard", "--moves", moves, "--owner", owner(), "--supervised");
   const first = await atWork(moves);
+  let said = "";
+  parent.child.stderr?.on("data", (piece) => {
+    said += piece;
+  });
+  parent.child.kill("SIGUSR1");
   const children = await readFile(`/proc/${first}/task/${first}/children`, "utf8");
   process.kill(Number(children.trim()), "SIGKILL");
   const second = await atWork(moves, first);
   process.kill(second, "SIGTERM");
   assert.equal(await parent.ended(), 0);
   await nobodyLeft(moves);
+  assert.doesNotMatch(said, /Debugger/);
 });
 
 test("a guard whose parent is killed makes room for another with a parent, which is had back in its turn", async () => {

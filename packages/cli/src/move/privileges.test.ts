@@ -15,10 +15,12 @@ import { test } from "node:test";
 import { accountOf } from "@dualmesh/fleet/host/accounts";
 import type { StateDirectory, User } from "@dualmesh/fleet/host/host";
 import { openLinux } from "@dualmesh/fleet/host/linux";
+import { agentSocketVariable } from "@dualmesh/fleet/host/start-agent";
 import type { FlagValues } from "../command.ts";
 import {
   chooseUser,
   movesPath,
+  openSetting,
   ownerOfGuard,
   ownerOfMoves,
   prepareMoves,
@@ -103,6 +105,16 @@ test("moves are looked after as their owner, and only where nobody else can have
     assert.throws(() => ownerOfMoves(unsafe), { code: "host.directory-unsafe" }, unsafe);
   }
   assert.throws(() => ownerOfMoves(join(folder.path, "missing")), { code: "move.none" });
+});
+
+test("root, who gives its rights up after an agent was started, joins none that is there", { skip }, async (t) => {
+  process.env[agentSocketVariable] = "3";
+  t.after(() => delete process.env[agentSocketVariable]);
+  const opening = openSetting({ moves: "/nobody/is/here", user, sudo: false, logLevel: "error" });
+  await assert.rejects(opening, {
+    code: "host.not-dropped",
+    message: /DUALMESH_AGENT_SOCKET is set for root.*unset it/,
+  });
 });
 
 test("a guard goes on as the one for whom it was started, and as root only when that is said", { skip }, () => {

@@ -14,7 +14,7 @@ import type { Privileged, User } from "@dualmesh/fleet/host/host";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import { needProgram } from "@dualmesh/fleet/host/programs";
 import { joinPrivileged, type OpenPrivilegedOptions, openPrivileged } from "@dualmesh/fleet/host/remote";
-import { type AgentProcess, agentSocket, startAgent } from "@dualmesh/fleet/host/start-agent";
+import { type AgentProcess, agentSocket, agentSocketVariable, startAgent } from "@dualmesh/fleet/host/start-agent";
 import { isSameUser, ownUser, userText } from "@dualmesh/fleet/host/users";
 import { openRealWorld } from "@dualmesh/fleet/move/real-world";
 import { openRecords } from "@dualmesh/fleet/move/records";
@@ -192,8 +192,12 @@ export async function openSetting({ moves, user, sudo, logLevel, agent }: Settin
 
 type DropTo = Pick<OpenPrivilegedOptions, "dropTo">;
 
-function openAgent(dropTo: DropTo, agent: AgentProcess | undefined): Promise<Privileged> {
+async function openAgent(dropTo: DropTo, agent: AgentProcess | undefined): Promise<Privileged> {
   const socket = agentSocket();
+  if (socket !== undefined && isRoot()) {
+    const text = `${agentSocketVariable} is set for root, who would keep all rights: it is for what an ordinary user's mover starts; unset it`;
+    throw new MeshError("host.not-dropped", text);
+  }
   if (socket !== undefined) return joinPrivileged(socket);
   return openPrivileged({ agent: agent ?? startAgent(hostCommand()), ...dropTo });
 }

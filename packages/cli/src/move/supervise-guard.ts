@@ -9,6 +9,7 @@ import { Socket } from "node:net";
 import type { Writable } from "node:stream";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { agentSocket } from "@dualmesh/fleet/host/start-agent";
+import { refuseDebugger } from "@dualmesh/fleet/host/users";
 import { openParentLog, passSignals, superviseChild } from "../run/supervise-child.ts";
 import { ownProgram } from "./own-program.ts";
 
@@ -29,6 +30,7 @@ export function guardWaitMs(deaths: number): number | undefined {
 
 /** Resolves to the exit code when the guard has ended in order, or is given up. */
 export function superviseGuard(clock: Clock = systemClock): Promise<number> {
+  refuseDebugger(); // an ordinary user's could be sent the signal by all of that user, and has rights
   const [node, ...words] = [...ownProgram(), ...process.argv.slice(2).filter((word) => word !== "--supervised")];
   const env = { ...process.env, [parentVariable]: String(process.pid) };
   const passing = passSignals();
@@ -58,7 +60,7 @@ export function hearParent(end: () => void): void {
   if (process.stdin instanceof Socket) process.stdin.unref();
 }
 
-/** Whether the parent of this guard has died; false for one that has none. Between the two may be who holds the privileges (`apart.ts`). */
+/** Whether the parent of this guard has died; false for one that has none. Between the two may be who holds the privileges (`serve-child.ts`). */
 export function isParentGone(): boolean {
   const parent = process.env[parentVariable];
   if (parent === undefined) return false;

@@ -46,7 +46,7 @@ export async function openPrivileged(options: OpenPrivilegedOptions): Promise<Pr
   }
 }
 
-/** The agent that the parent of this process is (`apart.ts`), by the descriptor of its socket. It ends with what this resolves to. */
+/** The agent that the parent of this process is (`serve-child.ts`), by the descriptor of its socket. It ends with what this resolves to. */
 export async function joinPrivileged(fd: number, clock: Clock = systemClock): Promise<Privileged> {
   refuseDebugger(); // whoever runs code in here asks with the privileges of the agent
   const socket = new Socket({ fd });

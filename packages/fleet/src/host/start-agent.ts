@@ -15,7 +15,7 @@ export function startAgent([file, ...words]: readonly [string, ...string[]]): Ag
   return agent;
 }
 
-/** For a child of an agent (`apart.ts`): names the descriptor of the socket by which it asks. */
+/** For a child of an agent (`serve-child.ts`): names the descriptor of the socket by which it asks. */
 export const agentSocketVariable = "DUALMESH_AGENT_SOCKET";
 export const agentDescriptor = 3;
 

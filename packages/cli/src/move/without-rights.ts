@@ -6,12 +6,12 @@ import type { FlagValues } from "../command.ts";
 import { ownProgram } from "./own-program.ts";
 
 /** Runs it here, or this same command in a child, which this process then does with its rights what it is asked for. Throws `host.not-dropped`. */
-export async function apart(flags: FlagValues, run: () => Promise<number>): Promise<number> {
+export async function withoutRights(flags: FlagValues, run: () => Promise<number>): Promise<number> {
   if (!keepsRights()) return run();
   // A child of such a child would have them as well, and so on without end.
   if (agentSocket() !== undefined) throw givenByFile();
-  const { serveApart } = await import("@dualmesh/fleet/host/apart");
-  return serveApart(ownProgram(), process.argv.slice(2), { sudo: flags.has("sudo") });
+  const { serveChild } = await import("@dualmesh/fleet/host/serve-child");
+  return serveChild(ownProgram(), process.argv.slice(2), { sudo: flags.has("sudo") });
 }
 
 function givenByFile(): MeshError {

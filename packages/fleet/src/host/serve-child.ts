@@ -13,7 +13,7 @@ import { needProgram } from "./programs.ts";
 import { agentDescriptor, agentSocketVariable } from "./start-agent.ts";
 import { ownUser, refuseDebugger } from "./users.ts";
 
-export interface ApartOptions {
+export interface ServeOptions {
   /** Whether it runs `sudo`, which could not become root then: it may gain rights by the files that it executes. */
   readonly sudo: boolean;
 }
@@ -22,10 +22,10 @@ export interface ApartOptions {
  * Runs the program without rights and serves it until it ends. Resolves to its exit code. What the file of Node itself would give to whoever runs it
  * (`setcap`) is not given either, but for `sudo`: who runs has to see whether it has rights.
  */
-export async function serveApart(
+export async function serveChild(
   program: readonly [string, ...string[]],
   words: readonly string[],
-  { sudo }: ApartOptions,
+  { sudo }: ServeOptions,
 ): Promise<number> {
   refuseDebugger(); // whoever is this user could have this process run anything, with what it has
   const confine = [

@@ -16,13 +16,13 @@ test("a user with capabilities goes on without them in a child, and keeps them t
     namespace.path,
     ["net_admin"],
     `
-    import { serveApart } from ${own("./apart.ts")};
+    import { serveChild } from ${own("./serve-child.ts")};
     import { joinPrivileged } from ${own("./remote.ts")};
     import { agentSocket } from ${own("./start-agent.ts")};
     import { keepsRights } from ${own("./users.ts")};
     const fd = agentSocket();
     if (fd === undefined) {
-      const code = await serveApart([process.execPath, ...process.execArgv], [], { sudo: false });
+      const code = await serveChild([process.execPath, ...process.execArgv], [], { sudo: false });
       process.exit(keepsRights() && code === 7 ? 0 : 1);
     }
     const own = await openLinux().host(statSync("/proc/self/ns/net").ino);
@@ -58,12 +58,12 @@ test("what the child asks for is done for its own user, whatever it says it is a
     `
     import { Socket } from "node:net";
     import { createInterface } from "node:readline";
-    import { serveApart } from ${own("./apart.ts")};
+    import { serveChild } from ${own("./serve-child.ts")};
     import { agentSocket } from ${own("./start-agent.ts")};
     const fd = agentSocket();
     if (fd === undefined) {
       process.env.SUDO_UID = process.env.SUDO_GID = "0";
-      process.exit(await serveApart([process.execPath, ...process.execArgv], [], { sudo: false }));
+      process.exit(await serveChild([process.execPath, ...process.execArgv], [], { sudo: false }));
     }
     const root = { uid: 0, gid: 0 };
     const socket = new Socket({ fd });
