@@ -381,3 +381,28 @@ test("a rule that somebody else takes away is put in force again, by the guard o
   assert.equal(story.place, "out");
   story.end();
 });
+
+test("what a mover led out that was killed on a full disk is seen, though its record says nothing of it", async () => {
+  const { story, machine, guard } = await guarded();
+  const { disk } = story;
+  disk.isFull = true;
+  const mover = story.mover();
+  const leaving = story.run(mover, story.leave(mover));
+  const isShown = (what: "direct" | "mesh"): boolean =>
+    story.process.shown.now.has(what) && story.process.shown.now.size === 1;
+  while (!isShown("direct")) await machine.clock.advance(100);
+  mover.end();
+  assert.equal(await leaving, "dead");
+  assert.deepEqual([story.record?.state, machine.rules.size, isShown("direct")], ["in", 1, true]);
+  // It is tried while there is no room as well, ever less often.
+  await machine.clock.advance(60_000);
+  assert.ok(!guard.isDead);
+  disk.isFull = false;
+  await machine.clock.advance(120_000);
+  assert.equal(story.place, "in");
+  assert.deepEqual(machine.wrong, []);
+  const since = story.record?.since;
+  await machine.clock.advance(120_000);
+  assert.equal(story.record?.since, since, "it is mended once");
+  story.end();
+});

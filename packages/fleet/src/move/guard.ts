@@ -8,8 +8,10 @@ import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { Mover } from "./mover.ts";
+import { OneMove } from "./one-move.ts";
 import { isAside } from "./outward.ts";
 import { isUnfinished, type MoveRecord } from "./record.ts";
+import { areInMesh } from "./sessions.ts";
 import type { MoveRecords, MoveWorld } from "./world.ts";
 
 export interface GuardOptions {
@@ -108,6 +110,9 @@ class Privileges {
 }
 
 const ruleLookMs = 5_000;
+const meshLookMs = 10_000;
+/** Once may be while something is being registered. */
+const outLooksToMend = 2;
 
 /** One move as the guard sees it; one thing at a time is done for it. */
 class Ward {
@@ -120,6 +125,9 @@ class Ward {
   /** Whether the sidecar answered when it was last seen after a failure; undefined until it was. */
   #answered: boolean | undefined;
   #ruleDueAt = 0;
+  #meshDueAt = 0;
+  /** How often in a row what was moved was seen not to be in the mesh. */
+  #outLooks = 0;
 
   constructor(world: MoveWorld, records: MoveRecords, signal: AbortSignal) {
     this.#world = world;
@@ -154,8 +162,10 @@ class Ward {
       const end = await this.#recover(seen.name);
       if (end === "forwarded" || end === "closing") this.#again();
       else this.#failures = 0;
+      if (end === undefined) this.#outLooks = 0;
     } catch (error) {
       this.#again();
+      this.#outLooks = 0;
       const fields = { move: seen.name, error: messageOf(error), againMs: Math.round(this.#notBefore - clock.now()) };
       log.error(fields, "the guard could not mend a move, and tries again");
     }
@@ -172,7 +182,7 @@ class Ward {
     if (isUnfinished(record)) return record.mover.pid === self.pid || !(await lives(record.mover));
     const answers = await sidecars.answers(record);
     if (record.state === "forwarded") return answers || record.sidecar.own !== undefined || !isAside(record);
-    return record.step !== "" || !answers || !(await this.#isLed(record));
+    return record.step !== "" || !answers || !(await this.#isLed(record)) || !(await this.#isInMesh(record));
   }
 
   /** Whether the rule stands, which is looked at now and then: reading rules takes a process of its own. */
@@ -182,6 +192,24 @@ class Ward {
     this.#ruleDueAt = clock.now() + ruleLookMs;
     const caught = await (await this.#world.host(record))?.caught();
     return caught === undefined || caught.includes(record.name);
+  }
+
+  /**
+   * Whether what was moved is in the mesh, which is asked now and then: a mover that was killed while the disk was full may have led it out, and its record says nothing
+   * of that. What is so still after a mend is not mended for that again.
+   */
+  async #isInMesh(record: MoveRecord): Promise<boolean> {
+    const { clock } = this.#world;
+    if (clock.now() < this.#meshDueAt) return true;
+    this.#meshDueAt = clock.now() + meshLookMs;
+    const move = new OneMove({ world: this.#world, records: this.#records, record, tell: () => undefined });
+    try {
+      this.#outLooks = (await areInMesh(move)) ? 0 : this.#outLooks + 1;
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      return true; // whatever is away now, or gone, is seen by the next look
+    }
+    return this.#outLooks !== outLooksToMend;
   }
 
   /** Undefined when somebody else is at it, or it is gone. */
