@@ -9,6 +9,7 @@ import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import type { AgentProcess } from "@dualmesh/fleet/host/start-agent";
 import { runGuard } from "@dualmesh/fleet/move/guard";
 import { type GuardPost, guardLog, guardWords, takeGuardPost } from "@dualmesh/fleet/move/guard-post";
+import { boundLogs } from "@dualmesh/fleet/move/sidecar-remains";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { movesPath, openSetting, ownerOfGuard, type Setting } from "./privileges.ts";
@@ -17,6 +18,8 @@ import { hearParent, isParentGone } from "./supervise-guard.ts";
 const parentLookMs = 200;
 /** How often one that stays looks whether the post is free. */
 const postLookMs = 200;
+/** How often it is seen that no log becomes too long. */
+const logLookMs = 60_000;
 /** Between the tries to start another guard. */
 const handOverWaitsMs: readonly number[] = [1_000, 5_000];
 
@@ -58,10 +61,16 @@ async function guardOn(setting: Setting, stays: boolean, ending: AbortSignal): P
       continue;
     }
     isTold = false;
+    const bounding = systemClock.every(logLookMs, () => {
+      boundLogs(moves).catch((error) =>
+        log.warn({ error: messageOf(error) }, "the logs of sidecars cannot be bounded"),
+      );
+    });
     try {
       log.info({ moves, pid: process.pid }, "the guard is at work");
       await runGuard({ world, records, stays, signal: ending });
     } finally {
+      bounding.cancel();
       await post.leave();
     }
     // A mover that saw this one a moment ago relies on it.

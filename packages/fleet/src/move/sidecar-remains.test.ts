@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { systemClock } from "@dualmesh/base/clock";
 import { takeLock } from "@dualmesh/base/state/lock";
-import { removeRemains, sidecarLog } from "./sidecar-remains.ts";
+import { boundLogs, removeRemains, sidecarLog } from "./sidecar-remains.ts";
 
 async function withMoves(work: (moves: string) => Promise<void>): Promise<void> {
   const moves = await mkdtemp(join(tmpdir(), "dm-remains-"));
@@ -63,5 +63,25 @@ test("of the logs of ended sidecars the newest ten stay, and those of running on
     const names = (await readdir(moves)).filter((name) => name.endsWith(".log")).sort();
     const kept = ["0", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d"].map((digit) => `sidecar-0badcaf${digit}.log`);
     assert.deepEqual(names, ["guard.log", ...kept]);
+  });
+});
+
+test("a log that is written for long is cut to its end, and goes on there", async () => {
+  await withMoves(async (moves) => {
+    const log = sidecarLog(join(moves, "sidecar-0badcafe"));
+    const writing = await open(log, "a");
+    try {
+      await writing.write("a line of a log\n".repeat(1024 * 1024));
+      await boundLogs(moves);
+      assert.equal((await stat(log)).size, 16 * 1024 * 1024, "not before it is too long");
+      await writing.write("one more\n");
+      await boundLogs(moves);
+      await writing.write("the last line\n");
+    } finally {
+      await writing.close();
+    }
+    const text = await readFile(log, "utf8");
+    assert.ok(text.length <= 257 * 1024, String(text.length));
+    assert.match(text, /^a line of a log\n.*\none more\nthe last line\n$/s);
   });
 });

@@ -1,8 +1,8 @@
 /**
  * What is left below the moves directory of a sidecar that has ended. Its directory goes, with the code and the ports that it kept: who needs one
- * again starts it from nothing. Its log stays beside it for people, and only the newest of these, and of each its end.
+ * again starts it from nothing. Its log stays beside it for people, and only the newest of these, and of each its end; of one that runs for long as well.
  */
-import { open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, open, readdir, rename, rm, stat, truncate } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
@@ -10,6 +10,8 @@ import { takeLock } from "@dualmesh/base/state/lock";
 
 const maxLogBytes = 256 * 1024;
 const maxLogs = 10;
+/** Of one that is still written. */
+const maxRunningLogBytes = 16 * 1024 * 1024;
 
 /** The log of the sidecar in a directory: beside it, so that it is where it was said to be when that one is gone. */
 export function sidecarLog(directory: string): string {
@@ -36,6 +38,17 @@ export async function removeRemains(directory: string, clock: Clock): Promise<bo
   return true;
 }
 
+/** Of the logs that are being written below a moves directory, the sidecars' and the guard's, those that have become too long are cut to their end. */
+export async function boundLogs(moves: string): Promise<void> {
+  const names = await readdir(moves);
+  for (const name of names) {
+    if (!/^(?:sidecar-[0-9a-f]{8}|guard)\.log$/.test(name)) continue;
+    const log = join(moves, name);
+    const size = (await stat(log).catch(() => undefined))?.size ?? 0;
+    if (size > maxRunningLogBytes) await shorten(log);
+  }
+}
+
 /** Undefined when a living process has it. */
 async function lockOf(state: string, clock: Clock) {
   try {
@@ -46,7 +59,7 @@ async function lockOf(state: string, clock: Clock) {
   }
 }
 
-/** The end of it, from the beginning of a line. */
+/** The end of it, from the beginning of a line. In place, since who writes it has it open, and appends. */
 async function shorten(log: string): Promise<void> {
   const size = (await stat(log).catch(() => undefined))?.size ?? 0;
   if (size <= maxLogBytes) return;
@@ -57,7 +70,8 @@ async function shorten(log: string): Promise<void> {
   } finally {
     await file.close();
   }
-  await writeFile(log, bytes.subarray(bytes.indexOf(10) + 1));
+  await truncate(log);
+  await appendFile(log, bytes.subarray(bytes.indexOf(10) + 1));
 }
 
 /** Those whose sidecars have ended, the newest but for some. */
