@@ -123,17 +123,19 @@ async function nobodyLeft(moves: string, node?: string): Promise<void> {
 const maxThreads = 128;
 
 test("a Node that gives capabilities to whoever runs it gives a mover and a guard none, and by sudo it is refused with what mends it", async (t) => {
-  const missing = whyNot() ?? (findSetcap() === undefined ? "needs setcap" : undefined);
+  const [setcap, prlimit] = [pathOf("setcap"), pathOf("prlimit")];
+  const missing = whyNot();
   if (missing !== undefined) return t.skip(missing);
+  if (setcap === undefined || prlimit === undefined) return t.skip("needs setcap and prlimit");
   const home = mkdtempSync("/tmp/dma-");
   t.after(() => rmSync(home, { recursive: true }));
   const node = join(home, "node");
   copyFileSync(realpathSync(process.execPath), node);
-  execFileSync(findSetcap() as string, ["cap_net_admin,cap_net_bind_service=+ep", node]);
+  execFileSync(setcap, ["cap_net_admin,cap_net_bind_service=+ep", node]);
   const moves = openMoves(home);
   const run = (...words: string[]): ChildProcess =>
     spawn(
-      "prlimit",
+      prlimit,
       [`--nproc=${maxThreads}`, needProgram("setpriv"), ...somebody, "--", node, main, ...words, "--moves", moves],
       { cwd: "/", stdio: ["ignore", "pipe", "pipe"] },
     );
@@ -155,8 +157,8 @@ test("a Node that gives capabilities to whoever runs it gives a mover and a guar
   await nobodyLeft(moves, node);
 });
 
-function findSetcap(): string | undefined {
-  return ["/usr/sbin/setcap", "/sbin/setcap"].find((path) => existsSync(path));
+function pathOf(program: string): string | undefined {
+  return ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map((path) => join(path, program)).find((path) => existsSync(path));
 }
 
 /** All that a program says until it ends, on either stream. */
