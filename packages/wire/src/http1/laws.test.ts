@@ -124,7 +124,7 @@ describe("laws of the canonical form", () => {
         if (canonical === undefined) return;
         assert.equal(canonicalPath(canonical), canonical);
         assert.ok(!/\/\/|\/\.{1,2}(\/|;|$)|%2f|%5c|%00/i.test(canonical), canonical);
-        assert.ok(!/%[0-9a-f]*[a-f]/.test(canonical.replace(/%25/g, "")), canonical);
+        assert.ok(!/%(?:[a-f].|.[a-f])/.test(canonical), canonical); // an escape is written in capitals
       }),
       { numRuns: runs * 10 },
     );
