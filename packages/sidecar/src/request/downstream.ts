@@ -30,7 +30,15 @@ export interface DownstreamContext {
 const noBytes = Buffer.alloc(0);
 const maxSniffBytes = 32;
 
+/** Where a caller came in. */
+export type Entrance = "outbound" | { readonly service: string } | { readonly inboundPort: number };
+
+export function isInbound(entrance: Entrance): entrance is { readonly inboundPort: number } {
+  return entrance !== "outbound" && "inboundPort" in entrance;
+}
+
 export class Downstream implements TransportEvents {
+  readonly entrance: Entrance;
   readonly direction: Direction;
   readonly table: RouteTable;
   readonly transport: Transport;
@@ -45,19 +53,16 @@ export class Downstream implements TransportEvents {
   closed = false;
   /** Set while it waits to go to another process. */
   onQuiet: ((downstream: Downstream) => boolean) | undefined = undefined;
+  /** Told once when the connection is gone. */
+  onGone: (() => void) | undefined = undefined;
 
-  constructor(
-    transport: Transport,
-    direction: Direction,
-    table: RouteTable,
-    context: DownstreamContext,
-    service?: string,
-  ) {
+  constructor(transport: Transport, entrance: Entrance, table: RouteTable, context: DownstreamContext) {
     this.transport = transport;
-    this.direction = direction;
+    this.entrance = entrance;
+    this.direction = isInbound(entrance) ? "inbound" : "outbound";
+    this.service = entrance !== "outbound" && "service" in entrance ? entrance.service : undefined;
     this.table = table;
     this.#context = context;
-    this.service = service;
     this.#activeMs = context.now();
   }
 
@@ -115,6 +120,7 @@ export class Downstream implements TransportEvents {
     this.closed = true;
     this.way?.onClose();
     this.#context.gone(this);
+    this.onGone?.();
   }
 
   /** A frame or head became whole: the time of the next one begins with its own first byte. */
@@ -142,7 +148,7 @@ export class Downstream implements TransportEvents {
     const { transport } = this;
     if (!transport.freeze()) return "closing";
     const state = { protocol: "", source: "", writer: 0, isLoop: false, leaving: false, residual: this.#first };
-    return { state, descriptors: [transport.descriptor as number] };
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
 
   /** Goes on after all. */
@@ -157,7 +163,7 @@ export class Downstream implements TransportEvents {
     if (this.way === undefined) this.transport.letGo();
     else this.way.surrender(relay);
     this.closed = true;
-    this.onQuiet = undefined;
+    this.onQuiet = this.onGone = undefined;
     this.#context.gone(this);
   }
 

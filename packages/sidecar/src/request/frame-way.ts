@@ -140,7 +140,7 @@ export class FrameWay implements Way, Caller {
     this.#kept = [];
     const { protocol, source, writer, isLoop } = this;
     const state = { protocol, source, writer, isLoop, leaving: false, residual: this.#reader.residual() };
-    return { state, descriptors: [transport.descriptor as number] };
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
 
   thaw(): void {

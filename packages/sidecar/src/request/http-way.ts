@@ -518,7 +518,7 @@ export class HttpWay implements Way, AddressedCaller {
     this.#residual = residual;
     const { protocol, source, isLoop } = this;
     const state = { protocol, source, writer: 0, isLoop, leaving: this.#leaving, residual };
-    return { state, descriptors: [transport.descriptor as number] };
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
 
   thaw(): void {

@@ -5,11 +5,11 @@ import { seededRandom } from "@dualmesh/base/random";
 import { frameKind } from "@dualmesh/wire/rpc";
 import { openSystemCalls, type SystemCalls, whyNoHandles } from "../transport/native.ts";
 import { adoptTransport } from "../transport/tcp.ts";
-import type { Downstream } from "./downstream.ts";
+import type { Downstream, Entrance } from "./downstream.ts";
 import { FrameWay } from "./frame-way.ts";
 import { HttpWorld, httpService, RawServer } from "./http-testing.ts";
 import { type Frozen, isObstacle, type Obstacle } from "./moving.ts";
-import type { DataPlane, Entrance } from "./plane.ts";
+import type { DataPlane } from "./plane.ts";
 import { TcpWorld } from "./tcp-testing.ts";
 import { boltRequest, boltResponse, boltRoute, cell, TestPlane } from "./testing.ts";
 

@@ -42,6 +42,8 @@ export interface MovedState {
 export interface Frozen {
   readonly state: MovedState;
   readonly descriptors: readonly number[];
+  /** For each of them, whether this side has said that nothing more is written. */
+  readonly wroteAll: readonly boolean[];
 }
 
 export function isObstacle(answer: Frozen | Obstacle): answer is Obstacle {

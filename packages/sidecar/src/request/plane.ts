@@ -14,7 +14,7 @@ import type { HttpUpstreamLimits } from "../upstream/http-pool.ts";
 import type { UpstreamLimits } from "../upstream/pool.ts";
 import { Pools } from "../upstream/pools.ts";
 import type { TcpUpstreamLimits } from "../upstream/tcp-pool.ts";
-import { Downstream, type DownstreamContext, type DownstreamLimits } from "./downstream.ts";
+import { Downstream, type DownstreamContext, type DownstreamLimits, type Entrance, isInbound } from "./downstream.ts";
 import { frameProtocol } from "./frame-way.ts";
 import { type HttpLimits, httpProtocol } from "./http-way.ts";
 import type { MovedState } from "./moving.ts";
@@ -46,9 +46,6 @@ export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" 
   /** An endpoint refused a connection or broke one: if it is an application of this host, it may be gone. */
   readonly suspect?: (host: string, port: number) => void;
 }
-
-/** Where a caller came in. */
-export type Entrance = "outbound" | { readonly service: string } | { readonly inboundPort: number };
 
 export class DataPlane implements EndpointEvents {
   readonly #options: DataPlaneOptions;
@@ -111,11 +108,8 @@ export class DataPlane implements EndpointEvents {
   #downstream(transport: Transport, from: Entrance): Downstream {
     const context = this.#downstreamContext;
     const { routing } = this.#requests;
-    const isInbound = from !== "outbound" && "inboundPort" in from;
-    const service = from !== "outbound" && "service" in from ? from.service : undefined;
-    const downstream = isInbound
-      ? new Downstream(transport, "inbound", routing.inbound(from.inboundPort), context)
-      : new Downstream(transport, "outbound", routing.outbound, context, service);
+    const table = isInbound(from) ? routing.inbound(from.inboundPort) : routing.outbound;
+    const downstream = new Downstream(transport, from, table, context);
     this.#downstreams.add(downstream);
     return downstream;
   }
@@ -157,6 +151,11 @@ export class DataPlane implements EndpointEvents {
 
   get inFlight(): number {
     return this.#requests.inFlight;
+  }
+
+  /** Connections to endpoints. */
+  get endpointConnections(): number {
+    return this.#pools.connectionCount;
   }
 
   get callers(): number {

@@ -107,7 +107,7 @@ export class TcpExchange extends Exchange implements TcpCarried {
   // ---- to another process ----
 
   /** Both connections stand still; or why they cannot now, and then nothing has changed. */
-  freeze(): { readonly bytes: MovedBytes; readonly descriptor: number } | Obstacle {
+  freeze(): { readonly bytes: MovedBytes; readonly descriptor: number; readonly wroteAll: boolean } | Obstacle {
     const upstream = this.#upstream;
     const endpoint = this.pool?.endpoint;
     if (!this.flowing || upstream === undefined || endpoint === undefined) return "dialling";
@@ -115,7 +115,11 @@ export class TcpExchange extends Exchange implements TcpCarried {
     if (descriptor === undefined) return "unread";
     const { service } = this;
     const [callerEnded, endpointEnded, spoken] = [this.#callerEnded, this.#endpointEnded, this.#spoken];
-    return { descriptor, bytes: { service, endpoint, callerEnded, endpointEnded, spoken } };
+    return {
+      descriptor,
+      wroteAll: upstream.wroteAll,
+      bytes: { service, endpoint, callerEnded, endpointEnded, spoken },
+    };
   }
 
   thaw(): void {

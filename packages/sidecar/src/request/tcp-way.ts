@@ -145,7 +145,8 @@ export class TcpWay implements Way, AddressedCaller {
     }
     const { protocol, source, isLoop } = this;
     const state = { protocol, source, writer: 0, isLoop, leaving: false, residual: noBytes, bytes: moved.bytes };
-    return { state, descriptors: [transport.descriptor as number, moved.descriptor] };
+    const descriptors = [transport.descriptor as number, moved.descriptor];
+    return { state, descriptors, wroteAll: [transport.wroteAll, moved.wroteAll] };
   }
 
   thaw(): void {

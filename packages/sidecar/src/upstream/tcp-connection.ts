@@ -66,6 +66,10 @@ export class TcpUpstream implements TransportEvents {
     return transport.queuedBytes;
   }
 
+  get wroteAll(): boolean {
+    return this.#transport?.wroteAll ?? false;
+  }
+
   pause(): void {
     this.#transport?.pause();
   }
