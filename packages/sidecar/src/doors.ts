@@ -18,6 +18,7 @@ import type { SidecarOptions } from "./sidecar.ts";
 import { hostDoor } from "./transport/door-host.ts";
 import type { Listener } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
+import type { Ports } from "./transport/ports.ts";
 
 /** Opens the port of `key`: the configured one, else the usual one or the next that is free. Rejects with `listen.…`. */
 export type FreePort = <Opened extends { readonly port: number }>(
@@ -37,6 +38,7 @@ export interface DoorsOptions extends Pick<SidecarOptions, "config" | "state" | 
   readonly scope: Scope;
   /** A connection was turned away because a limit is reached. */
   readonly dropped: () => void;
+  readonly ports: Ports;
 }
 
 export interface OpenDoor {
@@ -74,13 +76,13 @@ async function contextOf({ state, clock, random, log, face }: DoorsOptions, dial
 }
 
 async function openZooKeeper(options: DoorsOptions): Promise<OpenDoor | undefined> {
-  const { config, free, scope, dropped } = options;
+  const { config, free, scope, dropped, ports } = options;
   if (config.doors.zookeeper === false) return undefined;
   const door = await openZooKeeperDoor(await contextOf(options, "zookeeper"));
   scope.use(door);
   const maxConnections = config.limits.doorConnections;
   const host = await free("doors.zookeeper.port", config.doors.zookeeper.port, usualPorts.zookeeper, (port) =>
-    hostDoor(door, { host: loopback, port, maxConnections, dropped }),
+    hostDoor(door, { host: loopback, port, maxConnections, dropped, ports }),
   );
   scope.defer(() => host.close());
   return { port: host.port, door };
@@ -120,7 +122,7 @@ async function openHttp(options: DoorsOptions): Promise<OpenDoor | undefined> {
 }
 
 async function openHttpPort(
-  { config, free, scope, clock, log, dropped }: DoorsOptions,
+  { config, free, scope, clock, log, dropped, ports }: DoorsOptions,
   door: HttpDoor,
   key: string,
   configured: number | undefined,
@@ -138,6 +140,7 @@ async function openHttpPort(
       maxBodyBytes,
       dropped,
       onlyLocal: { names: [] },
+      bind: ports.atOnce,
     }),
   );
   scope.defer(() => host.close());

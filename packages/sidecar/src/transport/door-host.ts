@@ -4,6 +4,7 @@
  */
 import type { Door } from "@dualmesh/dialects/door";
 import { type Listener, listen } from "./listener.ts";
+import type { Ports } from "./ports.ts";
 import type { Transport } from "./transport.ts";
 
 export interface DoorHostOptions {
@@ -11,9 +12,10 @@ export interface DoorHostOptions {
   readonly port: number;
   readonly maxConnections: number;
   readonly dropped: () => void;
+  readonly ports?: Ports;
 }
 
-export interface DoorHost extends Listener {
+export interface DoorHost extends Omit<Listener, "adopt"> {
   readonly connections: number;
 }
 

@@ -3,12 +3,14 @@
  * remember addresses longer than instances live.
  */
 import { type Listener, listen } from "./listener.ts";
+import type { Ports } from "./ports.ts";
 import type { Transport } from "./transport.ts";
 
 export interface PublishedPortsOptions {
   readonly maxConnections: number;
   readonly accept: (transport: Transport, port: number) => void;
   readonly dropped: () => void;
+  readonly ports?: Ports;
 }
 
 export class PublishedPorts {
@@ -26,10 +28,11 @@ export class PublishedPorts {
   }
 
   #listen(host: string, port: number): Promise<Listener> {
-    const { maxConnections, dropped, accept } = this.#options;
+    const { maxConnections, dropped, accept, ports } = this.#options;
     const opening = listen({
       host,
       port,
+      ...(ports === undefined ? {} : { ports }),
       maxConnections,
       dropped,
       accept: (transport) => accept(transport, transport.localPort),
@@ -49,6 +52,12 @@ export class PublishedPorts {
     const opening = this.#open.get(key);
     this.#open.delete(key);
     await (await opening)?.close();
+  }
+
+  /** Who listens at this port; undefined when nobody does. */
+  async at(port: number): Promise<Listener | undefined> {
+    for (const [key, opening] of this.#open) if (key.endsWith(`|${port}`)) return opening;
+    return undefined;
   }
 
   get addresses(): readonly string[] {

@@ -1,5 +1,6 @@
 /** The listening addresses of services that have one of their own: `127.x.y.z` at the outbound port, one bind for each. */
 import { type Listener, listen } from "./listener.ts";
+import type { Ports } from "./ports.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ServicePortsOptions {
@@ -7,6 +8,7 @@ export interface ServicePortsOptions {
   readonly maxConnections: number;
   readonly accept: (transport: Transport, service: string) => void;
   readonly dropped: () => void;
+  readonly ports?: Ports;
 }
 
 export class ServicePorts {
@@ -19,12 +21,13 @@ export class ServicePorts {
 
   /** Resolves once the service is reached at `address`. Rejects as `listen` does; it may then be tried again. */
   async open(service: string, address: string): Promise<void> {
-    const { port, maxConnections, dropped, accept } = this.#options;
+    const { port, maxConnections, dropped, accept, ports } = this.#options;
     let opening = this.#open.get(service);
     if (opening === undefined) {
       const opened = listen({
         host: address,
         port,
+        ...(ports === undefined ? {} : { ports }),
         maxConnections,
         dropped,
         accept: (transport) => accept(transport, service),
@@ -34,6 +37,11 @@ export class ServicePorts {
       opened.catch(() => this.#open.delete(service));
     }
     await opening;
+  }
+
+  /** Who listens for this service; undefined when nobody does. */
+  async at(service: string): Promise<Listener | undefined> {
+    return this.#open.get(service);
   }
 
   /** Takes no further calls for the service; those under way go on. */
