@@ -20,6 +20,7 @@ import { type Listener, listen } from "./transport/listener.ts";
 import { Ports } from "./transport/ports.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
 import { ServicePorts } from "./transport/service-ports.ts";
+import { adoptTransport } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
 
 export interface DataSideOptions {
@@ -41,6 +42,12 @@ export interface Informant {
   onlyApplication(): string;
 }
 
+/** How a caller's connection came. */
+interface Came {
+  readonly entrance: Entrance;
+  readonly port: number;
+}
+
 export class DataSide {
   readonly metrics: DataMetrics;
   readonly plane: DataPlane;
@@ -52,6 +59,7 @@ export class DataSide {
   readonly #options: DataSideOptions;
   readonly #scope: Scope;
   readonly #outbound = new Map<string, Promise<Listener>>();
+  readonly #listening = new Map<number, Listener>();
   #services: ServicePorts | undefined;
 
   private constructor(options: DataSideOptions, ownCodecs: readonly RpcCodec[]) {
@@ -99,6 +107,7 @@ export class DataSide {
       const listener = await opening;
       this.#outbound.delete(name);
       this.#outbound.set(`${host}|${listener.port}`, opening);
+      this.#listening.set(listener.port, listener);
       return listener;
     } catch (error) {
       this.#outbound.delete(name);
@@ -118,18 +127,21 @@ export class DataSide {
     return this.#services;
   }
 
-  /** Makes a connection of a descriptor that another process had accepted; undefined when nothing listens where it came in. */
-  async listenerOf(entrance: Entrance, localPort: number): Promise<Listener | undefined> {
-    if (isInbound(entrance)) return this.published.at(entrance.inboundPort);
-    if (entrance !== "outbound") return this.#services?.at(entrance.service);
-    for (const [name, opening] of this.#outbound) if (name.endsWith(`|${localPort}`)) return opening;
-    return undefined;
+  /** Makes a connection of a descriptor that another process had accepted; it counts at the port that it came to, if anybody listens there. */
+  adopt(descriptor: number, wroteAll: boolean, { entrance, port }: Came): Transport {
+    const listener = isInbound(entrance)
+      ? this.published.at(entrance.inboundPort)
+      : entrance === "outbound"
+        ? this.#listening.get(port)
+        : this.#services?.at(entrance.service);
+    return listener?.adopt(descriptor, wroteAll) ?? adoptTransport(descriptor, wroteAll, () => {});
   }
 
   /** Takes nobody in any more; who is there is served. */
   async stopListening(): Promise<void> {
     for (const opening of this.#outbound.values()) await (await opening).close();
     this.#outbound.clear();
+    this.#listening.clear();
     await this.#services?.close();
     this.#services = undefined;
     await this.published.close();
@@ -175,6 +187,3 @@ async function ownCodecs({ config, clock, log }: DataSideOptions): Promise<reado
     ),
   );
 }
-
-/** Where a caller's connection belongs, made of a descriptor. */
-export type Adopt = (descriptor: number, wroteAll: boolean, entrance: Entrance) => Transport | undefined;

@@ -38,6 +38,7 @@ import { machineAddress } from "./transport/machine.ts";
 import type { PublishedPorts } from "./transport/published-ports.ts";
 import { probe } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
+import type { Taken } from "./upgrade/taken.ts";
 
 export interface SidecarOptions {
   readonly config: SidecarConfig;
@@ -47,9 +48,8 @@ export interface SidecarOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** What carries calls already, with what it knew when it was left alone. */
-  readonly data?: DataSide;
-  readonly before?: Snapshot;
+  /** What another process, or this one before, had begun. */
+  readonly taken?: Taken;
 }
 
 export interface RunningSidecar {
@@ -70,8 +70,8 @@ export interface RunningSidecar {
   close(): Promise<void>;
   /** What carries calls, which may outlive the rest. */
   readonly data: DataSide;
-  /** Lays down everything but that, for whoever takes it up from the same state directory: nothing is taken back. */
-  suspend(): Promise<void>;
+  /** Lays down everything but that, for whoever takes it up from the same state directory: nothing is taken back. Resolves with the routes in force. */
+  suspend(): Promise<Snapshot>;
   /** Resolves once everything is known here again that `data` knew; rejects with `upgrade.routes` when that takes too long. */
   covered(): Promise<void>;
 }
@@ -79,12 +79,14 @@ export interface RunningSidecar {
 /** Starts everything, around a data side that is there already if there is one. Rejects with `listen.…`, `state.…` or `config.…`; what had been started is ended then. */
 export async function startSidecar(options: SidecarOptions): Promise<RunningSidecar> {
   const scope = new Scope(options.log);
-  const data = options.data ?? (await DataSide.open(options));
+  const { taken = {} } = options;
+  const data =
+    taken.data ?? (await DataSide.open({ ...options, ...(taken.ports === undefined ? {} : { ports: taken.ports }) }));
   try {
     return await new Assembly(options, data, scope).start();
   } catch (error) {
     await scope.end();
-    if (options.data === undefined) await data.close();
+    if (taken.data === undefined) await data.close();
     throw error;
   }
 }
@@ -198,7 +200,11 @@ class Assembly {
       status: () => this.#status(face, directory, pair, published, standIns),
       close: () => this.#close(face, directory),
       data: this.#data,
-      suspend: () => scope.end(),
+      suspend: async () => {
+        const { snapshot } = gate;
+        await scope.end();
+        return snapshot;
+      },
       covered: () => gate.opened(),
     };
   }
@@ -255,8 +261,8 @@ class Assembly {
 
   /** Puts what the face says in force in the data plane, in batches of one turn; where that knew something already, once as much is known again. */
   #feed(face: Face, pair: PortPair): RouteGate {
-    const { config, clock, before } = this.#options;
-    const gate = new RouteGate({ target: this.#data.plane, clock, before });
+    const { config, clock, taken } = this.#options;
+    const gate = new RouteGate({ target: this.#data.plane, clock, before: taken?.before });
     const feed = new SnapshotFeed({
       target: gate,
       defaultTimeoutMs: config.timeouts.defaultMs,

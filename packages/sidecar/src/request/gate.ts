@@ -47,6 +47,12 @@ export class RouteGate implements FeedTarget {
     return this.#opened.promise;
   }
 
+  /** The routes that the target goes by. */
+  get snapshot(): Snapshot {
+    const said = this.#isOpen ? this.#feed?.snapshot : this.#before;
+    return said ?? { revision: 0, defaultTimeoutMs: 60_000, outbound: [], inbound: [] };
+  }
+
   apply(snapshot: Snapshot): void {
     if (this.#isOpen) this.#target.apply(snapshot);
     else this.#look();

@@ -16,6 +16,7 @@ export interface PublishedPortsOptions {
 export class PublishedPorts {
   readonly #options: PublishedPortsOptions;
   readonly #open = new Map<string, Promise<Listener>>();
+  readonly #listening = new Map<number, Listener>();
 
   constructor(options: PublishedPortsOptions) {
     this.#options = options;
@@ -40,7 +41,11 @@ export class PublishedPorts {
     const key = `${host}|${port}`;
     this.#open.set(key, opening);
     opening.then(
-      (listener) => this.#open.delete(key) && this.#open.set(`${host}|${listener.port}`, opening),
+      (listener) => {
+        if (!this.#open.delete(key)) return;
+        this.#open.set(`${host}|${listener.port}`, opening);
+        this.#listening.set(listener.port, listener);
+      },
       () => this.#open.delete(key),
     );
     return opening;
@@ -51,13 +56,13 @@ export class PublishedPorts {
     const key = `${host}|${port}`;
     const opening = this.#open.get(key);
     this.#open.delete(key);
+    this.#listening.delete(port);
     await (await opening)?.close();
   }
 
   /** Who listens at this port; undefined when nobody does. */
-  async at(port: number): Promise<Listener | undefined> {
-    for (const [key, opening] of this.#open) if (key.endsWith(`|${port}`)) return opening;
-    return undefined;
+  at(port: number): Listener | undefined {
+    return this.#listening.get(port);
   }
 
   get addresses(): readonly string[] {
@@ -69,5 +74,7 @@ export class PublishedPorts {
       const listener = await opening.catch(() => undefined);
       await listener?.close();
     }
+    this.#open.clear();
+    this.#listening.clear();
   }
 }

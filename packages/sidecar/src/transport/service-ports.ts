@@ -14,6 +14,7 @@ export interface ServicePortsOptions {
 export class ServicePorts {
   readonly #options: ServicePortsOptions;
   readonly #open = new Map<string, Promise<Listener>>();
+  readonly #listening = new Map<string, Listener>();
 
   constructor(options: ServicePortsOptions) {
     this.#options = options;
@@ -34,20 +35,24 @@ export class ServicePorts {
       });
       opening = opened;
       this.#open.set(service, opened);
-      opened.catch(() => this.#open.delete(service));
+      opened.then(
+        (listener) => this.#open.get(service) === opened && this.#listening.set(service, listener),
+        () => this.#open.delete(service),
+      );
     }
     await opening;
   }
 
   /** Who listens for this service; undefined when nobody does. */
-  async at(service: string): Promise<Listener | undefined> {
-    return this.#open.get(service);
+  at(service: string): Listener | undefined {
+    return this.#listening.get(service);
   }
 
   /** Takes no further calls for the service; those under way go on. */
   async shut(service: string): Promise<void> {
     const opening = this.#open.get(service);
     this.#open.delete(service);
+    this.#listening.delete(service);
     const listener = await opening?.catch(() => undefined);
     await listener?.close();
   }

@@ -7,7 +7,7 @@ import type { Clock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
 import { FrameError } from "@dualmesh/wire/codec";
 import type { RpcFrame } from "@dualmesh/wire/rpc";
-import type { Downstream, Entrance } from "../request/downstream.ts";
+import type { Downstream } from "../request/downstream.ts";
 import { FrameWay } from "../request/frame-way.ts";
 import type { DataPlane } from "../request/plane.ts";
 import type { SystemCalls } from "../transport/native.ts";
@@ -21,8 +21,8 @@ export interface ArrivingOptions {
   readonly calls: SystemCalls;
   readonly clock: Clock;
   readonly log: Log;
-  /** Makes a connection of a descriptor that came in where this says; undefined when nothing listens there. */
-  readonly adopt: (descriptor: number, wroteAll: boolean, entrance: Entrance) => Transport | undefined;
+  /** Makes a connection of a descriptor: a caller's, that came in where the line says, or an endpoint's. */
+  readonly adopt: (descriptor: number, wroteAll: boolean, from: SharedLine | "endpoint") => Transport;
 }
 
 interface Arrived {
@@ -138,7 +138,7 @@ export class Arriving {
     const { line, descriptors, pieces, state } = arrived;
     if (state === undefined) return;
     const [caller, endpoint] = descriptors.map((descriptor, index) =>
-      adopt(descriptor, line.wroteAll[index] === true, line.entrance),
+      adopt(descriptor, line.wroteAll[index] === true, index === 0 ? line : "endpoint"),
     );
     const residual = Buffer.concat(pieces.splice(0));
     const downstream = caller && plane.adopt(caller, line.entrance, { ...state, residual }, endpoint);

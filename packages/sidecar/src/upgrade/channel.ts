@@ -111,7 +111,7 @@ export class Channel {
 
   #schedule(isBusy: boolean): void {
     if (this.#closed) return;
-    if (!isBusy) this.#timer = this.#clock.after(lookMs, () => this.#turn());
+    if (!isBusy) this.#timer = this.#clock.after(lookMs, () => this.#turn(), true);
     else {
       const immediate = setImmediate(() => this.#turn());
       this.#timer = { cancel: () => clearImmediate(immediate) };

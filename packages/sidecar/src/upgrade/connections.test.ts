@@ -54,7 +54,7 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
     await until(() => sent.reduce((sum, at) => sum + at, 0) > 300);
     await world.leaving.share();
     await world.leaving.freeze();
-    world.leaving.commit({});
+    world.leaving.commit();
     await until(() => world.committed);
     assert.equal(world.one.plane.callers, 0);
     await until(() => sent.every((at) => at === perCaller) && rest.every(({ length }) => length === 0));
@@ -104,7 +104,7 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
     caller.send(boltRequest({ id: 7 }), boltRequest({ id: 8, oneway: true }));
     await until(() => provider.requests() === 2);
     await world.leaving.freeze();
-    world.leaving.commit({});
+    world.leaving.commit();
     await until(() => world.committed);
     world.here.close();
     await until(() => world.thereEnded !== undefined);
@@ -128,7 +128,7 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
     goes.send(boltRequest({ id: 1 }));
     await until(() => provider.requests() === 1);
     await world.leaving.freeze();
-    world.leaving.commit({});
+    world.leaving.commit();
     await until(() => world.committed);
     assert.equal(world.one.plane.inFlight, 1);
     goes.socket.destroy();

@@ -112,9 +112,9 @@ export class Leaving {
 
   // ---- from here on the other process has them ----
 
-  commit(context: unknown): void {
+  commit(): void {
     const frozen = [...this.#going.values()].filter(({ state }) => state === "frozen");
-    this.#options.channel.say({ say: "commit", connections: frozen.length, context });
+    this.#options.channel.say({ say: "commit", connections: frozen.length });
   }
 
   /** The other process goes on: what it has is let go of here, and what is left goes as it can. */
@@ -149,7 +149,7 @@ export class Leaving {
     const isOver = (): boolean =>
       channel.isClosed || (plane.inFlight === 0 && plane.callers === 0 && plane.endpointConnections === 0);
     for (; !isOver() && clock.now() < end; plane.retire())
-      await new Promise<void>((resolve) => void clock.after(lookMs, resolve));
+      await new Promise<void>((resolve) => void clock.after(lookMs, resolve, true));
     const cut: Partial<Record<Obstacle, number>> = {};
     for (const downstream of plane.connections()) {
       const frozen = downstream.freeze();
@@ -188,13 +188,7 @@ export class Leaving {
       return transport.descriptor === undefined ? [] : [{ going, transport, descriptor: transport.descriptor }];
     });
     if (here.length === 0) return;
-    const lines = here.map(
-      ({ going: { key, downstream }, transport }): SharedLine => ({
-        key,
-        entrance: downstream.entrance,
-        wroteAll: [transport.wroteAll],
-      }),
-    );
+    const lines = here.map(({ going, transport }): SharedLine => lineOf(going, [transport.wroteAll]));
     const descriptors = here.map(({ descriptor }) => descriptor);
     this.#options.channel.say({ say: "connections", all: lines }, undefined, descriptors);
     for (const { going } of here) going.shared = true;
@@ -217,11 +211,7 @@ export class Leaving {
     const { channel } = this.#options;
     const { key, downstream } = going;
     if (!going.shared) {
-      channel.say(
-        { say: "connections", all: [{ key, entrance: downstream.entrance, wroteAll }] },
-        undefined,
-        descriptors,
-      );
+      channel.say({ say: "connections", all: [lineOf(going, wroteAll)] }, undefined, descriptors);
       going.shared = true;
     }
     const lines = (owed.get(downstream.way as unknown as Caller) ?? []).map((exchange) => this.#owedLine(exchange));
@@ -285,4 +275,8 @@ export class Leaving {
     await new Promise<void>((resolve) => setImmediate(resolve));
     return result;
   }
+}
+
+function lineOf({ key, downstream: { entrance, transport } }: Going, wroteAll: readonly boolean[]): SharedLine {
+  return { key, entrance, port: transport.localPort, wroteAll };
 }

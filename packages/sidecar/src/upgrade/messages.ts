@@ -32,8 +32,8 @@ export type Message =
   | { readonly say: "alive" }
   /** Both: it ends here, and the other one goes on with what it has. */
   | { readonly say: "give-up"; readonly reason: string }
-  /** Old to new: go on with the step. */
-  | { readonly say: "take-up"; readonly context: unknown }
+  /** Old to new: everything but the connections is free to be taken up; what was known is beside it, in pieces. */
+  | { readonly say: "take-up"; readonly more: boolean }
   /** A listening port, with its descriptor. */
   | { readonly say: "listener"; readonly host: string; readonly port: number }
   | { readonly say: "connections"; readonly all: readonly SharedLine[] }
@@ -47,11 +47,13 @@ export type Message =
     }
   /** More of what was read of a connection. */
   | { readonly say: "residual"; readonly key: number; readonly more: boolean }
-  | { readonly say: "commit"; readonly connections: number; readonly context: unknown }
+  | { readonly say: "commit"; readonly connections: number }
   /** A connection that could go only now: its line and state came before, and it goes on at once. */
   | { readonly say: "late"; readonly key: number }
   | { readonly say: "relay"; readonly key: number; readonly more: boolean }
-  | { readonly say: "end"; readonly context: unknown }
+  /** Figures can be many: they come before, in pieces. */
+  | { readonly say: "figures"; readonly more: boolean }
+  | { readonly say: "end" }
   /** New to old. */
   | { readonly say: "ready" }
   | { readonly say: "committed" }
@@ -61,6 +63,8 @@ export type Message =
 export interface SharedLine {
   readonly key: number;
   readonly entrance: Entrance;
+  /** The port that was called. */
+  readonly port: number;
   /** Of the descriptors in this packet, in order: for each whether this side has said that nothing more is written. One, or the caller's and the endpoint's. */
   readonly wroteAll: readonly boolean[];
 }
@@ -111,6 +115,7 @@ const words: ReadonlySet<string> = new Set<Message["say"]>([
   "state",
   "residual",
   "commit",
+  "figures",
   "late",
   "relay",
   "end",

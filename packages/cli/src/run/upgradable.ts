@@ -1,0 +1,169 @@
+/**
+ * A part whose process may be replaced while calls go on (`dualmesh sidecar upgrade`): in force here, laid down for the new process, taken up again
+ * when that fails, or taken over from an old one.
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { systemClock } from "@dualmesh/base/clock";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { systemRandom } from "@dualmesh/base/random";
+import type { Taken } from "@dualmesh/sidecar/upgrade/taken";
+import { productVersion } from "../version.ts";
+import type { RunnablePart } from "./part.ts";
+import type { RunOptions } from "./run-part.ts";
+import { openSession, type Session } from "./session.ts";
+import { readProgram, startSuccessor, takesOverVariable } from "./successor.ts";
+
+export interface UpgradableOptions<Config> {
+  readonly part: RunnablePart<Config>;
+  readonly run: RunOptions<Config>;
+  readonly log: Log;
+}
+
+export interface Upgradable {
+  /** Resolves when another process has taken over and nothing is left here. */
+  readonly handedOver: Promise<"handed over">;
+  close(): Promise<void>;
+}
+
+/** In the state directory, which only its user can enter. */
+const socketName = "upgrade.sock";
+/** The old process gives its state directory up before it says so; a moment passes between. */
+const lockTries = 50;
+const lockAgainMs = 20;
+
+export async function openUpgradable<Config>(options: UpgradableOptions<Config>): Promise<Upgradable> {
+  const upgradable = new UpgradablePart(options);
+  await upgradable.open();
+  return upgradable;
+}
+
+class UpgradablePart<Config> implements Upgradable {
+  readonly #options: UpgradableOptions<Config>;
+  readonly #started = systemClock.now();
+  readonly #handedOver = Promise.withResolvers<"handed over">();
+  readonly handedOver: Promise<"handed over"> = this.#handedOver.promise;
+  #session: Session | undefined;
+  #isUpgrading = false;
+  #isClosing = false;
+
+  constructor(options: UpgradableOptions<Config>) {
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    const path = process.env[takesOverVariable];
+    delete process.env[takesOverVariable];
+    if (path === undefined) await this.#openSession(undefined);
+    else await this.#takeOver(path);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await this.#session?.close();
+  }
+
+  async #openSession(taken: Taken | undefined): Promise<Session> {
+    const { part, run, log } = this.#options;
+    const commands = new Map([["upgrade", (words: Readonly<Record<string, unknown>>) => this.#upgrade(words)]]);
+    const session = await openSession({ part, run, log, taken, commands, started: this.#started });
+    this.#session = session;
+    return session;
+  }
+
+  // ---- the old process ----
+
+  async #upgrade(words: Readonly<Record<string, unknown>>): Promise<unknown> {
+    const session = this.#session;
+    const data = session?.running.upgrade?.data;
+    if (session === undefined || data === undefined)
+      throw new MeshError("upgrade.unavailable", `a ${this.#options.part.name} is not upgraded while it runs`);
+    if (this.#isUpgrading) throw new MeshError("upgrade.busy", "an upgrade is under way already: wait for its end");
+    if (this.#isClosing) throw new MeshError("upgrade.busy", "it is about to end");
+    const program = readProgram(words["program"]);
+    this.#isUpgrading = true;
+    try {
+      const end = await this.#handOver(session, program);
+      // The answer leaves first.
+      setImmediate(() => this.#handedOver.resolve("handed over"));
+      return end;
+    } finally {
+      this.#isUpgrading = false;
+    }
+  }
+
+  async #handOver(session: Session, program: readonly string[]) {
+    const { run, log } = this.#options;
+    const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
+    const [{ handOver }, { openSystemCalls }] = await Promise.all([
+      import("@dualmesh/sidecar/upgrade/old-side"),
+      import("@dualmesh/sidecar/transport/native"),
+    ]);
+    const calls = await openSystemCalls();
+    const path = join(session.state.path, socketName);
+    await rm(path, { force: true });
+    const steps: { readonly step: string; readonly ms: number }[] = [];
+    try {
+      const end = await handOver({
+        ...{ calls, clock: systemClock, log, path, version: productVersion(), data: upgrade.data, drainMs: 60_000 },
+        start: () => startSuccessor({ program, path, state: run.state }),
+        suspend: () => session.suspend(),
+        resume: async (before) => {
+          await this.#openSession({ data: upgrade.data, ...(before === undefined ? {} : { before }) });
+        },
+        tell: (progress) => {
+          steps.push(progress);
+          log.info({ ...progress }, "upgrading");
+        },
+      });
+      await upgrade.data.close();
+      log.info({ ...end }, "another process has taken over");
+      return { ...end, steps };
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  // ---- the new process ----
+
+  async #takeOver(path: string): Promise<void> {
+    const { run, log } = this.#options;
+    const [{ takeOver }, { openSystemCalls }, { selfTest }] = await Promise.all([
+      import("@dualmesh/sidecar/upgrade/new-side"),
+      import("@dualmesh/sidecar/transport/native"),
+      import("@dualmesh/sidecar/upgrade/self-test"),
+    ]);
+    const calls = await openSystemCalls();
+    await selfTest({
+      config: run.config as Parameters<typeof selfTest>[0]["config"],
+      clock: systemClock,
+      random: systemRandom,
+      log,
+    });
+    await takeOver({
+      ...{ calls, clock: systemClock, log, path, version: productVersion() },
+      takeUp: async (taken) => {
+        const session = await this.#takeUp(taken);
+        const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
+        await upgrade.covered().catch((error: unknown) => {
+          // Alone there is nobody who could do better.
+          if (taken.before !== undefined) throw error;
+          log.warn({ error: messageOf(error) }, "not everything is known that was");
+        });
+        return upgrade.data;
+      },
+    });
+  }
+
+  async #takeUp(taken: Taken): Promise<Session> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#openSession(taken);
+      } catch (error) {
+        if (!isMeshError(error, "state.locked") || attempt >= lockTries) throw error;
+        await new Promise<void>((resolve) => void systemClock.after(lockAgainMs, resolve, true));
+      }
+    }
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * An upgrade as the new process goes through it (steps.ts). Until it is told to go on with the connections it ends when the old process gives up; when the
+ * old process dies it goes on alone from what is on disk, at whatever step that was.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import type { DataSide } from "../data-side.ts";
+import type { CountedFigures } from "../metrics.ts";
+import type { Snapshot } from "../snapshot.ts";
+import type { SystemCalls } from "../transport/native.ts";
+import { Ports } from "../transport/ports.ts";
+import { adoptTransport } from "../transport/tcp.ts";
+import { Arriving } from "./arriving.ts";
+import { Conversation } from "./conversation.ts";
+import type { Message } from "./messages.ts";
+import type { Taken } from "./taken.ts";
+
+export interface NewSideOptions {
+  readonly calls: SystemCalls;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly path: string;
+  readonly version: string;
+  /** Opens the state directory and everything that stands on it, at the ports that are given. Resolves once every route is known that there was. */
+  readonly takeUp: (taken: Taken) => Promise<DataSide>;
+}
+
+const greetMs = 10_000;
+const takeUpMs = 60_000;
+const commitMs = 60_000;
+
+/** Resolves when this process serves, with or without the old one. Rejects with `upgrade.given-up` when it is not to. */
+export async function takeOver(options: NewSideOptions): Promise<void> {
+  await new NewSide(options).run();
+}
+
+class NewSide {
+  readonly #options: NewSideOptions;
+  readonly #ports: Ports;
+  #arriving: Arriving | undefined;
+  #data: DataSide | undefined;
+  #figures: Buffer[] = [];
+  /** It has said its last word in order. */
+  #isDone = false;
+  #hasBegun = false;
+
+  constructor(options: NewSideOptions) {
+    this.#options = options;
+    this.#ports = new Ports((descriptor) => options.calls.close(descriptor));
+  }
+
+  async run(): Promise<void> {
+    const { calls, clock, path, version, takeUp } = this.#options;
+    const socket = calls.connectTo(path);
+    const { uid } = calls.credentialsOf(socket);
+    if (uid !== process.getuid?.()) throw new MeshError("upgrade.stranger", `user ${uid} listens at ${path}`);
+    const talk = new Conversation({
+      ...{ calls, socket, clock },
+      onMessage: (message, body, descriptors) => this.#hear(message, body, descriptors),
+      onEnd: (reason) => this.#left(reason),
+    });
+    let before: Snapshot | undefined;
+    try {
+      await talk.greet(version, greetMs);
+      await talk.hears("take-up", takeUpMs);
+      before = JSON.parse(talk.text()) as Snapshot;
+    } catch (error) {
+      this.#aloneOr(error, talk);
+    }
+    const data = await takeUp({ ports: this.#ports, ...(before === undefined ? {} : { before }) });
+    this.#data = data;
+    if (talk.isOver) return this.#begin();
+    this.#arriving = new Arriving({
+      ...this.#options,
+      plane: data.plane,
+      channel: talk.channel,
+      adopt: (descriptor, wroteAll, from) =>
+        from === "endpoint" ? adoptTransport(descriptor, wroteAll, () => {}) : data.adopt(descriptor, wroteAll, from),
+    });
+    talk.channel.say({ say: "ready" });
+    try {
+      await talk.hears("commit", commitMs);
+    } catch (error) {
+      this.#aloneOr(error, talk);
+      this.#arriving.end(false);
+      return this.#begin();
+    }
+    talk.channel.say({ say: "committed" });
+    this.#arriving.commit();
+    this.#begin();
+  }
+
+  /** Throws when this process is not to go on: the old one lives and does. */
+  #aloneOr(error: unknown, { channel, isOver }: Conversation): void {
+    const isDead = isMeshError(error, "upgrade.gone") && error.message === "it is gone";
+    if (isDead) {
+      this.#options.log.warn({}, "the old process has died; this one goes on alone, from what is on disk");
+      return;
+    }
+    if (!isOver) channel.close();
+    throw new MeshError("upgrade.given-up", messageOf(error), {}, { cause: error });
+  }
+
+  #begin(): void {
+    this.#hasBegun = true;
+    this.#ports.begin();
+  }
+
+  #hear(message: Message, body: Buffer, descriptors: readonly number[]): void {
+    if (message.say === "listener") {
+      const [descriptor] = descriptors;
+      if (descriptor !== undefined) this.#ports.inherit({ host: message.host, port: message.port, descriptor });
+    } else if (message.say === "figures") {
+      this.#figures.push(Buffer.from(body));
+      if (!message.more) this.#count();
+    } else if (message.say === "end") {
+      this.#isDone = true;
+      this.#arriving?.end(true);
+    } else this.#arriving?.hear(message, body, descriptors);
+  }
+
+  #count(): void {
+    const text = Buffer.concat(this.#figures.splice(0)).toString("utf8");
+    this.#data?.metrics.add(JSON.parse(text) as CountedFigures);
+  }
+
+  /** Once nothing more comes from the old process. */
+  #left(reason: string): void {
+    if (!this.#hasBegun || this.#isDone) return;
+    this.#options.log.warn({ reason }, "the old process has died before it had passed on every reply");
+    this.#arriving?.end(false);
+  }
+}
