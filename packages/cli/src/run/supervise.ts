@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { hand, readApart, toldEnvironment } from "./apart.ts";
 import { becomeBundle, cacheEnvironment } from "./bundle.ts";
+import { openHeirs } from "./heirs.ts";
 import type { RunOptions } from "./run-part.ts";
 import { supervisedVariable } from "./signals.ts";
 import { openParentLog, passSignals, superviseChild } from "./supervise-child.ts";
@@ -27,22 +28,38 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
   const passing = passSignals();
   const words = process.argv.slice(1).filter((word) => word !== "--supervised");
   let cache = cacheEnvironment(statedDirectory(words));
-  const reading = readApart(words, cache);
-  const start = () => {
-    const child = spawn(process.execPath, [...process.execArgv, ...words], {
+  let reading = readApart(words, cache);
+  /** What runs, which an upgrade changes. */
+  let program: readonly string[] = [process.execPath, ...process.execArgv, words[0] ?? ""];
+  const startOf = ([node = "", ...before]: readonly string[], told: typeof reading, env = {}) => {
+    const child = spawn(node, [...before, ...words.slice(1)], {
       stdio: ["inherit", "inherit", "inherit", "ipc"],
-      env: { ...process.env, ...cache, ...toldEnvironment, [supervisedVariable]: "1" },
+      env: { ...process.env, ...cache, ...toldEnvironment, [supervisedVariable]: "1", ...env },
     });
     // The first loads its code while the configuration is read.
-    void reading.then((told) => typeof told === "number" || hand(child, told));
+    void told.then((text) => typeof text === "number" || hand(child, text));
     return child;
   };
+  const start = () => startOf(program, reading);
+  const heirs = openHeirs((wish) => {
+    // By the new program, which may know more of a configuration than this one does.
+    const told = readApart(words, cache, wish.program);
+    const child = startOf(wish.program, told, wish.env);
+    // A configuration that cannot be read is told of by its reader.
+    void told.then((text) => typeof text !== "number" || child.kill("SIGKILL"));
+    const becomes = (): void => {
+      program = wish.program;
+      reading = told;
+    };
+    return { child, becomes };
+  });
   const ends = superviseChild({
     start,
     waitMs: restartWaitMs,
     passing,
     clock,
     openLog: () => openParentLog("supervisor"),
+    heirs,
   });
   const told = await reading;
   if (typeof told === "number") {

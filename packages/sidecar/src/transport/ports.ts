@@ -17,14 +17,22 @@ export interface BindOptions extends Place {
 }
 
 export interface OpenPort extends Place {
+  /** The port that was asked for: 0 for any. */
+  readonly asked: number;
+  readonly descriptor: number;
+}
+
+interface Inherited {
+  readonly port: number;
   readonly descriptor: number;
 }
 
 const backlog = 1_024;
 
 export class Ports {
-  readonly #inherited = new Map<string, number>();
-  readonly #servers = new Map<Server, Place>();
+  /** By what is asked for; several for any port, in the order in which they were opened. */
+  readonly #inherited = new Map<string, Inherited[]>();
+  readonly #servers = new Map<Server, Place & { readonly asked: number }>();
   /** Listeners that begin later; undefined once all have begun. */
   #waiting: Map<Server, number> | undefined;
   readonly #closeDescriptor: (descriptor: number) => void;
@@ -35,31 +43,31 @@ export class Ports {
   }
 
   /** A port of the former process. */
-  inherit({ host, port, descriptor }: OpenPort): void {
+  inherit({ host, port, asked, descriptor }: OpenPort): void {
     this.#waiting ??= new Map();
-    this.#inherited.set(nameOf({ host, port }), descriptor);
+    const name = nameOf({ host, port: asked });
+    this.#inherited.set(name, [...(this.#inherited.get(name) ?? []), { port, descriptor }]);
   }
 
   /** Has `server` listen; calls back with the port. The server says itself ("error") when it cannot. */
-  bind(server: Server, { host, port, atOnce = false }: BindOptions, bound: (port: number) => void): void {
-    const name = nameOf({ host, port });
-    const descriptor = this.#inherited.get(name);
+  bind(server: Server, { host, port: asked, atOnce = false }: BindOptions, bound: (port: number) => void): void {
+    const inherited = this.#inherited.get(nameOf({ host, port: asked }))?.shift();
     server.once("close", () => {
       this.#servers.delete(server);
       const waiting = this.#waiting?.get(server);
       if (waiting !== undefined) this.#closeDescriptor(waiting);
       this.#waiting?.delete(server);
     });
-    if (descriptor === undefined) {
-      server.listen({ host, port, backlog }, () => {
-        const actual = addressOf(server).port;
-        this.#servers.set(server, { host, port: actual });
-        bound(actual);
+    if (inherited === undefined) {
+      server.listen({ host, port: asked, backlog }, () => {
+        const { port } = addressOf(server);
+        this.#servers.set(server, { host, port, asked });
+        bound(port);
       });
       return;
     }
-    this.#inherited.delete(name);
-    this.#servers.set(server, { host, port });
+    const { port, descriptor } = inherited;
+    this.#servers.set(server, { host, port, asked });
     if (atOnce || this.#waiting === undefined) server.listen({ fd: descriptor }, () => bound(port));
     else {
       this.#waiting.set(server, descriptor);
@@ -73,10 +81,8 @@ export class Ports {
 
   /** Whether something of this process listens at this port, or may. */
   has(port: number): boolean {
-    const isPort = (place: Place): boolean => place.port === port;
-    return (
-      [...this.#servers.values()].some(isPort) || [...this.#inherited.keys()].some((name) => name.endsWith(`|${port}`))
-    );
+    const isPort = (place: { readonly port: number }): boolean => place.port === port;
+    return [...this.#servers.values()].some(isPort) || [...this.#inherited.values()].flat().some(isPort);
   }
 
   /** All that listen now. */
@@ -96,7 +102,7 @@ export class Ports {
 
   /** Closes what nobody took up. */
   close(): void {
-    for (const descriptor of this.#inherited.values()) this.#closeDescriptor(descriptor);
+    for (const { descriptor } of [...this.#inherited.values()].flat()) this.#closeDescriptor(descriptor);
     this.#inherited.clear();
   }
 }

@@ -96,7 +96,10 @@ export class Conversation {
   /** Has the other side know why it ends. */
   async giveUp(reason: string): Promise<void> {
     this.channel.say({ say: "give-up", reason });
-    await Promise.race([this.channel.drained(), new Promise<void>((resolve) => void this.#clock.after(200, resolve, true))]);
+    await Promise.race([
+      this.channel.drained(),
+      new Promise<void>((resolve) => void this.#clock.after(200, resolve, true)),
+    ]);
     this.channel.close();
   }
 

@@ -35,7 +35,7 @@ export type Message =
   /** Old to new: everything but the connections is free to be taken up; what was known is beside it, in pieces. */
   | { readonly say: "take-up"; readonly more: boolean }
   /** A listening port, with its descriptor. */
-  | { readonly say: "listener"; readonly host: string; readonly port: number }
+  | { readonly say: "listener"; readonly host: string; readonly port: number; readonly asked: number }
   | { readonly say: "connections"; readonly all: readonly SharedLine[] }
   | { readonly say: "forget"; readonly key: number }
   | {

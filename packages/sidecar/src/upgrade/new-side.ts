@@ -110,7 +110,8 @@ class NewSide {
   #hear(message: Message, body: Buffer, descriptors: readonly number[]): void {
     if (message.say === "listener") {
       const [descriptor] = descriptors;
-      if (descriptor !== undefined) this.#ports.inherit({ host: message.host, port: message.port, descriptor });
+      if (descriptor !== undefined)
+        this.#ports.inherit({ host: message.host, port: message.port, asked: message.asked, descriptor });
     } else if (message.say === "figures") {
       this.#figures.push(Buffer.from(body));
       if (!message.more) this.#count();

@@ -111,7 +111,11 @@ class OldSide {
     void successor.ended.then((how) => {
       gone = how;
     });
-    for (const end = clock.now() + startMs; ; await new Promise<void>((resolve) => void clock.after(5, resolve, true))) {
+    for (
+      const end = clock.now() + startMs;
+      ;
+      await new Promise<void>((resolve) => void clock.after(5, resolve, true))
+    ) {
       const socket = calls.accept(listening);
       if (socket !== undefined) {
         const { pid, uid } = calls.credentialsOf(socket);
@@ -137,8 +141,8 @@ class OldSide {
     this.#tell("start");
     const other = await talk.greet(version, greetMs);
     this.#tell("greet");
-    for (const { host, port, descriptor } of data.ports.open())
-      channel.say({ say: "listener", host, port }, undefined, [descriptor]);
+    for (const { host, port, asked, descriptor } of data.ports.open())
+      channel.say({ say: "listener", host, port, asked }, undefined, [descriptor]);
     this.#tell("listen");
     this.#isSuspended = true;
     this.#before = await suspend();
