@@ -143,6 +143,13 @@ export class FrameWay implements Way, Caller {
     return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
 
+  /** Takes requests that waited for somewhere to go, and were told to another process, as if they came now. */
+  again(requests: readonly Buffer[]): void {
+    const frame = this.codec.view();
+    for (const bytes of requests)
+      if (!this.closed && this.codec.decode(bytes, 0, bytes.length, frame) === bytes.length) this.#onFrame(frame);
+  }
+
   thaw(): void {
     const kept = this.#kept ?? [];
     this.#kept = undefined;

@@ -510,11 +510,14 @@ export class HttpWay implements Way, AddressedCaller {
   freeze(): Frozen | Obstacle {
     const { transport, exchange } = this;
     if (this.closed) return "closing";
-    if (exchange !== undefined) return exchange.tunnel ? "tunnel" : "exchange";
+    if (exchange?.untouched === false) return exchange.tunnel ? "tunnel" : "exchange";
     if (this.#behind) return "unread";
     if (!transport.freeze()) return transport.descriptor === undefined ? "closing" : "unread";
     const waits = this.#rest?.subarray(this.#restAt) ?? noBytes;
-    const residual = Buffer.concat([this.#reader.residual() ?? noBytes, waits]);
+    const begun = exchange === undefined ? (this.#reader.residual() ?? noBytes) : this.#reader.unread();
+    this.exchange = undefined;
+    exchange?.unbegin();
+    const residual = Buffer.concat([begun, waits]);
     this.#residual = residual;
     const { protocol, source, isLoop } = this;
     const state = { protocol, source, writer: 0, isLoop, leaving: this.#leaving, residual };

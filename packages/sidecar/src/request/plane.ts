@@ -15,6 +15,7 @@ import type { UpstreamLimits } from "../upstream/pool.ts";
 import { Pools } from "../upstream/pools.ts";
 import type { TcpUpstreamLimits } from "../upstream/tcp-pool.ts";
 import { Downstream, type DownstreamContext, type DownstreamLimits, type Entrance, isInbound } from "./downstream.ts";
+import type { FrameExchange } from "./exchange.ts";
 import { frameProtocol } from "./frame-way.ts";
 import { type HttpLimits, httpProtocol } from "./http-way.ts";
 import type { MovedState } from "./moving.ts";
@@ -183,6 +184,11 @@ export class DataPlane implements EndpointEvents {
   /** Requests that were sent and are not answered, by who made them. */
   owed(): ReturnType<Requests["owed"]> {
     return this.#requests.owed();
+  }
+
+  /** Takes back a request that waits for somewhere to go; undefined when it was sent. */
+  unbegin(exchange: FrameExchange): Buffer | undefined {
+    return this.#requests.unbegin(exchange);
   }
 
   /**

@@ -389,6 +389,16 @@ export class Requests implements ExchangeOwner, StreamOwner {
     return owed;
   }
 
+  /** Takes back a request that waits for somewhere to go; it was never begun. Undefined when it was sent. */
+  unbegin(exchange: FrameExchange): Buffer | undefined {
+    const { held } = exchange;
+    if (held === undefined || exchange.ended) return undefined;
+    exchange.place?.forget(exchange);
+    exchange.held = undefined;
+    this.moved(exchange);
+    return held;
+  }
+
   /** Goes on with a conversation of bytes that another process had begun. */
   rejoin(caller: TcpWay, transport: Transport, moved: MovedBytes): TcpExchange {
     const { direction, table, protocol, source } = caller;

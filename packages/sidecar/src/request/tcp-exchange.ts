@@ -126,6 +126,15 @@ export class TcpExchange extends Exchange implements TcpCarried {
     this.#upstream?.thaw();
   }
 
+  /** It was never begun, and is begun anew, here or by another process. */
+  unbegin(): void {
+    this.place?.forget(this);
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    upstream?.leave("the connection goes to another process");
+    this.#owner.moved(this);
+  }
+
   surrender(): void {
     const upstream = this.#upstream;
     this.#upstream = undefined;

@@ -43,9 +43,9 @@ export class TcpWay implements Way, AddressedCaller {
   closed = false;
   source = "";
   isLoop = false;
-  /** Its exchange came with it from another process. */
-  isJoined = false;
   #exchange: TcpExchange | undefined;
+  /** It came from another process. */
+  #isInherited = false;
   #activeMs: number;
   #queued = 0;
 
@@ -60,7 +60,7 @@ export class TcpWay implements Way, AddressedCaller {
     this.transport.pause();
     // Not before this turn is over: a connection of this process itself is known for one only when both its ends have been told of it.
     setImmediate(() => {
-      if (!this.closed && !this.isJoined) context.take(this);
+      if (!this.closed && !this.#isInherited) context.take(this);
     });
   }
 
@@ -132,26 +132,32 @@ export class TcpWay implements Way, AddressedCaller {
 
   // ---- to another process ----
 
-  /** Both connections go, or none. */
+  /** Both connections go, or none; the caller's alone while the endpoint's is not there, which is begun anew then. */
   freeze(): Frozen | Obstacle {
     const { transport } = this;
     const exchange = this.#exchange;
     if (this.closed || exchange?.ended === true) return "closing";
-    const moved = exchange?.freeze();
-    if (moved === undefined || typeof moved === "string") return moved ?? "dialling";
+    const moved = exchange?.flowing === true ? exchange.freeze() : undefined;
+    if (typeof moved === "string") return moved;
     if (!transport.freeze()) {
       exchange?.thaw();
       return transport.descriptor === undefined ? "closing" : "unread";
     }
     const { protocol, source, isLoop } = this;
-    const state = { protocol, source, writer: 0, isLoop, leaving: false, residual: noBytes, bytes: moved.bytes };
-    const descriptors = [transport.descriptor as number, moved.descriptor];
-    return { state, descriptors, wroteAll: [transport.wroteAll, moved.wroteAll] };
+    const state = { protocol, source, writer: 0, isLoop, leaving: false, residual: noBytes };
+    if (moved !== undefined) {
+      const descriptors = [transport.descriptor as number, moved.descriptor];
+      return { state: { ...state, bytes: moved.bytes }, descriptors, wroteAll: [transport.wroteAll, moved.wroteAll] };
+    }
+    this.#exchange = undefined;
+    exchange?.unbegin();
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
 
   thaw(): void {
     this.transport.thaw();
-    this.#exchange?.thaw();
+    if (this.#exchange === undefined) this.#context.take(this);
+    else this.#exchange.thaw();
   }
 
   surrender(): void {
@@ -165,16 +171,17 @@ export class TcpWay implements Way, AddressedCaller {
   inherit({ source, isLoop }: MovedState): void {
     this.source = source;
     this.isLoop = isLoop;
+    this.#isInherited = true;
   }
 
   start(): void {
+    if (this.#exchange === undefined) return this.#context.take(this);
     this.resume();
-    this.#exchange?.start();
+    this.#exchange.start();
   }
 
   /** Goes on with a conversation that another process had begun, in place of `take`. */
   joins(exchange: TcpExchange): void {
     this.#exchange = exchange;
-    this.isJoined = true;
   }
 }

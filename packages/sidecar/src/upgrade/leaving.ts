@@ -8,6 +8,7 @@ import type { Log } from "@dualmesh/base/log";
 import type { DataMetrics } from "../metrics.ts";
 import type { Downstream } from "../request/downstream.ts";
 import type { Caller, FrameExchange } from "../request/exchange.ts";
+import { FrameWay } from "../request/frame-way.ts";
 import { type Frozen, isObstacle, type Obstacle } from "../request/moving.ts";
 import type { DataPlane } from "../request/plane.ts";
 import type { Channel } from "./channel.ts";
@@ -33,6 +34,8 @@ interface Going {
   readonly downstream: Downstream;
   /** The other process has its descriptors. */
   shared: boolean;
+  /** Requests that waited for somewhere to go: the other process takes them anew. */
+  readonly unsent: Buffer[];
   state: "here" | "frozen" | "late" | "there";
 }
 
@@ -104,7 +107,9 @@ export class Leaving {
     for (const going of this.#going.values()) {
       const { downstream, state } = going;
       downstream.onGone = downstream.onQuiet = undefined;
-      if (state === "frozen" || state === "late") downstream.thaw();
+      if (state !== "frozen" && state !== "late") continue;
+      downstream.thaw();
+      if (downstream.way instanceof FrameWay) downstream.way.again(going.unsent);
     }
     this.#going.clear();
     this.#byKey.clear();
@@ -168,7 +173,7 @@ export class Leaving {
   #goingOf(downstream: Downstream): Going {
     const before = this.#going.get(downstream);
     if (before !== undefined) return before;
-    const going: Going = { key: this.#nextKey++, downstream, shared: false, state: "here" };
+    const going: Going = { key: this.#nextKey++, downstream, shared: false, unsent: [], state: "here" };
     this.#going.set(downstream, going);
     this.#byKey.set(going.key, going);
     downstream.onGone = () => this.#gone(going);
@@ -208,21 +213,29 @@ export class Leaving {
     { state: { residual, ...state }, descriptors, wroteAll }: Frozen,
     owed: ReadonlyMap<Caller, readonly FrameExchange[]>,
   ): void {
-    const { channel } = this.#options;
+    const { channel, plane } = this.#options;
     const { key, downstream } = going;
     if (!going.shared) {
       channel.say({ say: "connections", all: [lineOf(going, wroteAll)] }, undefined, descriptors);
       going.shared = true;
     }
-    const lines = (owed.get(downstream.way as unknown as Caller) ?? []).map((exchange) => this.#owedLine(exchange));
+    const lines: OwedLine[] = [];
+    for (const exchange of owed.get(downstream.way as unknown as Caller) ?? []) {
+      const unsent = plane.unbegin(exchange);
+      if (unsent === undefined) lines.push(this.#owedLine(exchange));
+      else going.unsent.push(unsent);
+    }
     let isFirst = true;
-    channel.sayAll((more) => {
-      const message: Message = isFirst
-        ? { say: "state", key, state, owed: lines, more }
-        : { say: "residual", key, more };
-      isFirst = false;
-      return message;
-    }, residual);
+    channel.sayAll(
+      (more) => {
+        const message: Message = isFirst
+          ? { say: "state", key, state, owed: lines, more }
+          : { say: "residual", key, more };
+        isFirst = false;
+        return message;
+      },
+      Buffer.concat([...going.unsent, residual]),
+    );
   }
 
   #owedLine({ id, idHigh, version, serialization, flags, service, deadlineMs }: FrameExchange): OwedLine {
