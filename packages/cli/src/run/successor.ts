@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
+import type { Packets } from "@dualmesh/sidecar/transport/native";
 import type { Successor } from "@dualmesh/sidecar/upgrade/old-side";
 import { supervisedVariable } from "./signals.ts";
 
@@ -11,8 +12,25 @@ export const takesOverVariable = "DUALMESH_TAKES_OVER";
 export interface SuccessorOptions {
   /** Node with its flags, and the program; the words of this process follow. */
   readonly program: readonly string[];
-  readonly path: string;
-  readonly state: string;
+  /** What `takesOverVariable` says. */
+  readonly where: string;
+}
+
+/** By what the two talk, and where: both have to choose alike. */
+export function whereOf({ takesDescriptors }: Pick<Packets, "takesDescriptors">, path: string): string {
+  return `${takesDescriptors ? "moving" : "draining"}:${path}`;
+}
+
+/** Throws `upgrade.program`. */
+export function readWhere(where: string): { readonly how: "moving" | "draining"; readonly path: string } {
+  const [, how, path = ""] = /^(moving|draining):(\/.+)$/.exec(where) ?? [];
+  if (how !== "moving" && how !== "draining") {
+    throw new MeshError(
+      "upgrade.program",
+      `${takesOverVariable} is "${where}", which only a process that is upgraded sets`,
+    );
+  }
+  return { how, path };
 }
 
 /** What a child asks of the parent that supervises it, and hears from it. */
@@ -38,8 +56,8 @@ export function readProgram(words: unknown): readonly string[] {
   return words as readonly string[];
 }
 
-export async function startSuccessor({ program, path }: SuccessorOptions): Promise<Successor> {
-  const env = { [takesOverVariable]: path };
+export async function startSuccessor({ program, where }: SuccessorOptions): Promise<Successor> {
+  const env = { [takesOverVariable]: where };
   const isSupervised = process.env[supervisedVariable] === "1" && process.connected;
   return isSupervised ? await startedByParent({ wish: "successor", program, env }) : startedHere(program, env);
 }

@@ -13,7 +13,7 @@ import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
 import type { RunOptions } from "./run-part.ts";
 import { openSession, type Session } from "./session.ts";
-import { readProgram, startSuccessor, takesOverVariable } from "./successor.ts";
+import { readProgram, readWhere, startSuccessor, takesOverVariable, whereOf } from "./successor.ts";
 
 export interface UpgradableOptions<Config> {
   readonly part: RunnablePart<Config>;
@@ -53,10 +53,10 @@ class UpgradablePart<Config> implements Upgradable {
   }
 
   async open(): Promise<void> {
-    const path = process.env[takesOverVariable];
+    const where = process.env[takesOverVariable];
     delete process.env[takesOverVariable];
-    if (path === undefined) await this.#openSession(undefined);
-    else await this.#takeOver(path);
+    if (where === undefined) await this.#openSession(undefined);
+    else await this.#takeOver(where);
   }
 
   async close(): Promise<void> {
@@ -84,7 +84,7 @@ class UpgradablePart<Config> implements Upgradable {
     const program = readProgram(words["program"]);
     this.#isUpgrading = true;
     try {
-      const end = await this.#handOver(session, program);
+      const end = await this.#handOver(session, program, words["drain"] === true ? "draining" : "any");
       // The answer leaves first.
       setImmediate(() => this.#handedOver.resolve("handed over"));
       return end;
@@ -93,21 +93,21 @@ class UpgradablePart<Config> implements Upgradable {
     }
   }
 
-  async #handOver(session: Session, program: readonly string[]) {
-    const { run, log } = this.#options;
+  async #handOver(session: Session, program: readonly string[], how: "any" | "draining") {
+    const { log } = this.#options;
     const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
-    const [{ handOver }, { openSystemCalls }] = await Promise.all([
+    const [{ handOver }, { openPackets }] = await Promise.all([
       import("@dualmesh/sidecar/upgrade/old-side"),
-      import("@dualmesh/sidecar/transport/native"),
+      import("@dualmesh/sidecar/upgrade/means"),
     ]);
-    const calls = await openSystemCalls();
+    const calls = await openPackets(how, log);
     const path = join(session.state.path, socketName);
     await rm(path, { force: true });
     const steps: { readonly step: string; readonly ms: number }[] = [];
     try {
       const end = await handOver({
         ...{ calls, clock: systemClock, log, path, version: productVersion(), data: upgrade.data, drainMs: 60_000 },
-        start: () => startSuccessor({ program, path, state: run.state }),
+        start: () => startSuccessor({ program, where: whereOf(calls, path) }),
         suspend: () => session.suspend(),
         resume: async (before) => {
           await this.#openSession({ data: upgrade.data, ...(before === undefined ? {} : { before }) });
@@ -127,14 +127,15 @@ class UpgradablePart<Config> implements Upgradable {
 
   // ---- the new process ----
 
-  async #takeOver(path: string): Promise<void> {
+  async #takeOver(where: string): Promise<void> {
     const { run, log } = this.#options;
-    const [{ takeOver }, { openSystemCalls }, { selfTest }] = await Promise.all([
+    const [{ takeOver }, { openPackets }, { selfTest }] = await Promise.all([
       import("@dualmesh/sidecar/upgrade/new-side"),
-      import("@dualmesh/sidecar/transport/native"),
+      import("@dualmesh/sidecar/upgrade/means"),
       import("@dualmesh/sidecar/upgrade/self-test"),
     ]);
-    const calls = await openSystemCalls();
+    const { how, path } = readWhere(where);
+    const calls = await openPackets(how, log);
     await selfTest({
       config: run.config as Parameters<typeof selfTest>[0]["config"],
       clock: systemClock,

@@ -11,6 +11,7 @@ export const upgradeCommand: Command = {
       summary: "the state directory of the running sidecar",
       default: "found, when one runs here",
     },
+    { name: "drain", summary: "move no connection: they end by their protocols' own means, and callers connect again" },
     { name: "json", summary: "JSON: what was moved, and how long it took" },
   ],
   example: "dualmesh sidecar upgrade --state /var/lib/dualmesh/sidecar",

@@ -24,7 +24,12 @@ export async function runUpgrade(flags: FlagValues): Promise<number> {
   const path = controlPath(state);
   const program = withoutDebugger([process.execPath, ...process.execArgv, resolve(process.argv[1] ?? "")]);
   const before = (await callControl(path, "status", {}, { timeoutMs: askMs })) as PartReport;
-  const end = (await callControl(path, "upgrade", { program }, { timeoutMs: limitMs })) as UpgradeEnd & {
+  const end = (await callControl(
+    path,
+    "upgrade",
+    { program, drain: flags.has("drain") },
+    { timeoutMs: limitMs },
+  )) as UpgradeEnd & {
     readonly steps: readonly Step[];
   };
   const after = (await callControl(path, "status", {}, { timeoutMs: askMs })) as PartReport;

@@ -90,15 +90,18 @@ export interface Packet {
   readonly descriptors: readonly number[];
 }
 
-/** Sockets of packets between processes of one machine (unix(7), SOCK_SEQPACKET). None of the calls blocks. */
-export interface SystemCalls {
+/** Packets between processes of one machine. None of the calls blocks. */
+export interface Packets {
+  /** Whether descriptors go along; where they do not, connections stay where they are. */
+  readonly takesDescriptors: boolean;
   /** Listens at a path that does not exist yet. Throws `upgrade.socket`. */
   listenAt(path: string): number;
   /** Undefined while nobody has called. */
   accept(listening: number): number | undefined;
   /** Throws `upgrade.socket`. */
   connectTo(path: string): number;
-  credentialsOf(socket: number): Credentials;
+  /** Undefined where nobody says. */
+  credentialsOf(socket: number): Credentials | undefined;
   /** False when the other end has to take something first. Throws `upgrade.gone` when there is none any more. */
   send(socket: number, bytes: Buffer, descriptors: readonly number[]): boolean;
   /** `empty` when nothing has come yet, `end` when nothing will. */
@@ -106,6 +109,12 @@ export interface SystemCalls {
   /** A second descriptor of the same thing. */
   duplicate(descriptor: number): number;
   close(descriptor: number): void;
+}
+
+/** The same by sockets of packets (unix(7), SOCK_SEQPACKET). */
+export interface SystemCalls extends Packets {
+  readonly takesDescriptors: true;
+  credentialsOf(socket: number): Credentials;
 }
 
 /** What one packet may hold: the kernel's default of a socket's memory is 208 KiB. */
@@ -179,6 +188,7 @@ const controlHead = 16;
 const messageHead = 56;
 
 class LinuxCalls implements SystemCalls {
+  readonly takesDescriptors = true;
   readonly #library: Library;
   readonly #socket: Call;
   readonly #bind: Call;

@@ -10,7 +10,7 @@ import type { RpcFrame } from "@dualmesh/wire/rpc";
 import type { Downstream } from "../request/downstream.ts";
 import { FrameWay } from "../request/frame-way.ts";
 import type { DataPlane } from "../request/plane.ts";
-import type { SystemCalls } from "../transport/native.ts";
+import type { Packets } from "../transport/native.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Channel } from "./channel.ts";
 import type { Message, OwedLine, SharedLine, StateLine } from "./messages.ts";
@@ -18,7 +18,7 @@ import type { Message, OwedLine, SharedLine, StateLine } from "./messages.ts";
 export interface ArrivingOptions {
   readonly plane: DataPlane;
   readonly channel: Channel;
-  readonly calls: SystemCalls;
+  readonly calls: Packets;
   readonly clock: Clock;
   readonly log: Log;
   /** Makes a connection of a descriptor: a caller's, that came in where the line says, or an endpoint's. */

@@ -4,7 +4,7 @@
  */
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
-import { maxPacketDescriptors, type SystemCalls } from "../transport/native.ts";
+import { maxPacketDescriptors, type Packets } from "../transport/native.ts";
 import { decodeMessage, encodeMessage, type Message, maxBodyBytes } from "./messages.ts";
 
 export interface ChannelEvents {
@@ -15,7 +15,7 @@ export interface ChannelEvents {
 }
 
 export interface ChannelOptions {
-  readonly calls: SystemCalls;
+  readonly calls: Packets;
   readonly socket: number;
   readonly clock?: Clock;
   readonly events: ChannelEvents;

@@ -1,12 +1,12 @@
 /** The channel as either side reads it: messages go to who listens now, and what is waited for is a promise with a limit. */
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
-import type { SystemCalls } from "../transport/native.ts";
+import type { Packets } from "../transport/native.ts";
 import { Channel } from "./channel.ts";
 import { type Greeting, type Message, spoken } from "./messages.ts";
 
 export interface ConversationOptions {
-  readonly calls: SystemCalls;
+  readonly calls: Packets;
   readonly socket: number;
   readonly clock: Clock;
   /** Everything that nobody waits for. */

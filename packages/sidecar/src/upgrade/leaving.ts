@@ -56,6 +56,7 @@ export class Leaving {
   #nextKey = 1;
   #moved = 0;
   #busyMs = 0;
+  #surrendered = false;
 
   constructor(options: LeavingOptions) {
     this.#options = options;
@@ -124,6 +125,7 @@ export class Leaving {
 
   /** The other process goes on: what it has is let go of here, and what is left goes as it can. */
   surrender(): void {
+    this.#surrendered = true;
     for (const going of [...this.#going.values()]) {
       if (going.state === "frozen") this.#surrender(going);
       else this.#waitFor(going);
@@ -153,7 +155,7 @@ export class Leaving {
     const end = clock.now() + drainMs;
     const isOver = (): boolean =>
       channel.isClosed || (plane.inFlight === 0 && plane.callers === 0 && plane.endpointConnections === 0);
-    for (; !isOver() && clock.now() < end; plane.retire())
+    for (; !isOver() && clock.now() < end; this.#retire())
       await new Promise<void>((resolve) => void clock.after(lookMs, resolve, true));
     const cut: Partial<Record<Obstacle, number>> = {};
     for (const downstream of plane.connections()) {
@@ -166,6 +168,12 @@ export class Leaving {
     if (cuts > 0) log.warn({ cut }, "connections that could not go to the new process were cut at the deadline");
     await channel.drained();
     return { moved: this.#moved, stayed: this.#stayed, cut };
+  }
+
+  /** Callers that are still here may call again; when none is, nothing is sent anywhere any more. */
+  #retire(): void {
+    const { plane } = this.#options;
+    if (this.#surrendered || plane.callers === 0) plane.retire();
   }
 
   // ---- one connection ----

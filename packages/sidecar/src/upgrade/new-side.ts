@@ -8,7 +8,7 @@ import type { Log } from "@dualmesh/base/log";
 import type { DataSide } from "../data-side.ts";
 import type { CountedFigures } from "../metrics.ts";
 import type { Snapshot } from "../snapshot.ts";
-import type { SystemCalls } from "../transport/native.ts";
+import type { Packets } from "../transport/native.ts";
 import { Ports } from "../transport/ports.ts";
 import { adoptTransport } from "../transport/tcp.ts";
 import { Arriving } from "./arriving.ts";
@@ -17,7 +17,7 @@ import type { Message } from "./messages.ts";
 import type { Taken } from "./taken.ts";
 
 export interface NewSideOptions {
-  readonly calls: SystemCalls;
+  readonly calls: Packets;
   readonly clock: Clock;
   readonly log: Log;
   readonly path: string;
@@ -53,8 +53,9 @@ class NewSide {
   async run(): Promise<void> {
     const { calls, clock, path, version, takeUp } = this.#options;
     const socket = calls.connectTo(path);
-    const { uid } = calls.credentialsOf(socket);
-    if (uid !== process.getuid?.()) throw new MeshError("upgrade.stranger", `user ${uid} listens at ${path}`);
+    const uid = calls.credentialsOf(socket)?.uid;
+    if (uid !== undefined && uid !== process.getuid?.())
+      throw new MeshError("upgrade.stranger", `user ${uid} listens at ${path}`);
     const talk = new Conversation({
       ...{ calls, socket, clock },
       onMessage: (message, body, descriptors) => this.#hear(message, body, descriptors),

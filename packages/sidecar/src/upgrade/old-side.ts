@@ -8,7 +8,7 @@ import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { DataSide } from "../data-side.ts";
 import type { Snapshot } from "../snapshot.ts";
-import type { SystemCalls } from "../transport/native.ts";
+import type { Packets } from "../transport/native.ts";
 import { Conversation } from "./conversation.ts";
 import { Leaving, type Left } from "./leaving.ts";
 import type { UpgradeStep } from "./steps.ts";
@@ -22,7 +22,7 @@ export interface Successor {
 }
 
 export interface OldSideOptions {
-  readonly calls: SystemCalls;
+  readonly calls: Packets;
   readonly clock: Clock;
   readonly log: Log;
   /** In a directory that only this user can enter. Nothing may be there. */
@@ -118,8 +118,8 @@ class OldSide {
     ) {
       const socket = calls.accept(listening);
       if (socket !== undefined) {
-        const { pid, uid } = calls.credentialsOf(socket);
-        if (uid === process.getuid?.() && pid === successor.pid) {
+        const there = calls.credentialsOf(socket);
+        if (there === undefined || (there.uid === process.getuid?.() && there.pid === successor.pid)) {
           return new Conversation({
             ...{ calls, socket, clock },
             onMessage: (message) => this.#leaving?.hear(message),
@@ -127,7 +127,7 @@ class OldSide {
           });
         }
         calls.close(socket);
-        log.warn({ pid, uid }, "a stranger at the socket of the upgrade was turned away");
+        log.warn({ ...there }, "a stranger at the socket of the upgrade was turned away");
       } else if (gone !== undefined)
         throw new MeshError("upgrade.not-started", `the new process has ended (${gone}): what it printed says why`);
       else if (clock.now() >= end)
@@ -136,31 +136,34 @@ class OldSide {
   }
 
   async #through(talk: Conversation, successor: Successor): Promise<UpgradeEnd> {
-    const { data, clock, log, version, suspend, drainMs } = this.#options;
+    const { calls, data, clock, log, version, suspend, drainMs } = this.#options;
     const { channel } = talk;
     this.#tell("start");
     const other = await talk.greet(version, greetMs);
     this.#tell("greet");
-    for (const { host, port, asked, descriptor } of data.ports.open())
+    for (const { host, port, asked, descriptor } of calls.takesDescriptors ? data.ports.open() : [])
       channel.say({ say: "listener", host, port, asked }, undefined, [descriptor]);
     this.#tell("listen");
     this.#isSuspended = true;
     this.#before = await suspend();
     this.#tell("suspend");
+    // Where listeners do not go along, the new process listens anew: nobody may listen there.
+    if (!calls.takesDescriptors) await data.stopListening();
     channel.sayAll((more) => ({ say: "take-up", more }), Buffer.from(JSON.stringify(this.#before)));
     await talk.hears("ready", takeUpMs);
     this.#tell("take-up");
     const leaving = new Leaving({ plane: data.plane, channel, metrics: data.metrics, clock, log, drainMs });
     this.#leaving = leaving;
-    await leaving.share();
+    if (calls.takesDescriptors) await leaving.share();
     this.#tell("share");
     this.#stillSince = clock.now();
-    await leaving.freeze();
+    if (calls.takesDescriptors) await leaving.freeze();
     this.#tell("freeze");
     leaving.commit();
     await talk.hears("committed", commitMs);
     const stillMs = Math.round(clock.now() - this.#stillSince);
-    leaving.surrender();
+    if (calls.takesDescriptors) leaving.surrender();
+    else data.plane.farewell();
     this.#leaving = undefined;
     await data.stopListening();
     this.#sayFigures(talk);
