@@ -62,8 +62,10 @@ export class TcpTransport implements Transport, Flushable {
 
   open(events: TransportEvents): void {
     this.#events = events;
-    if (this.#socket.destroyed) queueMicrotask(() => this.#finish());
-    else this.#socket.resume();
+    if (this.#socket.destroyed) return queueMicrotask(() => this.#finish());
+    // Said before by another process, and known to this socket from here on: otherwise it would not close with the end of its peer.
+    if (this.#isAdopted && this.#wroteAll) this.#socket.end();
+    this.#socket.resume();
   }
 
   /** Called by `onread` of the socket. What comes after our end interests nobody. */
@@ -155,8 +157,7 @@ export class TcpTransport implements Transport, Flushable {
     if (this.#closed || this.#ending) return;
     this.flush();
     this.#ending = true;
-    // One that another process sent does not know what was said there.
-    if (!this.#wroteAll || this.#isAdopted) this.#socket.end();
+    if (!this.#wroteAll) this.#socket.end();
     this.#endInTime(this.#taken);
   }
 
