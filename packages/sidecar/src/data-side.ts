@@ -20,6 +20,7 @@ import { type Listener, listen } from "./transport/listener.ts";
 import { Ports } from "./transport/ports.ts";
 import { PublishedPorts } from "./transport/published-ports.ts";
 import { ServicePorts } from "./transport/service-ports.ts";
+import { StillConnections } from "./transport/still-connections.ts";
 import { adoptTransport } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
 
@@ -53,6 +54,8 @@ export class DataSide {
   readonly plane: DataPlane;
   readonly ports: Ports;
   readonly published: PublishedPorts;
+  /** Connections of doors while those are laid down. */
+  readonly still: StillConnections;
   /** The protocols that the configuration adds. */
   readonly ownProtocols: readonly string[];
   informant: Informant | undefined;
@@ -69,6 +72,7 @@ export class DataSide {
     this.ports = ports;
     this.metrics = new DataMetrics(config.limits.labelValues);
     this.ownProtocols = ownCodecs.map(({ protocol }) => protocol);
+    this.still = new StillConnections({ log, lost: () => this.dropped() });
     this.plane = this.#plane(ownCodecs);
     this.#scope.defer(() => this.plane.close());
     this.published = new PublishedPorts({
@@ -149,6 +153,7 @@ export class DataSide {
 
   async close(): Promise<void> {
     await this.stopListening();
+    this.still.settle();
     await this.#scope.end();
     this.ports.close();
   }

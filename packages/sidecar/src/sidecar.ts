@@ -172,7 +172,7 @@ class Assembly {
     const meshOutbound = await this.#meshOutbound();
     const free = this.#freePort(ports, pair);
     const dropped = (): void => this.#data.dropped();
-    const listening = this.#data.ports;
+    const { ports: listening, still } = this.#data;
     this.#doors = await openDoors({
       ...this.#options,
       face,
@@ -182,7 +182,9 @@ class Assembly {
       scope,
       dropped,
       ports: listening,
+      still,
     });
+    still.settle();
     const host = config.advertise ?? machineAddress();
     publishDeclared(config.tcp, { face, apps, clock, log, host, signal: scope.signal });
     const doors = Object.fromEntries(this.#doors.map(({ door, port }) => [door.dialect, port]));
@@ -290,6 +292,7 @@ class Assembly {
         face,
         metrics: this.#data.metrics,
         ports: this.#data.ports,
+        still: this.#data.still,
         outbound: { host: outbound.host, port: pair.outbound },
         reaches: (service) => this.#data.plane.reaches(service),
         isReserved: (port) =>

@@ -122,7 +122,9 @@ export class Sessions implements ConnectionHost, TreeListener {
 
   /** Goes on with a client's connection that stood still at another door; undefined when it cannot. */
   adopt(peer: DoorPeer, { state }: Standing): Connection | undefined {
-    const { session: standing, answers } = unpackClient(state);
+    const known = unpackClient(state);
+    if (known === undefined) return undefined;
+    const { session: standing, answers } = known;
     if (standing === undefined) return this.connect(peer);
     const session = this.#sessions.get(standing.session);
     if (session === undefined || session.connection !== undefined) return undefined;

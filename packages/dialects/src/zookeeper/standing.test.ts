@@ -323,6 +323,7 @@ describe("connections of the ZooKeeper door that go on at another one", () => {
     const session = client.connection.stand?.()?.state["session"];
     const next = await fixture.restart();
     const odd = { session, later: 1, watches: [["data", "/config"], ["odd", "/x"], 7], seen: "none", answers: [[1]] };
+    assert.equal(client.goOn(next.door, { state: { session: 7 }, unread: [] }), false);
     assert.equal(client.goOn(next.door, { state: odd, unread: [] }), true);
     assert.deepEqual(next.door.sessions()[0]?.watches, ["/config"]);
     const xid = client.exists("/config");

@@ -17,7 +17,6 @@ export interface Watching {
   readonly path: string;
 }
 
-/** Of a client that has not said yet who it is, nothing but the bytes that came. */
 export interface StandingSession extends Passing {
   readonly session: bigint;
   readonly watches: readonly Watching[];
@@ -25,6 +24,7 @@ export interface StandingSession extends Passing {
 }
 
 export interface StandingClient {
+  /** Undefined of a client that has not said yet who it is. */
   readonly session: StandingSession | undefined;
   /** Answers to requests that are read again, by their place among those: what they ask has been done. */
   readonly answers: ReadonlyMap<number, Buffer>;
@@ -34,7 +34,7 @@ type State = Readonly<Record<string, unknown>>;
 
 export function packClient({ session, answers }: StandingClient): State {
   return {
-    ...(session === undefined ? {} : packSession(session)),
+    ...(session === undefined ? { isNew: true } : packSession(session)),
     answers: [...answers].map(([turn, frame]) => [turn, frame.toString("base64")]),
   };
 }
@@ -49,11 +49,14 @@ function packSession({ session, watches, seen, hidden, listed }: StandingSession
   };
 }
 
-export function unpackClient(state: State): StandingClient {
+/** Undefined when it cannot be read. */
+export function unpackClient(state: State): StandingClient | undefined {
+  const session = unpackSession(state);
+  if (session === undefined && state["isNew"] !== true) return undefined;
   const answers = rowsOf(state["answers"]).flatMap(([turn, frame]) =>
     typeof turn === "number" && typeof frame === "string" ? [[turn, Buffer.from(frame, "base64")] as const] : [],
   );
-  return { session: unpackSession(state), answers: new Map(answers) };
+  return { session, answers: new Map(answers) };
 }
 
 function unpackSession(state: State): StandingSession | undefined {

@@ -9,6 +9,7 @@ import { zooKeeperAddresses } from "../settings.ts";
 import { hostDoor } from "../transport/door-host.ts";
 import type { Ports } from "../transport/ports.ts";
 import { resolveHost } from "../transport/resolve.ts";
+import type { StillConnections } from "../transport/still-connections.ts";
 import { dialTransport } from "../transport/tcp.ts";
 import { Crossings } from "./crossings.ts";
 import { CrossingKeep } from "./keep.ts";
@@ -21,6 +22,7 @@ export interface OpenCrossingsOptions {
   readonly face: Face;
   readonly metrics: DataMetrics;
   readonly ports: Ports;
+  readonly still: StillConnections;
   readonly outbound: { readonly host: string; readonly port: number };
   readonly reaches: (service: string) => boolean;
   readonly isReserved: (port: number) => boolean;
@@ -28,7 +30,7 @@ export interface OpenCrossingsOptions {
 
 /** Opens what a former process had open. Rejects with `state.…`. */
 export async function openCrossings(options: OpenCrossingsOptions): Promise<Crossings> {
-  const { config, state, metrics, ports } = options;
+  const { config, state, metrics, ports, still, clock } = options;
   const log = options.log.child({ door: "crossing" });
   const { chroot = "", dubboRoot, sofaRoot } = config.zookeeper;
   const addresses = config.directory === "zookeeper" ? zooKeeperAddresses(config) : [];
@@ -44,7 +46,10 @@ export async function openCrossings(options: OpenCrossingsOptions): Promise<Cros
     sofaRoot: sofaRoot.replace(/^\/+/, ""),
     dial: (server, done) => dialTransport({ ...server, timeoutMs }, done),
     host: (door, host, port) =>
-      hostDoor(door, { host, port, maxConnections: config.limits.doorConnections, dropped, ports }),
+      hostDoor(door, {
+        ...{ host, port, maxConnections: config.limits.doorConnections, dropped, ports },
+        stays: { still, key: door.key, clock },
+      }),
     resolve: resolveHost,
     series: () => metrics.all(),
   });

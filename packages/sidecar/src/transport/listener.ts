@@ -21,6 +21,8 @@ export interface ListenOptions {
   readonly notFromLoopback?: () => void;
   /** The ports of this process, where they may go to another one. */
   readonly ports?: Ports;
+  /** Callers are accepted from now on, which may be later than the port is there. */
+  readonly began?: () => void;
 }
 
 export interface Listener {
@@ -49,6 +51,7 @@ export function listen(options: ListenOptions): Promise<Listener> {
     open++;
     options.accept(acceptTransport(socket, gone));
   });
+  if (options.began !== undefined) server.once("listening", options.began);
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
     (options.ports ?? new Ports()).bind(server, options, (port) => {

@@ -11,12 +11,15 @@ import type { Downstream } from "../request/downstream.ts";
 import { FrameWay } from "../request/frame-way.ts";
 import type { DataPlane } from "../request/plane.ts";
 import type { Packets } from "../transport/native.ts";
+import type { StillConnections } from "../transport/still-connections.ts";
 import type { Transport } from "../transport/transport.ts";
+import { ArrivingDoors } from "./arriving-doors.ts";
 import type { Channel } from "./channel.ts";
 import type { Message, OwedLine, SharedLine, StateLine } from "./messages.ts";
 
 export interface ArrivingOptions {
   readonly plane: DataPlane;
+  readonly still: StillConnections;
   readonly channel: Channel;
   readonly calls: Packets;
   readonly clock: Clock;
@@ -44,11 +47,13 @@ const lookMs = 200;
 export class Arriving {
   readonly #options: ArrivingOptions;
   readonly #all = new Map<number, Arrived>();
+  readonly #doors: ArrivingDoors;
   readonly #looking: { cancel(): void };
   #began = 0;
 
   constructor(options: ArrivingOptions) {
     this.#options = options;
+    this.#doors = new ArrivingDoors(options);
     this.#looking = options.clock.every(lookMs, () => this.#overdue());
   }
 
@@ -86,18 +91,23 @@ export class Arriving {
         const arrived = this.#all.get(message.key);
         return arrived === undefined ? undefined : this.#reply(arrived, body, message.more);
       }
+      case "door":
+      case "door-state":
+        return this.#doors.hear(message, body, descriptors);
       default:
     }
   }
 
   /** Goes on with all of which everything is known. */
   commit(): void {
+    this.#began += this.#doors.commit();
     for (const arrived of [...this.#all.values()]) if (arrived.downstream !== undefined) this.#begin(arrived);
   }
 
   /** The former process says nothing more. In order it has nothing left to say; otherwise its callers are told. */
   end(inOrder: boolean): void {
     this.#looking.cancel();
+    this.#doors.end();
     for (const [key, arrived] of [...this.#all]) {
       if (!arrived.begun) this.#forget(key);
       else if (!inOrder)

@@ -10,6 +10,7 @@ import { seededRandom } from "@dualmesh/base/random";
 import { frameKind } from "@dualmesh/wire/rpc";
 import { boltRequest, boltResponse, boltRoute, cell, type Peer, TestPlane } from "../request/testing.ts";
 import { openSystemCalls, whyNoHandles } from "../transport/native.ts";
+import { StillConnections } from "../transport/still-connections.ts";
 import { adoptTransport } from "../transport/tcp.ts";
 import { Arriving } from "./arriving.ts";
 import { Channel } from "./channel.ts";
@@ -60,7 +61,7 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
     await until(() => sent.every((at) => at === perCaller) && rest.every(({ length }) => length === 0));
     pump.cancel();
     const left = await world.leaving.left();
-    assert.deepEqual(left, { moved: callers.length, stayed: {}, cut: {} });
+    assert.deepEqual(left, { moved: callers.length, movedOfDoors: 0, stayed: {}, cut: {} });
     await Promise.all(callers.map((caller) => caller.received(perCaller)));
     for (const caller of callers) {
       assert.deepEqual(
@@ -198,10 +199,12 @@ async function open(): Promise<Worlds> {
   const leaving = new Leaving({
     ...{ channel: here, clock, log: silentLog, drainMs: 5_000 },
     plane: one.plane,
+    still: new StillConnections({ log: silentLog, lost: () => {} }),
     metrics: one.metrics,
   });
   const arriving = new Arriving({
     ...{ channel: there, calls, clock, log: silentLog, plane: other.plane },
+    still: new StillConnections({ log: silentLog, lost: () => {} }),
     adopt: (descriptor, wroteAll) => adoptTransport(descriptor, wroteAll, () => {}),
   });
   return {

@@ -11,11 +11,14 @@ import type { Caller, FrameExchange } from "../request/exchange.ts";
 import { FrameWay } from "../request/frame-way.ts";
 import { type Frozen, isObstacle, type Obstacle } from "../request/moving.ts";
 import type { DataPlane } from "../request/plane.ts";
+import type { StillConnection, StillConnections } from "../transport/still-connections.ts";
 import type { Channel } from "./channel.ts";
 import type { Message, OwedLine, SharedLine } from "./messages.ts";
 
 export interface LeavingOptions {
   readonly plane: DataPlane;
+  /** Connections of doors, which stand still already. */
+  readonly still: StillConnections;
   readonly channel: Channel;
   readonly metrics: DataMetrics;
   readonly clock: Clock;
@@ -42,6 +45,8 @@ interface Going {
 /** What became of the connections. */
 export interface Left {
   readonly moved: number;
+  /** Of them, those of doors. */
+  readonly movedOfDoors: number;
   /** Those that ended here in their own time, having stood in the way by this. */
   readonly stayed: Partial<Record<Obstacle, number>>;
   /** Those that were cut at the deadline. */
@@ -55,6 +60,7 @@ export class Leaving {
   readonly #stayed: Partial<Record<Obstacle, number>> = {};
   #nextKey = 1;
   #moved = 0;
+  #movedOfDoors = 0;
   #busyMs = 0;
   #surrendered = false;
 
@@ -81,6 +87,19 @@ export class Leaving {
           this.#shareAll(batch.filter(({ closed }) => !closed).map((downstream) => this.#goingOf(downstream)));
           next += connectionsPerPacket;
         }
+        return next;
+      });
+    }
+    await this.#shareDoors();
+  }
+
+  /** Gives the other process those of doors, with all that it needs to know. */
+  async #shareDoors(): Promise<void> {
+    const { all } = this.#options.still;
+    for (let at = 0; at < all.length; ) {
+      at = await this.#slice((isOver) => {
+        let next = at;
+        while (next < all.length && (next === at || !isOver())) this.#tellDoor(all[next++] as StillConnection);
         return next;
       });
     }
@@ -125,6 +144,8 @@ export class Leaving {
 
   /** The other process goes on: what it has is let go of here, and what is left goes as it can. */
   surrender(): void {
+    this.#movedOfDoors = this.#options.still.letGo();
+    this.#moved += this.#movedOfDoors;
     this.#surrendered = true;
     for (const going of [...this.#going.values()]) {
       if (going.state === "frozen") this.#surrender(going);
@@ -167,7 +188,7 @@ export class Leaving {
     const cuts = Object.values(cut).reduce((sum, count) => sum + count, 0);
     if (cuts > 0) log.warn({ cut }, "connections that could not go to the new process were cut at the deadline");
     await channel.drained();
-    return { moved: this.#moved, stayed: this.#stayed, cut };
+    return { moved: this.#moved, movedOfDoors: this.#movedOfDoors, stayed: this.#stayed, cut };
   }
 
   /** Callers that are still here may call again; when none is, nothing is sent anywhere any more. */
@@ -244,6 +265,16 @@ export class Leaving {
       },
       Buffer.concat([...going.unsent, residual]),
     );
+  }
+
+  #tellDoor({ key, transports, standing: { state, unread } }: StillConnection): void {
+    const { channel } = this.#options;
+    const descriptors = transports.flatMap(({ descriptor }) => (descriptor === undefined ? [] : [descriptor]));
+    const text = Buffer.from(JSON.stringify(state));
+    const lengths = [text, ...unread].map(({ length }) => length);
+    const wroteAll = transports.map((transport) => transport.wroteAll);
+    channel.say({ say: "door", door: key, wroteAll, lengths }, undefined, descriptors);
+    channel.sayAll((more) => ({ say: "door-state", more }), Buffer.concat([text, ...unread]));
   }
 
   #owedLine({ id, idHigh, version, serialization, flags, service, deadlineMs }: FrameExchange): OwedLine {

@@ -47,6 +47,17 @@ export type Message =
     }
   /** More of what was read of a connection. */
   | { readonly say: "residual"; readonly key: number; readonly more: boolean }
+  /**
+   * A connection of a door, with its descriptors: the client's, then those that the door had opened for it. What is to be known of it follows
+   * in pieces: its state as JSON, then what was read of each and has to be read again, of these lengths.
+   */
+  | {
+      readonly say: "door";
+      readonly door: string;
+      readonly wroteAll: readonly boolean[];
+      readonly lengths: readonly number[];
+    }
+  | { readonly say: "door-state"; readonly more: boolean }
   | { readonly say: "commit"; readonly connections: number }
   /** A connection that could go only now: its line and state came before, and it goes on at once. */
   | { readonly say: "late"; readonly key: number }
@@ -114,6 +125,8 @@ const words: ReadonlySet<string> = new Set<Message["say"]>([
   "forget",
   "state",
   "residual",
+  "door",
+  "door-state",
   "commit",
   "figures",
   "late",

@@ -75,6 +75,7 @@ class NewSide {
     this.#arriving = new Arriving({
       ...this.#options,
       plane: data.plane,
+      still: data.still,
       channel: talk.channel,
       adopt: (descriptor, wroteAll, from) =>
         from === "endpoint" ? adoptTransport(descriptor, wroteAll, () => {}) : data.adopt(descriptor, wroteAll, from),

@@ -145,6 +145,7 @@ class OldSide {
       channel.say({ say: "listener", host, port, asked }, undefined, [descriptor]);
     this.#tell("listen");
     this.#isSuspended = true;
+    if (calls.takesDescriptors) data.still.hold();
     this.#before = await suspend();
     this.#tell("suspend");
     // Where listeners do not go along, the new process listens anew: nobody may listen there.
@@ -152,7 +153,8 @@ class OldSide {
     channel.sayAll((more) => ({ say: "take-up", more }), Buffer.from(JSON.stringify(this.#before)));
     await talk.hears("ready", takeUpMs);
     this.#tell("take-up");
-    const leaving = new Leaving({ plane: data.plane, channel, metrics: data.metrics, clock, log, drainMs });
+    const { plane, metrics, still } = data;
+    const leaving = new Leaving({ plane, still, channel, metrics, clock, log, drainMs });
     this.#leaving = leaving;
     if (calls.takesDescriptors) await leaving.share();
     this.#tell("share");
