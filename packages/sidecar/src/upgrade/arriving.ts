@@ -9,6 +9,7 @@ import { FrameError } from "@dualmesh/wire/codec";
 import type { RpcFrame } from "@dualmesh/wire/rpc";
 import type { Downstream } from "../request/downstream.ts";
 import { FrameWay } from "../request/frame-way.ts";
+import { isObstacle } from "../request/moving.ts";
 import type { DataPlane } from "../request/plane.ts";
 import type { Packets } from "../transport/native.ts";
 import type { StillConnections } from "../transport/still-connections.ts";
@@ -30,7 +31,8 @@ export interface ArrivingOptions {
 
 interface Arrived {
   readonly line: SharedLine;
-  readonly descriptors: readonly number[];
+  /** Until a connection has been made of each. */
+  descriptors: readonly number[];
   readonly pieces: Buffer[];
   state: StateLine | undefined;
   owed: Map<string, OwedLine & { readonly dueMs: number }>;
@@ -109,7 +111,7 @@ export class Arriving {
     this.#looking.cancel();
     this.#doors.end();
     for (const [key, arrived] of [...this.#all]) {
-      if (!arrived.begun) this.#forget(key);
+      if (!arrived.begun) this.#forget(key, !inOrder);
       else if (!inOrder)
         for (const line of arrived.owed.values())
           this.#answer(arrived, line, "the process of the sidecar that had sent the request has died");
@@ -128,14 +130,14 @@ export class Arriving {
     for (const descriptor of descriptors.slice(at)) this.#options.calls.close(descriptor);
   }
 
-  /** It has ended in the other process, or goes on there. */
-  #forget(key: number): void {
+  /** It has ended in the other process, or with that. */
+  #forget(key: number, isBroken = false): void {
     const arrived = this.#all.get(key);
     this.#all.delete(key);
     if (arrived === undefined) return;
     if (arrived.downstream === undefined)
       for (const descriptor of arrived.descriptors) this.#options.calls.close(descriptor);
-    else arrived.downstream.transport.destroy("it ended in the process that had it before");
+    else discard(arrived.downstream, isBroken && arrived.state?.bytes !== undefined);
   }
 
   #residual(arrived: Arrived, piece: Buffer, more: boolean): void {
@@ -147,6 +149,7 @@ export class Arriving {
     const { plane, adopt, channel } = this.#options;
     const { line, descriptors, pieces, state } = arrived;
     if (state === undefined) return;
+    arrived.descriptors = [];
     const [caller, endpoint] = descriptors.map((descriptor, index) =>
       adopt(descriptor, line.wroteAll[index] === true, index === 0 ? line : "endpoint"),
     );
@@ -212,6 +215,16 @@ export class Arriving {
       }
     }
   }
+}
+
+/** It never went on here, and is let go of with all that was made for it. Bytes that break off in the midst have to look like that to both ends. */
+function discard(downstream: Downstream, isBroken: boolean): void {
+  const why = "it ended in the process that had it before";
+  if (isBroken) {
+    downstream.begin();
+    downstream.transport.reset(why);
+  } else if (isObstacle(downstream.freeze())) downstream.transport.destroy(why);
+  else downstream.surrender(() => {});
 }
 
 function nameOf({ id, idHigh }: { readonly id: number; readonly idHigh: number }): string {

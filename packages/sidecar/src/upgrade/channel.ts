@@ -26,6 +26,8 @@ export interface ChannelOptions {
 /** What waits to be taken; an other side that takes nothing of so much will not take it. */
 const maxQueueBytes = 256 * 1024 * 1024;
 const lookMs = 1;
+/** How an end is told of that nobody announced: the kernel closed the other end, or its process did. */
+export const goneText = "it is gone";
 const sliceMs = 2;
 const aliveMs = 500;
 
@@ -89,6 +91,11 @@ export class Channel {
   drained(): Promise<void> {
     if (this.#closed || this.#queue.length === this.#sent) return Promise.resolve();
     return new Promise((resolve) => this.#drained.push(resolve));
+  }
+
+  /** Takes in what has come, now. */
+  look(): void {
+    if (!this.#closed) this.#read(this.#clock.now());
   }
 
   close(): void {
@@ -166,7 +173,7 @@ export class Channel {
         const packet = calls.receive(socket);
         if (packet === "empty") break;
         if (packet === "end") {
-          this.#end("it is gone");
+          this.#end(goneText);
           break;
         }
         some = true;

@@ -2,7 +2,7 @@
 import type { Clock } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Packets } from "../transport/native.ts";
-import { Channel } from "./channel.ts";
+import { Channel, goneText } from "./channel.ts";
 import { type Greeting, type Message, spoken } from "./messages.ts";
 
 export interface ConversationOptions {
@@ -20,13 +20,16 @@ interface Waiter {
   readonly settle: (message: Message | MeshError) => void;
 }
 
-/** The other side says every half second that it is there. */
+/** The other side says every half second that it is there. While connections stand still less is waited for. */
 const silenceMs = 5_000;
+const stillSilenceMs = 2_000;
 
 export class Conversation {
   readonly channel: Channel;
   readonly #clock: Clock;
   readonly #pieces: Buffer[] = [];
+  /** Connections stand still until the other side answers. */
+  isStill = false;
   #waiter: Waiter | undefined;
   #ended: MeshError | undefined;
 
@@ -34,7 +37,7 @@ export class Conversation {
     this.#clock = clock;
     this.channel = new Channel({
       ...{ calls, socket, clock },
-      silenceMs: () => silenceMs,
+      silenceMs: () => (this.isStill ? stillSilenceMs : silenceMs),
       events: {
         onMessage: (message, body, descriptors) => {
           if (message.say === "give-up") return this.#end(`it gives up: ${message.reason}`, onEnd);
@@ -56,15 +59,23 @@ export class Conversation {
     return this.#ended !== undefined;
   }
 
+  /** The other process has died, or closed its end. */
+  get isGone(): boolean {
+    return this.#ended?.message === goneText;
+  }
+
   /** Resolves with the message; rejects with `upgrade.gone` or `upgrade.late`. */
   hears<Say extends Message["say"]>(say: Say, limitMs: number): Promise<Extract<Message, { readonly say: Say }>> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) return reject(this.#ended);
       const timer = this.#clock.after(limitMs, () => {
+        // It may have been said long ago, to a process that stood still.
+        this.channel.look();
+        if (this.#waiter !== waiter) return;
         this.#waiter = undefined;
         reject(new MeshError("upgrade.late", `the other process has not said "${say}" within ${limitMs} ms`));
       });
-      this.#waiter = {
+      const waiter: Waiter = {
         words: [say],
         settle: (message) => {
           timer.cancel();
@@ -72,6 +83,7 @@ export class Conversation {
           else resolve(message as Extract<Message, { readonly say: Say }>);
         },
       };
+      this.#waiter = waiter;
     });
   }
 

@@ -12,6 +12,7 @@ import type { Packets } from "../transport/native.ts";
 import { Ports } from "../transport/ports.ts";
 import { adoptTransport } from "../transport/tcp.ts";
 import { Arriving } from "./arriving.ts";
+import { goneText } from "./channel.ts";
 import { Conversation } from "./conversation.ts";
 import type { Message } from "./messages.ts";
 import type { Taken } from "./taken.ts";
@@ -29,6 +30,8 @@ export interface NewSideOptions {
 const greetMs = 10_000;
 const takeUpMs = 60_000;
 const commitMs = 60_000;
+/** ECONNREFUSED. */
+const refused = 111;
 
 /** Resolves when this process serves, with or without the old one. Rejects with `upgrade.given-up` when it is not to. */
 export async function takeOver(options: NewSideOptions): Promise<void> {
@@ -44,6 +47,7 @@ class NewSide {
   /** It has said its last word in order. */
   #isDone = false;
   #hasBegun = false;
+  #oldPid: number | undefined;
 
   constructor(options: NewSideOptions) {
     this.#options = options;
@@ -51,11 +55,16 @@ class NewSide {
   }
 
   async run(): Promise<void> {
-    const { calls, clock, path, version, takeUp } = this.#options;
-    const socket = calls.connectTo(path);
+    const { calls, clock, version, takeUp } = this.#options;
+    const socket = this.#connect();
+    if (socket === undefined) {
+      this.#alone();
+      this.#data = await takeUp({ ports: this.#ports });
+      return this.#begin();
+    }
     const uid = calls.credentialsOf(socket)?.uid;
     if (uid !== undefined && uid !== process.getuid?.())
-      throw new MeshError("upgrade.stranger", `user ${uid} listens at ${path}`);
+      throw new MeshError("upgrade.stranger", `user ${uid} listens at ${this.#options.path}`);
     const talk = new Conversation({
       ...{ calls, socket, clock },
       onMessage: (message, body, descriptors) => this.#hear(message, body, descriptors),
@@ -63,7 +72,7 @@ class NewSide {
     });
     let before: Snapshot | undefined;
     try {
-      await talk.greet(version, greetMs);
+      this.#oldPid = (await talk.greet(version, greetMs)).pid;
       await talk.hears("take-up", takeUpMs);
       before = JSON.parse(talk.text()) as Snapshot;
     } catch (error) {
@@ -71,7 +80,10 @@ class NewSide {
     }
     const data = await takeUp({ ports: this.#ports, ...(before === undefined ? {} : { before }) });
     this.#data = data;
-    if (talk.isOver) return this.#begin();
+    if (talk.isOver) {
+      if (!talk.isGone) throw new MeshError("upgrade.given-up", "the old process did not wait for this one");
+      return this.#begin();
+    }
     this.#arriving = new Arriving({
       ...this.#options,
       plane: data.plane,
@@ -94,14 +106,25 @@ class NewSide {
   }
 
   /** Throws when this process is not to go on: the old one lives and does. */
-  #aloneOr(error: unknown, { channel, isOver }: Conversation): void {
-    const isDead = isMeshError(error, "upgrade.gone") && error.message === "it is gone";
-    if (isDead) {
-      this.#options.log.warn({}, "the old process has died; this one goes on alone, from what is on disk");
-      return;
-    }
+  #aloneOr(error: unknown, { channel, isOver, isGone }: Conversation): void {
+    if (isMeshError(error, "upgrade.gone") && isGone) return this.#alone();
     if (!isOver) channel.close();
     throw new MeshError("upgrade.given-up", messageOf(error), {}, { cause: error });
+  }
+
+  #alone(): void {
+    this.#options.log.warn({}, "the old process has died; this one goes on alone, from what is on disk");
+  }
+
+  /** Undefined when nobody listens any more where the old process did. */
+  #connect(): number | undefined {
+    const { calls, path } = this.#options;
+    try {
+      return calls.connectTo(path);
+    } catch (error) {
+      if (isMeshError(error, "upgrade.socket") && error.details["error"] === refused) return undefined;
+      throw error;
+    }
   }
 
   #begin(): void {
@@ -131,7 +154,17 @@ class NewSide {
   /** Once nothing more comes from the old process. */
   #left(reason: string): void {
     if (!this.#hasBegun || this.#isDone) return;
-    this.#options.log.warn({ reason }, "the old process has died before it had passed on every reply");
+    this.#options.log.warn({ reason }, "the old process has ended before it had passed on every reply");
+    // One that stands still has copies of what goes on here, whose peers would not hear of an end.
+    if (reason !== goneText && this.#oldPid !== undefined) kill(this.#oldPid);
     this.#arriving?.end(false);
+  }
+}
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // it is gone already
   }
 }

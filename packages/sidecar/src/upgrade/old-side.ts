@@ -60,6 +60,7 @@ const startMs = 60_000;
 const greetMs = 10_000;
 const takeUpMs = 30_000;
 const commitMs = 10_000;
+const endedMs = 2_000;
 
 /** Resolves when nothing is left here, so that this process may end. Rejects with `upgrade.…` when it goes on instead. */
 export async function handOver(options: OldSideOptions): Promise<UpgradeEnd> {
@@ -94,10 +95,11 @@ class OldSide {
       return await this.#through(talk, successor);
     } catch (error) {
       log.error({ error: messageOf(error) }, "the upgrade failed, and this process goes on");
-      this.#leaving?.thaw();
       if (talk?.isOver === false) await talk.giveUp(messageOf(error));
       successor?.kill();
-      await successor?.ended;
+      // Not before nobody else can read a connection that stands still here.
+      await this.#within(endedMs, successor?.ended);
+      this.#leaving?.thaw();
       if (this.#isSuspended) await this.#options.resume(this.#before);
       if (isMeshError(error)) throw error;
       throw new MeshError("upgrade.failed", messageOf(error), {}, { cause: error });
@@ -159,10 +161,12 @@ class OldSide {
     if (calls.takesDescriptors) await leaving.share();
     this.#tell("share");
     this.#stillSince = clock.now();
+    talk.isStill = true;
     if (calls.takesDescriptors) await leaving.freeze();
     this.#tell("freeze");
     leaving.commit();
     await talk.hears("committed", commitMs);
+    talk.isStill = false;
     const stillMs = Math.round(clock.now() - this.#stillSince);
     if (calls.takesDescriptors) leaving.surrender();
     else data.plane.farewell();
@@ -170,7 +174,7 @@ class OldSide {
     await data.stopListening();
     this.#sayFigures(talk);
     this.#tell("commit");
-    const left = await this.#relayed(talk, leaving);
+    const left = await this.#relayed(talk, leaving, successor);
     this.#sayFigures(talk);
     channel.say({ say: "end" });
     await channel.drained();
@@ -181,15 +185,27 @@ class OldSide {
   }
 
   /** Passes on what is still answered; rejects when the new process dies meanwhile. */
-  async #relayed(talk: Conversation, leaving: Leaving): Promise<Left> {
+  async #relayed(talk: Conversation, leaving: Leaving, successor: Successor): Promise<Left> {
     this.#leaving = leaving;
     const left = await leaving.left();
-    if (talk.isOver)
+    if (!talk.isOver) return left;
+    // Who has done with this process, since it had said nothing for too long, is not dead.
+    const goesOn = talk.isGone && (await this.#within(endedMs, successor.ended)) === undefined;
+    if (!goesOn)
       throw new MeshError(
         "upgrade.gone",
         "the new process has died after it went on with the connections; they are lost with it",
       );
+    this.#options.log.warn({}, "the new process goes on without what is still answered here");
     return left;
+  }
+
+  /** Undefined when it has not come by then. */
+  async #within<Result>(ms: number, awaited: Promise<Result> | undefined): Promise<Result | undefined> {
+    const late = new Promise<undefined>(
+      (resolve) => void this.#options.clock.after(ms, () => resolve(undefined), true),
+    );
+    return Promise.race([awaited, late]);
   }
 
   #sayFigures({ channel }: Conversation): void {
