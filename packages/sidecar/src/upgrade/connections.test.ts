@@ -1,6 +1,7 @@
 /** Two data planes in this process, and between them the channel that two processes have: what is moved, and what is left when either fails. */
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -9,9 +10,11 @@ import { silentLog } from "@dualmesh/base/log";
 import { seededRandom } from "@dualmesh/base/random";
 import { frameKind } from "@dualmesh/wire/rpc";
 import { boltRequest, boltResponse, boltRoute, cell, type Peer, TestPlane } from "../request/testing.ts";
+import { listen } from "../transport/listener.ts";
 import { openSystemCalls, whyNoHandles } from "../transport/native.ts";
-import { StillConnections } from "../transport/still-connections.ts";
+import { type StillConnection, StillConnections } from "../transport/still-connections.ts";
 import { adoptTransport } from "../transport/tcp.ts";
+import type { Transport } from "../transport/transport.ts";
 import { Arriving } from "./arriving.ts";
 import { Channel } from "./channel.ts";
 import { Leaving } from "./leaving.ts";
@@ -73,6 +76,44 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
     assert.equal(world.other.plane.callers, callers.length);
     assert.equal(world.arriving.begun, callers.length);
     assert.equal(world.one.plane.inFlight, 0);
+  });
+
+  test("of doors go with both ends and whatever is said of them, and are not begun before it is told to", async () => {
+    await using world = await open();
+    const state = { long: "x".repeat(300_000) };
+    const unread = [Buffer.from("ask"), Buffer.from("answer")];
+    const peers = [await connected(), await connected()];
+    for (const { transport } of peers) assert.equal(transport.freeze(), true);
+    world.still.one.keep({
+      key: "a",
+      transports: peers.map(({ transport }) => transport),
+      standing: { state, unread },
+    });
+    const [taken, begun]: [StillConnection[], Buffer[]] = [[], []];
+    world.still.other.open("a", (still) => {
+      taken.push(still);
+      for (const transport of still.transports)
+        transport.open({
+          onBytes: (bytes, size) => void begun.push(Buffer.from(bytes.subarray(0, size))),
+          onDrain() {},
+          onPeerEnd: () => undefined,
+          onClose() {},
+        });
+      return true;
+    });
+    for (const { far } of peers) far.write("later");
+    await world.leaving.share();
+    await world.leaving.freeze();
+    assert.equal(taken.length, 0);
+    world.leaving.commit();
+    await until(() => world.committed && begun.length === 2);
+    assert.deepEqual(taken[0]?.standing, { state, unread });
+    assert.deepEqual(begun.map(String), ["later", "later"]);
+    for (const transport of taken[0]?.transports ?? []) transport.write(Buffer.from("back"), 0, 4);
+    await until(() => peers.every(({ heard }) => heard() === "back"));
+    const left = await world.leaving.left();
+    assert.deepEqual([left.moved, left.movedOfDoors], [1, 1]);
+    for (const transport of taken[0]?.transports ?? []) transport.destroy("the test is over");
   });
 
   test("stay, and go on as they were, when the new process dies before it has said that it goes on", async () => {
@@ -140,7 +181,23 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
   });
 });
 
+/** A connection that is accepted here, and its far end. */
+async function connected() {
+  const accepted = Promise.withResolvers<Transport>();
+  const port = { host: "127.0.0.1", port: 0, maxConnections: 1, dropped: () => {} };
+  const listener = await listen({ ...port, accept: (transport) => accepted.resolve(transport) });
+  const far = net.connect({ host: listener.host, port: listener.port });
+  let text = "";
+  far.on("data", (bytes) => {
+    text += String(bytes);
+  });
+  const transport = await accepted.promise;
+  await listener.close();
+  return { transport, far, heard: () => text };
+}
+
 interface Worlds extends AsyncDisposable {
+  readonly still: { readonly one: StillConnections; readonly other: StillConnections };
   readonly one: TestPlane;
   readonly other: TestPlane;
   readonly here: Channel;
@@ -166,6 +223,8 @@ async function open(): Promise<Worlds> {
     ended: undefined as string | undefined,
     thereEnded: undefined as string | undefined,
   };
+  const nowhere = { log: silentLog, lost: () => {} };
+  const still = { one: new StillConnections(nowhere), other: new StillConnections(nowhere) };
   const silenceMs = (): undefined => undefined;
   const here: Channel = new Channel({
     ...{ calls, clock, socket, silenceMs },
@@ -198,16 +257,16 @@ async function open(): Promise<Worlds> {
   const leaving = new Leaving({
     ...{ channel: here, clock, log: silentLog, drainMs: 5_000 },
     plane: one.plane,
-    still: new StillConnections({ log: silentLog, lost: () => {} }),
+    still: still.one,
     metrics: one.metrics,
   });
   const arriving = new Arriving({
     ...{ channel: there, calls, clock, log: silentLog, plane: other.plane },
-    still: new StillConnections({ log: silentLog, lost: () => {} }),
+    still: still.other,
     adopt: (descriptor, wroteAll) => adoptTransport(descriptor, wroteAll, () => {}),
   });
   return {
-    ...{ one, other, here, there, leaving, arriving },
+    ...{ one, other, still, here, there, leaving, arriving },
     get committed() {
       return state.committed;
     },

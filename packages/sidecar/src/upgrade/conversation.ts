@@ -15,8 +15,11 @@ export interface ConversationOptions {
   readonly onEnd: (reason: string) => void;
 }
 
+/** What one side waits for. */
+const awaited: ReadonlySet<Message["say"]> = new Set(["hello", "take-up", "ready", "commit", "committed"]);
+
 interface Waiter {
-  readonly words: readonly Message["say"][];
+  readonly word: Message["say"];
   readonly settle: (message: Message | MeshError) => void;
 }
 
@@ -30,6 +33,7 @@ export class Conversation {
   readonly #pieces: Buffer[] = [];
   /** Connections stand still until the other side answers. */
   isStill = false;
+  readonly #early = new Map<Message["say"], Message>();
   #waiter: Waiter | undefined;
   #ended: MeshError | undefined;
 
@@ -41,12 +45,14 @@ export class Conversation {
       events: {
         onMessage: (message, body, descriptors) => {
           if (message.say === "give-up") return this.#end(`it gives up: ${message.reason}`, onEnd);
-          const waiter = this.#waiter;
-          if (waiter?.words.includes(message.say) !== true) return onMessage(message, body, descriptors);
+          if (!awaited.has(message.say)) return onMessage(message, body, descriptors);
           if ("more" in message) {
             this.#pieces.push(Buffer.from(body));
             if (message.more) return;
           }
+          const waiter = this.#waiter;
+          // Several that come at once are read in one go, before whoever heard the first can wait for the next.
+          if (waiter?.word !== message.say) return void this.#early.set(message.say, message);
           this.#waiter = undefined;
           waiter.settle(message);
         },
@@ -67,6 +73,9 @@ export class Conversation {
   /** Resolves with the message; rejects with `upgrade.gone` or `upgrade.late`. */
   hears<Say extends Message["say"]>(say: Say, limitMs: number): Promise<Extract<Message, { readonly say: Say }>> {
     return new Promise((resolve, reject) => {
+      const early = this.#early.get(say);
+      this.#early.delete(say);
+      if (early !== undefined) return resolve(early as Extract<Message, { readonly say: Say }>);
       if (this.#ended !== undefined) return reject(this.#ended);
       const timer = this.#clock.after(limitMs, () => {
         // It may have been said long ago, to a process that stood still.
@@ -76,7 +85,7 @@ export class Conversation {
         reject(new MeshError("upgrade.late", `the other process has not said "${say}" within ${limitMs} ms`));
       });
       const waiter: Waiter = {
-        words: [say],
+        word: say,
         settle: (message) => {
           timer.cancel();
           if (message instanceof MeshError) reject(message);
