@@ -252,6 +252,33 @@ describe("connections through the door before an ensemble that go on at another 
     assert.equal(client.closed, false);
   });
 
+  it("know what a resumed session owns, and which deletions wait", async () => {
+    const fixture = new BeforeFixture();
+    const path = `${providers}/${dubboName("10.0.0.5", 20_881)}`;
+    fixture.ensemble.put(providers, 0n);
+    const first = await fixture.client();
+    first.create(path, ephemeral);
+    first.create(entry, ephemeral);
+    fixture.ensemble.put("/services/shop", 0n);
+    first.create(entry, ephemeral);
+    await fixture.settle();
+    first.drop();
+    const client = await fixture.client(first.identity);
+    const before = fixture.ensemble.changes.length;
+    await fixture.upgrade([client]);
+    const again = client.create(path, ephemeral);
+    await fixture.settle();
+    assert.equal(client.error(again), 0, "it is there already, and is not made again");
+    const deleted = client.delete(entry);
+    await fixture.settle();
+    assert.equal(client.error(deleted), 0);
+    await fixture.upgrade([client]);
+    await fixture.clock.advance(1_000);
+    assert.deepEqual(fixture.ensemble.changes.slice(before), []);
+    await fixture.clock.advance(1_000);
+    assert.deepEqual(fixture.ensemble.changes.slice(before), [`delete ${entry}`]);
+  });
+
   it("end when they do not stand still in time, and their clients resume their sessions at the next door", async () => {
     const fixture = new BeforeFixture();
     const client = await fixture.client();
