@@ -44,6 +44,11 @@ export interface SuccessorStarted {
   readonly pid: number | undefined;
 }
 
+/** What it says last when the successor has everything. */
+export interface HandedOver {
+  readonly ended: "handed over";
+}
+
 const lookMs = 50;
 const answerMs = 10_000;
 
@@ -97,6 +102,13 @@ async function startedByParent(wish: SuccessorWish): Promise<Successor> {
       "the parent that supervises this process could not start another one: its log says why",
     );
   return { pid, ended: untilGone(pid), kill: () => killed(pid) };
+}
+
+/** The parent, if there is one, then knows that the successor is its child even if that dies in the same moment. */
+export async function tellHandedOver(): Promise<void> {
+  if (process.env[supervisedVariable] !== "1" || !process.connected) return;
+  const word: HandedOver = { ended: "handed over" };
+  await new Promise<void>((resolve) => process.send?.(word, () => resolve()));
 }
 
 async function untilGone(pid: number): Promise<string> {

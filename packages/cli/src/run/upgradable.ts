@@ -2,9 +2,9 @@
  * A part whose process may be replaced while calls go on (`dualmesh sidecar upgrade`): in force here, laid down for the new process, taken up again
  * when that fails, or taken over from an old one.
  */
-import { rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { systemClock } from "@dualmesh/base/clock";
+import { sleep, systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { systemRandom } from "@dualmesh/base/random";
@@ -13,7 +13,7 @@ import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
 import type { RunOptions } from "./run-part.ts";
 import { openSession, type Session } from "./session.ts";
-import { readProgram, readWhere, startSuccessor, takesOverVariable, whereOf } from "./successor.ts";
+import { readProgram, readWhere, startSuccessor, takesOverVariable, tellHandedOver, whereOf } from "./successor.ts";
 
 export interface UpgradableOptions<Config> {
   readonly part: RunnablePart<Config>;
@@ -32,6 +32,9 @@ const socketName = "upgrade.sock";
 /** The old process gives its state directory up before it says so; a moment passes between. */
 const lockTries = 50;
 const lockAgainMs = 20;
+const resumeAgainMs = 1_000;
+/** What the journals of either process may need at once. */
+const roomBytes = 256 * 1024;
 
 export async function openUpgradable<Config>(options: UpgradableOptions<Config>): Promise<Upgradable> {
   const upgradable = new UpgradablePart(options);
@@ -85,6 +88,7 @@ class UpgradablePart<Config> implements Upgradable {
     this.#isUpgrading = true;
     try {
       const end = await this.#handOver(session, program, words["drain"] === true ? "draining" : "any");
+      await tellHandedOver();
       // The answer leaves first.
       setImmediate(() => this.#handedOver.resolve("handed over"));
       return end;
@@ -103,15 +107,14 @@ class UpgradablePart<Config> implements Upgradable {
     const calls = await openPackets(how, log);
     const path = join(session.state.path, socketName);
     await rm(path, { force: true });
+    await proveRoom(session.state.path);
     const steps: { readonly step: string; readonly ms: number }[] = [];
     try {
       const end = await handOver({
         ...{ calls, clock: systemClock, log, path, version: productVersion(), data: upgrade.data, drainMs: 60_000 },
         start: () => startSuccessor({ program, where: whereOf(calls, path) }),
         suspend: () => session.suspend(),
-        resume: async (before) => {
-          await this.#openSession({ data: upgrade.data, ...(before === undefined ? {} : { before }) });
-        },
+        resume: (before) => this.#resume({ data: upgrade.data, ...(before === undefined ? {} : { before }) }),
         tell: (progress) => {
           steps.push(progress);
           log.info({ ...progress }, "upgrading");
@@ -122,6 +125,21 @@ class UpgradablePart<Config> implements Upgradable {
       return { ...end, steps };
     } finally {
       await rm(path, { force: true });
+    }
+  }
+
+  /** Calls are carried meanwhile, and nobody else can do it: it is tried for as long as this process is to run. */
+  async #resume(taken: Taken): Promise<void> {
+    const { log } = this.#options;
+    for (;;) {
+      try {
+        await this.#openSession(taken);
+        return;
+      } catch (error) {
+        if (this.#isClosing) throw error;
+        log.error({ error: messageOf(error), againMs: resumeAgainMs }, "not everything could be taken up again");
+        await sleep(systemClock, resumeAgainMs);
+      }
     }
   }
 
@@ -166,5 +184,20 @@ class UpgradablePart<Config> implements Upgradable {
         await new Promise<void>((resolve) => void systemClock.after(lockAgainMs, resolve, true));
       }
     }
+  }
+}
+
+/** Throws `upgrade.disk` while there is nothing to undo yet: neither process could open what the other had laid down. */
+async function proveRoom(directory: string): Promise<void> {
+  const path = join(directory, "upgrade.room");
+  try {
+    await writeFile(path, Buffer.alloc(roomBytes), { flush: true });
+  } catch (error) {
+    throw new MeshError(
+      "upgrade.disk",
+      `${directory} cannot be written: ${messageOf(error)}; make room on its disk first`,
+    );
+  } finally {
+    await rm(path, { force: true });
   }
 }
