@@ -169,6 +169,7 @@ async function inOrder(
 ): Promise<readonly string[]> {
   const faults: string[] = [];
   const { pid } = await sidecar.report();
+  await eventually("one process is left", () => sidecar.processes().length === 1, 10_000);
   const all = sidecar.processes();
   if (all.length !== 1 || all[0] !== pid)
     faults.push(`${pid} serves, and ${supervised ? "the parent's children are" : "there are"} ${all.join(", ")}`);

@@ -25,7 +25,12 @@ else if (side === "deaf") await plantDeafness(Number(place));
 else if (side === "old" && place === "load") await plantWhileLoading();
 else if (side !== "") plant();
 
+let hasStruck = false;
+
 function strike(): void {
+  // A process that was stopped, and goes on as the old one, is upgraded again.
+  if (hasStruck) return;
+  hasStruck = true;
   process.kill(process.pid, what === "stop" ? "SIGSTOP" : "SIGKILL");
 }
 

@@ -1,5 +1,6 @@
 /** Many upgrades in a row under a mixed load, of which nothing may be lost, and which may cost neither memory nor descriptors. */
 
+import { eventually } from "../hostile/world.ts";
 import type { LoadEnd } from "./load.ts";
 import { type Facts, SidecarProcess } from "./sidecar-process.ts";
 import { UpgradeWorld } from "./world.ts";
@@ -49,8 +50,7 @@ export async function playRow({ upgrades, supervised, seed, each }: RowOptions):
   const end = await load.end();
   const faults = [...end.broken, ...end.lost, ...grown(done)];
   if (pids.size !== upgrades + 1) faults.push(`${pids.size} processes for ${upgrades} upgrades`);
-  const left = sidecar.processes();
-  if (left.length !== 1) faults.push(`processes are left: ${left.join(", ")}`);
+  await eventually("one process is left", () => sidecar.processes().length === 1, 10_000);
   const code = await sidecar.end();
   if (code !== undefined && code !== 0) faults.push(`it ended with ${code}`);
   return { ...end, upgrades: done, faults: faults.slice(0, 30) };

@@ -31,6 +31,8 @@ interface TrialEnd {
 }
 
 const isRoot = process.getuid?.() === 0;
+/** Not one that only root may enter the folder of. */
+const python = "/usr/bin/python3";
 const notRoot = isRoot ? undefined : "only root can do this";
 const settleMs = 700;
 const light = { size: 0.5, slowMs: 800 };
@@ -59,10 +61,11 @@ export const trials: readonly Trial[] = [
   { name: "strangers of the same user call at the socket", run: (seed) => under({ seed }, strangers) },
   {
     name: "a stranger of another user calls at the socket",
-    skip: notRoot,
+    skip: notRoot ?? (existsSync(python) ? undefined : `there is no ${python}`),
     run: (seed) => under({ seed }, foreigner),
   },
-  { name: "the disk is full", skip: notRoot, run: fullDisk },
+  { name: "the disk is full", skip: notRoot, run: (seed) => fullDisk(seed, "before") },
+  { name: "the disk fills up in the midst", skip: notRoot, run: (seed) => fullDisk(seed, "in the midst") },
   { name: "the command is given twice at once", run: (seed) => under({ seed }, twice) },
   {
     name: "the program is not there",
@@ -133,8 +136,7 @@ async function oneLeft({ sidecar }: UpgradeWorld): Promise<readonly string[]> {
   } catch (error) {
     faults.push(`the next upgrade: ${messageOf(error)}`);
   }
-  const all = sidecar.processes();
-  if (all.length !== 1) faults.push(`processes are left: ${all.join(", ")}`);
+  await eventually("one process is left", () => sidecar.processes().length === 1, 10_000);
   const code = await sidecar.end();
   if (code !== undefined && code !== 0) faults.push(`it ended with ${code}`);
   return faults;
@@ -276,7 +278,7 @@ while time.time() < end:
     time.sleep(0.005)
 `;
   const foreign = (): { readonly child: ChildProcess; readonly output: () => string } => {
-    const words = ["--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", script, path];
+    const words = ["--reuid=65534", "--regid=65534", "--clear-groups", python, "-c", script, path];
     const child = spawn("setpriv", words, { stdio: ["ignore", "pipe", "inherit"] });
     let text = "";
     child.stdout?.on("data", (piece) => {
@@ -308,7 +310,7 @@ while time.time() < end:
 
 // ---- a full disk ----
 
-async function fullDisk(seed: number): Promise<TrialEnd> {
+async function fullDisk(seed: number, when: "before" | "in the midst"): Promise<TrialEnd> {
   const place = join(process.env["TMPDIR"] ?? "/tmp", `upgrade-disk-${process.pid}`);
   mkdirSync(place);
   const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", place]);
@@ -319,17 +321,39 @@ async function fullDisk(seed: number): Promise<TrialEnd> {
     const load = await world.load(light);
     await pause(settleMs);
     const filler = join(place, "filler");
-    const { bavail, bsize } = statfsSync(place);
-    writeFileSync(filler, Buffer.alloc(bavail * bsize));
-    const outcome = await sidecar.upgrade().then(
-      ({ ms }) => `upgraded in ${ms} ms`,
-      (error: unknown) => messageOf(error),
-    );
-    await pause(settleMs);
+    const fill = (): void => {
+      const { bavail, bsize } = statfsSync(place);
+      writeFileSync(filler, Buffer.alloc(bavail * bsize));
+    };
+    if (when === "before") fill();
+    let isOver = false;
+    const upgrading = sidecar
+      .upgrade()
+      .then(
+        ({ ms }) => `upgraded in ${ms} ms`,
+        (error: unknown) => messageOf(error),
+      )
+      .finally(() => {
+        isOver = true;
+      });
+    if (when === "in the midst") {
+      // It has found room, and the new process loads its code.
+      await eventually(
+        "it waits for the new process",
+        () => isOver || existsSync(join(place, "state", "upgrade.sock")),
+      );
+      fill();
+      await pause(6_000);
+    } else await pause(settleMs);
     rmSync(filler);
+    const outcome = await upgrading;
     await sidecar.serves("it can be told what to do", 20_000);
     const end = await load.end();
-    const faults = [...end.broken, ...end.lost, ...(await oneLeft(world))].slice(0, 20);
+    const isRefused = when === "before" ? outcome.includes("no space left") : !outcome.startsWith("upgraded");
+    const faults = [
+      ...(isRefused ? [] : [`it was not refused: ${outcome}`]),
+      ...[...end.broken, ...end.lost, ...(await oneLeft(world))].slice(0, 20),
+    ];
     return { note: `${outcome.slice(0, 90)}; ${figures(end)}`, faults };
   } finally {
     spawnSync("umount", ["-l", place]);
