@@ -39,9 +39,8 @@ test("waits begin again after a child that lived for a while", async () => {
   const waits: number[] = [];
   const ending = new AbortController();
   const start = () => {
-    void clock.advance(waits.length === 2 ? 20_000 : 0);
     const child = spawn("sleep", ["60"]);
-    child.kill("SIGKILL");
+    void clock.advance(waits.length === 2 ? 20_000 : 0).then(() => child.kill("SIGKILL"));
     return child;
   };
   const waitMs = (deaths: number) => {

@@ -7,6 +7,8 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
+import { messageOf } from "@dualmesh/base/errors";
+import { exitCodes } from "../exit-codes.ts";
 import { hand, readApart, toldEnvironment } from "./apart.ts";
 import { becomeBundle, cacheEnvironment } from "./bundle.ts";
 import { openHeirs } from "./heirs.ts";
@@ -43,7 +45,11 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
   const start = () => startOf(program, reading);
   const heirs = openHeirs((wish) => {
     // By the new program, which may know more of a configuration than this one does.
-    const told = readApart(words, cache, wish.program);
+    const told = readApart(words, cache, wish.program).catch(async (error: unknown) => {
+      const log = await openParentLog("supervisor");
+      log.error({ program: wish.program, error: messageOf(error) }, "the program of an upgrade cannot be started");
+      return exitCodes.failed;
+    });
     const child = startOf(wish.program, told, wish.env);
     // A configuration that cannot be read is told of by its reader.
     void told.then((text) => typeof text !== "number" || child.kill("SIGKILL"));
