@@ -175,6 +175,7 @@ class OldSide {
     this.#sayFigures(talk);
     this.#tell("commit");
     const left = await this.#relayed(talk, leaving, successor);
+    this.#tell("relay");
     this.#sayFigures(talk);
     channel.say({ say: "end" });
     await channel.drained();

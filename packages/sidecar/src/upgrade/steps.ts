@@ -5,8 +5,8 @@
 export const upgradeSteps = {
   start: "the new process has loaded its code and its configuration, and has answered itself over loopback",
   greet: "both have said which version they are and what they can hand over",
-  suspend: "the old process has laid down its doors, its registry session and its state directory",
   listen: "the new process has the listening ports",
+  suspend: "the old process has laid down its doors, its registry session and its state directory",
   "take-up": "the new process has the state directory, the registry session, the doors, and every route of the old one",
   share: "both processes have every connection; the old one goes on with them",
   freeze: "every connection that can go stands still, and the new process knows what was read of it",
