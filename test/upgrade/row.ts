@@ -1,5 +1,6 @@
 /** Many upgrades in a row under a mixed load, of which nothing may be lost, and which may cost neither memory nor descriptors. */
 
+import { upgradeStepNames } from "@dualmesh/sidecar/upgrade/steps";
 import { eventually } from "../hostile/world.ts";
 import type { LoadEnd } from "./load.ts";
 import { type Facts, SidecarProcess } from "./sidecar-process.ts";
@@ -38,17 +39,20 @@ export async function playRow({ upgrades, supervised, seed, each }: RowOptions):
   const { sidecar } = world;
   const load = await world.load();
   const done: RowUpgrade[] = [];
+  const faults: string[] = [];
   const pids = new Set([sidecar.pid]);
   for (let index = 1; index <= upgrades; index++) {
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    const { moved, stayed, cut, ms, stillMs, loopMs, pid } = await sidecar.upgrade(SidecarProcess.program());
+    const { moved, stayed, cut, ms, stillMs, loopMs, pid, steps } = await sidecar.upgrade(SidecarProcess.program());
     pids.add(pid);
+    const told = steps.map(({ step }) => step);
+    if (told.join() !== upgradeStepNames.join()) faults.push(`upgrade ${index} went by ${told}`);
     const upgrade = { moved, stayed: sum(stayed), cut: sum(cut), ms, stillMs, loopMs, ...sidecar.facts() };
     done.push(upgrade);
     each?.(index, upgrade);
   }
   const end = await load.end();
-  const faults = [...end.broken, ...end.lost, ...grown(done)];
+  faults.push(...end.broken, ...end.lost, ...grown(done));
   if (pids.size !== upgrades + 1) faults.push(`${pids.size} processes for ${upgrades} upgrades`);
   await eventually("one process is left", () => sidecar.processes().length === 1, 10_000);
   const code = await sidecar.end();

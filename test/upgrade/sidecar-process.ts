@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import net from "node:net";
 import { join } from "node:path";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
-import type { UpgradeEnd } from "@dualmesh/sidecar/upgrade/old-side";
+import type { UpgradeEnd, UpgradeProgress } from "@dualmesh/sidecar/upgrade/old-side";
 import { eventually } from "../hostile/world.ts";
 
 export const mainFile = join(import.meta.dirname, "..", "..", "packages/cli/src/main.ts");
@@ -51,6 +51,11 @@ export interface Report {
     readonly listening: unknown;
     readonly ownAddresses: readonly OwnAddress[];
   };
+}
+
+/** What the control socket answers. */
+export interface Upgraded extends UpgradeEnd {
+  readonly steps: readonly UpgradeProgress[];
 }
 
 interface OwnAddress {
@@ -154,11 +159,11 @@ export class SidecarProcess {
   }
 
   /** Rejects as the sidecar does. */
-  async upgrade(program: readonly string[] = SidecarProcess.program()): Promise<UpgradeEnd> {
+  async upgrade(program: readonly string[] = SidecarProcess.program()): Promise<Upgraded> {
     const end = await callControl(controlPath(this.state), "upgrade", { program }, { timeoutMs: upgradeMs });
-    const { pid } = end as UpgradeEnd;
-    this.pid = pid;
-    return end as UpgradeEnd;
+    const upgraded = end as Upgraded;
+    this.pid = upgraded.pid;
+    return upgraded;
   }
 
   facts(): Facts {

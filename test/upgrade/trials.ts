@@ -3,7 +3,7 @@
  * over, thousands of connections, and no way to move any. Each trial says what is wrong; nothing when all is as it should be.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { messageOf } from "@dualmesh/base/errors";
@@ -62,7 +62,7 @@ export const trials: readonly Trial[] = [
   {
     name: "a stranger of another user calls at the socket",
     skip: notRoot ?? (existsSync(python) ? undefined : `there is no ${python}`),
-    run: (seed) => under({ seed }, foreigner),
+    run: foreign,
   },
   { name: "the disk is full", skip: notRoot, run: (seed) => fullDisk(seed, "before") },
   { name: "the disk fills up in the midst", skip: notRoot, run: (seed) => fullDisk(seed, "in the midst") },
@@ -107,6 +107,7 @@ export const trials: readonly Trial[] = [
 
 interface Under {
   readonly seed: number;
+  readonly state?: string;
   readonly supervised?: boolean;
   readonly fault?: string;
 }
@@ -262,8 +263,18 @@ async function strangers(world: UpgradeWorld): Promise<Said> {
   }
 }
 
+/** Where others could come if the state directory let them, which the folder for temporary files need not be. */
+async function foreign(seed: number): Promise<TrialEnd> {
+  const place = mkdtempSync("/tmp/upgrade-foreign-");
+  try {
+    return await under({ seed, state: join(place, "state") }, (world) => foreigner(world, place));
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
+}
+
 /** The directory keeps others out; here it is opened to them, and the socket still turns them away. */
-async function foreigner(world: UpgradeWorld): Promise<Said> {
+async function foreigner(world: UpgradeWorld, place: string): Promise<Said> {
   const { sidecar } = world;
   const path = join(sidecar.state, "upgrade.sock");
   const script = `
@@ -282,19 +293,16 @@ while time.time() < end:
         pass
     time.sleep(0.005)
 `;
-  const foreign = (): { readonly child: ChildProcess; readonly output: () => string } => {
-    const words = ["--reuid=65534", "--regid=65534", "--clear-groups", python, "-c", script, path];
-    const child = spawn("setpriv", words, { stdio: ["ignore", "pipe", "inherit"] });
-    let text = "";
-    child.stdout?.on("data", (piece) => {
-      text += String(piece);
-    });
-    return { child, output: () => text };
-  };
-  const { child, output } = foreign();
+  const words = ["--reuid=65534", "--regid=65534", "--clear-groups", python, "-c", script, path];
+  const child = spawn("setpriv", words, { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  child.stdout.on("data", (piece) => {
+    output += String(piece);
+  });
+  // By now the state directory is all that keeps it out.
+  chmodSync(place, 0o755);
   const opened = setInterval(() => {
-    if (!output().includes("kept out")) return;
-    chmodSync(world.folder, 0o755);
+    if (!output.includes("kept out")) return;
     chmodSync(sidecar.state, 0o755);
     if (existsSync(path)) chmodSync(path, 0o777);
   }, 5);
@@ -302,8 +310,8 @@ while time.time() < end:
     const said = await upgraded(world);
     await eventually("it has called", () => child.exitCode !== null, 30_000);
     const faults = [
-      ...(output().includes("kept out") ? [] : ["the directory keeps nobody out"]),
-      ...(output().includes("connected True") ? [] : [`it was not turned away: ${output().slice(-200)}`]),
+      ...(output.includes("kept out") ? [] : ["the directory keeps nobody out"]),
+      ...(output.includes("connected True") ? [] : [`it was not turned away: ${output.slice(-200)}`]),
     ];
     return { note: said.note, faults: [...said.faults, ...faults] };
   } finally {

@@ -29,18 +29,15 @@ export class UpgradeWorld implements AsyncDisposable {
   readonly places: Places;
   readonly #ledgers: LedgerPlace;
   readonly #world: World;
-  readonly #folder: string;
   readonly #seed: number;
 
   private constructor(
     world: World,
-    folder: string,
     parts: { readonly sidecar: SidecarProcess; readonly providers: Providers; readonly places: Places },
     ledgers: LedgerPlace,
     seed: number,
   ) {
     this.#world = world;
-    this.#folder = folder;
     this.sidecar = parts.sidecar;
     this.providers = parts.providers;
     this.places = parts.places;
@@ -70,15 +67,11 @@ export class UpgradeWorld implements AsyncDisposable {
       });
       world.defer(() => sidecar.kill());
       const places = await placesOf(sidecar, providers);
-      return new UpgradeWorld(world, folder, { sidecar, providers, places }, ledgers, options.seed);
+      return new UpgradeWorld(world, { sidecar, providers, places }, ledgers, options.seed);
     } catch (error) {
       await world[Symbol.asyncDispose]();
       throw error;
     }
-  }
-
-  get folder(): string {
-    return this.#folder;
   }
 
   defer(close: () => void | Promise<void>): void {
