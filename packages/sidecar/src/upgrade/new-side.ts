@@ -48,6 +48,8 @@ class NewSide {
   #isDone = false;
   #hasBegun = false;
   #oldPid: number | undefined;
+  /** Why nothing more comes from the old process. */
+  #over: string | undefined;
 
   constructor(options: NewSideOptions) {
     this.#options = options;
@@ -103,6 +105,8 @@ class NewSide {
     talk.channel.say({ say: "committed" });
     this.#arriving.commit();
     this.#begin();
+    // The end may have been read in one go with the word before.
+    if (this.#over !== undefined) this.#left(this.#over);
   }
 
   /** Throws when this process is not to go on: the old one lives and does. */
@@ -153,6 +157,7 @@ class NewSide {
 
   /** Once nothing more comes from the old process. */
   #left(reason: string): void {
+    this.#over = reason;
     if (!this.#hasBegun || this.#isDone) return;
     this.#options.log.warn({ reason }, "the old process has ended before it had passed on every reply");
     // One that stands still has copies of what goes on here, whose peers would not hear of an end.
