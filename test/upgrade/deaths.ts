@@ -28,6 +28,8 @@ export interface Death {
   /** As fault.ts has it. */
   readonly place: string;
   readonly cost: Cost;
+  /** The new process is slow to hear of it; plain only. */
+  readonly slow?: boolean;
   /** Nobody but a supervising parent could serve then. */
   readonly onlySupervised?: boolean;
 }
@@ -42,6 +44,7 @@ export const deaths: readonly Death[] = [
   { step: "share", side: "old", place: "shared", cost: "its connections" },
   { step: "freeze", side: "old", place: "frozen", cost: "its connections" },
   { step: "commit", side: "old", place: "said commit", cost: "what it owed" },
+  { step: "commit", side: "old", place: "said commit", slow: true, cost: "what it owed" },
   { step: "commit", side: "old", place: "surrender", cost: "what it owed" },
   { step: "relay", side: "old", place: "relay", cost: "what it owed" },
   { step: "end", side: "old", place: "say end", cost: "what it owed" },
@@ -64,7 +67,7 @@ export const deaths: readonly Death[] = [
 export const allDeaths: readonly { readonly death: Death; readonly supervised: boolean }[] = [false, true].flatMap(
   (supervised) =>
     deaths
-      .filter(({ onlySupervised }) => supervised || onlySupervised !== true)
+      .filter(({ onlySupervised, slow }) => (supervised ? slow : onlySupervised) !== true)
       .map((death) => ({ death, supervised })),
 );
 
@@ -75,8 +78,8 @@ export interface DeathEnd extends LoadEnd {
   readonly faults: readonly string[];
 }
 
-export function nameOf({ step, side, place }: Death, supervised: boolean): string {
-  return `${step}: the ${side} process dies (${place}), ${supervised ? "supervised" : "plain"}`;
+export function nameOf({ step, side, place, slow = false }: Death, supervised: boolean): string {
+  return `${step}: the ${side} process dies (${place}${slow ? ", and the new one is slow" : ""}), ${supervised ? "supervised" : "plain"}`;
 }
 
 /** Figures are printed; the limits are for machines that do other things as well. */
@@ -91,7 +94,7 @@ export async function playDeath(death: Death, supervised: boolean, seed: number)
   await using world = await UpgradeWorld.open({
     supervised,
     seed,
-    fault: `${side}:${place}:kill`,
+    fault: `${death.slow ? "old-before-slow" : side}:${place}:kill`,
     // Under a parent the program may be the bundle, in which nothing can be planted: what is to die is started by an upgrade.
     faultAtOnce: isOld && !supervised,
   });
@@ -100,7 +103,7 @@ export async function playDeath(death: Death, supervised: boolean, seed: number)
   const load = await world.load({ size: 0.5, slowMs: 800 });
   await new Promise((resolve) => setTimeout(resolve, afterMs));
   const before = sidecar.pid;
-  const upgrading = sidecar.upgrade(SidecarProcess.program({ fault: !isOld })).then(
+  const upgrading = sidecar.upgrade(SidecarProcess.program({ fault: !isOld || death.slow === true })).then(
     () => "upgraded",
     (error: unknown) => messageOf(error),
   );

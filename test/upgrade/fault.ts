@@ -1,8 +1,8 @@
 /**
  * Plants a fault in one process of an upgrade: `node --import fault.ts main.ts sidecar run …` with UPGRADE_FAULT=SIDE:PLACE:WHAT. The side is the old or the
- * new process, the place one of those below, and what happens there once is `kill` (SIGKILL) or `stop` (SIGSTOP). `UPGRADE_FAULT=speaks:N:M` has the
- * process speak versions N to M, and `UPGRADE_FAULT=deaf:MS` has a new process read nothing for so long. The product has no hook for it: its own functions are
- * replaced here. With `UPGRADE_FAULT=without-koffi` that library cannot be loaded.
+ * new process (`old-before-slow` the old one, before a new one that is slow to hear of it), the place one of those below, and what happens there once is
+ * `kill` (SIGKILL) or `stop` (SIGSTOP). `UPGRADE_FAULT=speaks:N:M` has the process speak versions N to M, `deaf:MS` has a new process read nothing for so
+ * long, and with `without-koffi` that library cannot be loaded. The product has no hook for any of it: its own functions are replaced here.
  */
 import { registerHooks } from "node:module";
 import { openSystemCalls, type SystemCalls } from "@dualmesh/sidecar/transport/native";
@@ -13,15 +13,18 @@ import { Conversation } from "@dualmesh/sidecar/upgrade/conversation";
 import { Leaving } from "@dualmesh/sidecar/upgrade/leaving";
 import { type Message, spoken } from "@dualmesh/sidecar/upgrade/messages";
 
-const [side = "", place = "", what = ""] = (process.env["UPGRADE_FAULT"] ?? "").split(":");
+const [who = "", place = "", what = ""] = (process.env["UPGRADE_FAULT"] ?? "").split(":");
+const side = who === "old-before-slow" ? "old" : who;
 const whileLoadingMs = 250;
 const whileRelayingMs = 150;
+const slowMs = 500;
 /** A process is the new one until it has said so much as a greeting. */
 let isNew = process.env["DUALMESH_TAKES_OVER"] !== undefined;
 
 if (side === "speaks") Object.assign(spoken, { oldest: Number(place), newest: Number(what) });
 else if (side === "without-koffi") plantAbsence();
 else if (side === "deaf") await plantDeafness(Number(place));
+else if (who === "old-before-slow" && isNew) plantSlowness();
 else if (side === "old" && place === "load") await plantWhileLoading();
 else if (side !== "") plant();
 
@@ -56,6 +59,16 @@ function plantOld(): void {
   afterAll(Leaving.prototype, "freeze", () => place === "frozen" && strike());
   before(Leaving.prototype, "surrender", () => place === "surrender" && strike());
   before(Leaving.prototype, "left", () => place === "relay" && setTimeout(strike, whileRelayingMs));
+}
+
+/** The process that comes hears the last words of the one that dies, and its end, all at once. */
+function plantSlowness(): void {
+  let isFirst = true;
+  after(Arriving.prototype, "hear", (message: Message) => {
+    if (message.say !== "state" || !isFirst) return;
+    isFirst = false;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowMs);
+  });
 }
 
 function plantListeners(): void {
