@@ -60,6 +60,13 @@ export class TimerWheel<Entry extends WheelEntry> {
     this.#size--;
   }
 
+  /** All that wait, in no order. Nothing may be added or removed meanwhile. */
+  *entries(): IterableIterator<Entry> {
+    for (const slot of this.#slots)
+      for (let entry = slot.wheelNext as WheelEntry; entry !== slot; entry = entry.wheelNext as WheelEntry)
+        yield entry as Entry;
+  }
+
   /** Stops the wheel; what is still in it never expires. */
   close(): void {
     this.#timer.cancel();

@@ -3,6 +3,7 @@ import type { Command, RawCommand } from "./command.ts";
 import { moveCommands } from "./move/commands.ts";
 import { partCommand } from "./run/part-command.ts";
 import { statusCommand } from "./status/command.ts";
+import { upgradeCommand } from "./upgrade/command.ts";
 
 export const commands: readonly (Command | RawCommand)[] = [
   {
@@ -79,6 +80,7 @@ export const commands: readonly (Command | RawCommand)[] = [
     loadSchema: async () => (await import("./run/sidecar.ts")).sidecarPart,
     loadRunner: async () => (await import("./run/sidecar-runner.ts")).sidecarRunner,
   }),
+  upgradeCommand,
   statusCommand,
   ...moveCommands,
 ];

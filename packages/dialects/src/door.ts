@@ -56,6 +56,19 @@ export interface DoorConnection {
   receive(bytes: Buffer): void;
   /** The connection is gone; its session lives on until its own timeout. */
   closed(): void;
+  /**
+   * Has it stand still, so that another door may go on with it: from the first call on nothing is begun any more, and once all that had begun is
+   * over it gives what that door needs to know, and sends nothing again. Undefined until then; whoever calls reads nothing of the client meanwhile.
+   */
+  stand?(): Standing | undefined;
+}
+
+/** A connection that stands still, for the door that goes on with it, in this process or another. */
+export interface Standing {
+  /** As JSON keeps it. What a reader does not know of it is left alone, and what is missing has a default, so that neighbouring versions understand each other. */
+  readonly state: Readonly<Record<string, unknown>>;
+  /** What was read and has to be read again: of the client first, then of a server behind the door. */
+  readonly unread: readonly Buffer[];
 }
 
 export interface DoorSession {
@@ -71,6 +84,13 @@ export interface DoorSession {
 export interface Door extends AsyncDisposable {
   readonly dialect: string;
   connect(peer: DoorPeer): DoorConnection;
+  /**
+   * Goes on with a connection that stood still at another door like this one, on the same journal. What that had read of the client is received
+   * again by whoever calls. Undefined when the door cannot go on with it.
+   */
+  adopt?(peer: DoorPeer, standing: Standing): DoorConnection | undefined;
+  /** With false, clients cannot come although the door is open: nobody's time runs until it is told that they can. */
+  serving?(isServing: boolean): void;
   /** What `dualmesh status` shows. */
   sessions(): readonly DoorSession[];
 }

@@ -18,6 +18,8 @@ import type { SidecarOptions } from "./sidecar.ts";
 import { hostDoor } from "./transport/door-host.ts";
 import type { Listener } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
+import type { Ports } from "./transport/ports.ts";
+import type { StillConnections } from "./transport/still-connections.ts";
 
 /** Opens the port of `key`: the configured one, else the usual one or the next that is free. Rejects with `listen.…`. */
 export type FreePort = <Opened extends { readonly port: number }>(
@@ -37,6 +39,9 @@ export interface DoorsOptions extends Pick<SidecarOptions, "config" | "state" | 
   readonly scope: Scope;
   /** A connection was turned away because a limit is reached. */
   readonly dropped: () => void;
+  readonly ports: Ports;
+  /** Where connections of doors stay while those are laid down. */
+  readonly still: StillConnections;
 }
 
 export interface OpenDoor {
@@ -74,13 +79,13 @@ async function contextOf({ state, clock, random, log, face }: DoorsOptions, dial
 }
 
 async function openZooKeeper(options: DoorsOptions): Promise<OpenDoor | undefined> {
-  const { config, free, scope, dropped } = options;
+  const { config, free, scope, dropped, ports, still, clock } = options;
   if (config.doors.zookeeper === false) return undefined;
   const door = await openZooKeeperDoor(await contextOf(options, "zookeeper"));
   scope.use(door);
   const maxConnections = config.limits.doorConnections;
   const host = await free("doors.zookeeper.port", config.doors.zookeeper.port, usualPorts.zookeeper, (port) =>
-    hostDoor(door, { host: loopback, port, maxConnections, dropped }),
+    hostDoor(door, { host: loopback, port, maxConnections, dropped, ports, stays: { still, key: "zookeeper", clock } }),
   );
   scope.defer(() => host.close());
   return { port: host.port, door };
@@ -120,7 +125,7 @@ async function openHttp(options: DoorsOptions): Promise<OpenDoor | undefined> {
 }
 
 async function openHttpPort(
-  { config, free, scope, clock, log, dropped }: DoorsOptions,
+  { config, free, scope, clock, log, dropped, ports }: DoorsOptions,
   door: HttpDoor,
   key: string,
   configured: number | undefined,
@@ -138,6 +143,7 @@ async function openHttpPort(
       maxBodyBytes,
       dropped,
       onlyLocal: { names: [] },
+      bind: ports.atOnce,
     }),
   );
   scope.defer(() => host.close());

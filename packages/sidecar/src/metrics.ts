@@ -30,6 +30,21 @@ interface Histogram {
   sumMs: number;
 }
 
+/** The same as plain data. */
+export interface SeriesFigures {
+  readonly labels: Labels;
+  readonly histograms: Partial<
+    Readonly<Record<string, { readonly counts: readonly number[]; readonly sumMs: number }>>
+  >;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+}
+
+export interface CountedFigures {
+  readonly series: readonly SeriesFigures[];
+  readonly events: Partial<Readonly<Record<string, number>>>;
+}
+
 /** The figures of one (source, service, protocol, direction). */
 export class Series {
   readonly labels: Labels;
@@ -64,6 +79,35 @@ export class Series {
         counts: histogram.counts,
         sum: histogram.sumMs / 1_000,
       };
+    }
+  }
+
+  /** All that was counted, which is forgotten here. */
+  take(): SeriesFigures {
+    const histograms = Object.fromEntries(
+      this.#histograms.flatMap((histogram, at) =>
+        histogram === undefined
+          ? []
+          : [[results[at] as Result, { counts: [...histogram.counts], sumMs: histogram.sumMs }]],
+      ),
+    );
+    const { labels, receivedBytes, sentBytes } = this;
+    this.#histograms.fill(undefined);
+    this.receivedBytes = this.sentBytes = 0;
+    return { labels, histograms, receivedBytes, sentBytes };
+  }
+
+  add({ histograms, receivedBytes, sentBytes }: SeriesFigures): void {
+    this.receivedBytes += receivedBytes;
+    this.sentBytes += sentBytes;
+    for (const [at, result] of results.entries()) {
+      const more = histograms[result];
+      if (more === undefined || more.counts.length !== bounds.length + 1) continue;
+      const histogram = this.#histograms[at] ?? { counts: new Float64Array(bounds.length + 1), sumMs: 0 };
+      this.#histograms[at] = histogram;
+      for (const [bucket, count] of more.counts.entries())
+        histogram.counts[bucket] = (histogram.counts[bucket] as number) + count;
+      histogram.sumMs += more.sumMs;
     }
   }
 
@@ -128,6 +172,24 @@ export class DataMetrics {
 
   eventCount(name: EventName): number {
     return this.#events.get(name) as number;
+  }
+
+  /** All that was counted, for a process that goes on counting; what it is not told twice. */
+  take(): CountedFigures {
+    const series = [...this.#series.values()].map((one) => one.take());
+    const events = Object.fromEntries([...this.#events].filter(([, count]) => count > 0));
+    for (const name of eventNames) this.#events.set(name, 0);
+    return { series, events };
+  }
+
+  /** Adds what another process has counted. What cannot be read is left out. */
+  add({ series = [], events = {} }: Partial<CountedFigures>): void {
+    for (const figures of series) {
+      const { source, service, protocol, direction } = figures.labels;
+      if (direction !== "outbound" && direction !== "inbound") continue;
+      this.series(source ?? "other", service ?? "other", protocol ?? "other", direction).add(figures);
+    }
+    for (const name of eventNames) this.#events.set(name, (this.#events.get(name) ?? 0) + (events[name] ?? 0));
   }
 
   all(): Iterable<Series> {

@@ -5,7 +5,7 @@
 import type { AdminRoute } from "@dualmesh/base/admin/server";
 import { jsonReply, textReply } from "@dualmesh/base/admin/server";
 import { type Clock, sleep } from "@dualmesh/base/clock";
-import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import { isMeshError, MeshError } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { metricsContentType } from "@dualmesh/base/metrics";
 import type { Random } from "@dualmesh/base/random";
@@ -13,35 +13,32 @@ import { Scope } from "@dualmesh/base/scope";
 import type { ControlHandler } from "@dualmesh/base/state/control-socket";
 import type { Journal } from "@dualmesh/base/state/journal";
 import type { StateDirectory } from "@dualmesh/base/state/state";
-import { ThrottledLog } from "@dualmesh/base/throttled-log";
-import { serviceOf } from "@dualmesh/model/service-head";
-import { rpcCodecs } from "@dualmesh/wire/protocols";
-import type { RpcCodec } from "@dualmesh/wire/rpc";
 import { Apps } from "./apps/apps.ts";
 import type { SidecarConfig } from "./config.ts";
 import { crossingCommands } from "./crossing/commands.ts";
 import type { Crossings } from "./crossing/crossings.ts";
+import { DataSide } from "./data-side.ts";
 import { openDirectory, type SidecarDirectory } from "./directory/directory.ts";
 import { type FreePort, type OpenDoor, openDoors } from "./doors.ts";
 import { CarriedProtocols, isAddressed } from "./face/carriage.ts";
 import { publishDeclared } from "./face/declared.ts";
 import { type Face, openFace } from "./face/face.ts";
 import { StandIns } from "./face/stand-ins.ts";
-import { DataMetrics } from "./metrics.ts";
 import { listenAtFreePort } from "./ports/free-port.ts";
 import { choosePair, type PortPair, pairStep } from "./ports/port-pair.ts";
 import { PortTable } from "./ports/port-table.ts";
 import { ServiceAddresses } from "./ports/service-addresses.ts";
 import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
-import { DataPlane } from "./request/plane.ts";
+import { RouteGate } from "./request/gate.ts";
 import { loopbackRangeOf, meshDoorOf, usualPorts } from "./settings.ts";
+import type { Snapshot } from "./snapshot.ts";
 import { isLoopback, type Listener, listen } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
-import { PublishedPorts } from "./transport/published-ports.ts";
-import { ServicePorts } from "./transport/service-ports.ts";
+import type { PublishedPorts } from "./transport/published-ports.ts";
 import { probe } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
+import type { Taken } from "./upgrade/taken.ts";
 
 export interface SidecarOptions {
   readonly config: SidecarConfig;
@@ -51,6 +48,8 @@ export interface SidecarOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** What another process, or this one before, had begun. */
+  readonly taken?: Taken;
 }
 
 export interface RunningSidecar {
@@ -69,15 +68,25 @@ export interface RunningSidecar {
   status(): unknown;
   /** Takes everything back, serves on until the inbound ports have been idle, then stops. */
   close(): Promise<void>;
+  /** What carries calls, which may outlive the rest. */
+  readonly data: DataSide;
+  /** Lays down everything but that, for whoever takes it up from the same state directory: nothing is taken back. Resolves with the routes in force. */
+  suspend(): Promise<Snapshot>;
+  /** Resolves once everything is known here again that `data` knew; rejects with `upgrade.routes` when that takes too long. */
+  covered(): Promise<void>;
 }
 
-/** Starts everything. Rejects with `listen.…`, `state.…` or `config.…`; what had been started is ended then. */
+/** Starts everything, around a data side that is there already if there is one. Rejects with `listen.…`, `state.…` or `config.…`; what had been started is ended then. */
 export async function startSidecar(options: SidecarOptions): Promise<RunningSidecar> {
   const scope = new Scope(options.log);
+  const { taken = {} } = options;
+  const data =
+    taken.data ?? (await DataSide.open({ ...options, ...(taken.ports === undefined ? {} : { ports: taken.ports }) }));
   try {
-    return await new Assembly(options, scope).start();
+    return await new Assembly(options, data, scope).start();
   } catch (error) {
     await scope.end();
+    if (taken.data === undefined) await data.close();
     throw error;
   }
 }
@@ -87,19 +96,18 @@ const loopback = "127.0.0.1";
 class Assembly {
   readonly #options: SidecarOptions;
   readonly #scope: Scope;
-  readonly #metrics: DataMetrics;
+  readonly #data: DataSide;
   readonly #ready: Ready;
   #doors: readonly OpenDoor[] = [];
   /** Where this sidecar itself listens, published ports apart: a registration that names one of these would call itself. */
   readonly #ownPorts = new Set<number>();
   readonly #warnings: string[] = [];
-  #face: Face | undefined;
   #crossings: Crossings | undefined;
 
-  constructor(options: SidecarOptions, scope: Scope) {
+  constructor(options: SidecarOptions, data: DataSide, scope: Scope) {
     this.#options = options;
+    this.#data = data;
     this.#scope = scope;
-    this.#metrics = new DataMetrics(options.config.limits.labelValues);
     this.#ready = new Ready(options.clock);
   }
 
@@ -109,19 +117,11 @@ class Assembly {
     const directory = await openDirectory(config, { state, clock, random, log });
     scope.defer(() => directory.close({ orderly: false }));
 
-    const ownCodecs = await this.#ownCodecs();
-    const plane = this.#dataPlane(ownCodecs);
-    scope.defer(() => plane.close());
-    const published = new PublishedPorts({
-      maxConnections: config.limits.connections,
-      accept: (transport, port) => plane.accept(transport, { inboundPort: port }),
-      dropped: () => this.#metrics.event("downstream_dropped"),
-    });
-    scope.defer(() => published.close());
+    const { plane, published } = this.#data;
     const ports = await state.journal("ports");
-    const { pair, outbound } = await this.#ports(plane, published, ports);
+    const { pair, outbound } = await this.#ports(ports);
 
-    const standIns = await this.#standIns(plane, directory, pair);
+    const standIns = await this.#standIns(directory, pair);
     const apps = new Apps({ clock, random, log, dial: probe });
     const face = openFace({
       directory,
@@ -136,7 +136,7 @@ class Assembly {
         range: config.publishedPorts,
         isAddressed,
       }),
-      protocols: new CarriedProtocols(ownCodecs.map(({ protocol }) => protocol)),
+      protocols: new CarriedProtocols(this.#data.ownProtocols),
       standIns,
       loopback: { host: config.outbound.host, port: pair.outbound },
       ...(config.advertise === undefined ? {} : { advertise: config.advertise }),
@@ -151,21 +151,40 @@ class Assembly {
       lingerMs: config.drain.lingerMs,
       calledAt: (service) => plane.calledAt(service),
     });
-    this.#face = face;
     scope.defer(() => face.close());
-    this.#feed(face, plane, pair);
+    this.#data.informant = {
+      ensure: (service) => face.ensure(service),
+      suspect: (host, port) => face.suspect(host, port),
+      onlyApplication: () => this.#onlyApplication(),
+    };
+    scope.defer(() => {
+      this.#data.informant = undefined;
+    });
+    const gate = this.#feed(face, pair);
     // From `#ports` to here the outbound port listens, but nothing waits for more than a promise: no call is read before these have routes.
     for (const { kind, name } of directory.status().feeds) if (kind === "service") face.ensure(name);
 
     await standIns.restore();
-    const crossings = this.#crossingsOf(face, plane, pair);
+    const crossings = this.#crossingsOf(face, pair);
     if (config.directory === "zookeeper") await crossings();
 
     // The doors show what they showed last, which is on disk as well, whether or not the registry is there.
-    const meshOutbound = await this.#meshOutbound(plane);
+    const meshOutbound = await this.#meshOutbound();
     const free = this.#freePort(ports, pair);
-    const dropped = (): void => this.#metrics.event("downstream_dropped");
-    this.#doors = await openDoors({ ...this.#options, face, apps, free, meshOutbound, scope, dropped });
+    const dropped = (): void => this.#data.dropped();
+    const { ports: listening, still } = this.#data;
+    this.#doors = await openDoors({
+      ...this.#options,
+      face,
+      apps,
+      free,
+      meshOutbound,
+      scope,
+      dropped,
+      ports: listening,
+      still,
+    });
+    still.settle();
     const host = config.advertise ?? machineAddress();
     publishDeclared(config.tcp, { face, apps, clock, log, host, signal: scope.signal });
     const doors = Object.fromEntries(this.#doors.map(({ door, port }) => [door.dialect, port]));
@@ -181,51 +200,22 @@ class Assembly {
       routes: this.#routes(face, directory),
       commands: crossingCommands(crossings),
       status: () => this.#status(face, directory, pair, published, standIns),
-      close: () => this.#close(face, directory, plane, outbound),
-    };
-  }
-
-  /** The protocols that the configuration adds. A fault in one costs the connection that met it, and is told. */
-  async #ownCodecs(): Promise<readonly RpcCodec[]> {
-    const { config, clock, log } = this.#options;
-    if (config.protocols.length === 0) return [];
-    const { loadCodecs } = await import("./protocols/load.ts");
-    const told = new ThrottledLog({ clock, log });
-    return loadCodecs(config.protocols, (protocol, method, error) =>
-      told.error(
-        `${protocol} ${method}`,
-        { protocol, method, error: messageOf(error) },
-        "the module of a protocol failed",
-      ),
-    );
-  }
-
-  #dataPlane(ownCodecs: readonly RpcCodec[]): DataPlane {
-    const { config, clock, random } = this.#options;
-    return new DataPlane({
-      clock,
-      random,
-      metrics: this.#metrics,
-      limits: { ...config.limits, ...config.timeouts, maxTimeoutMs: config.timeouts.maxMs },
-      codecs: rpcCodecs,
-      ownCodecs,
-      unknownService: (protocol, head, group) => {
-        const service = serviceOf(protocol, head, group);
-        if (service !== undefined) this.#face?.ensure(service);
-        return service;
+      close: () => this.#close(face, directory),
+      data: this.#data,
+      suspend: async () => {
+        const { snapshot } = gate;
+        await scope.end();
+        return snapshot;
       },
-      ensure: (service) => this.#face?.ensure(service),
-      localApplication: () => this.#onlyApplication(),
-      suspect: (host, port) => this.#face?.suspect(host, port),
-    });
+      covered: () => gate.opened(),
+    };
   }
 
   /** Takes the two ports by which this sidecar is known: the ones it had, the configured ones, or the next free pair. */
   async #ports(
-    plane: DataPlane,
-    published: PublishedPorts,
     journal: Awaited<ReturnType<StateDirectory["journal"]>>,
   ): Promise<{ pair: PortPair; outbound: Listener }> {
+    const { published, ports } = this.#data;
     const { config } = this.#options;
     const inboundHost = config.inbound.host ?? config.advertise;
     const { listening } = await choosePair<{ outbound: Listener; inbound: number }>({
@@ -234,33 +224,29 @@ class Assembly {
       ...(config.inbound.port === undefined ? {} : { inbound: config.inbound.port }),
       isReserved: (port) => this.#wishedPorts().includes(port) || this.#isPublishedPort(port),
       listen: async ({ inbound, outbound: port }) => {
-        const taken = await (inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound));
+        const isOurs = inboundHost === undefined && ports.has(inbound);
+        const taken = isOurs
+          ? inbound
+          : await (inboundHost === undefined ? freePort(inbound) : published.open(inboundHost, inbound));
         try {
           // Last, since a call must find routes: see `start`.
-          return { inbound: taken, outbound: await this.#listenOutbound(plane, config.outbound.host, port) };
+          return { inbound: taken, outbound: await this.#listenOutbound(config.outbound.host, port) };
         } catch (error) {
           if (inboundHost !== undefined) await published.release(inboundHost, taken);
           throw error;
         }
       },
     });
-    this.#scope.defer(() => listening.outbound.close());
     const { outbound, inbound } = listening;
     return { pair: { outbound: outbound.port, inbound }, outbound };
   }
 
   /** The loopback addresses of services that their requests do not name. */
-  async #standIns(plane: DataPlane, directory: SidecarDirectory, { outbound: port }: PortPair): Promise<StandIns> {
+  async #standIns(directory: SidecarDirectory, { outbound: port }: PortPair): Promise<StandIns> {
     const { config, state, clock, log } = this.#options;
     const range = loopbackRangeOf(config, port);
     const addresses = new ServiceAddresses({ journal: await state.journal("addresses"), clock, log, range });
-    const listening = new ServicePorts({
-      port,
-      maxConnections: config.limits.connections,
-      accept: (transport, service) => plane.accept(transport, { service }),
-      dropped: () => this.#metrics.event("downstream_dropped"),
-    });
-    this.#scope.defer(() => listening.close());
+    const listening = this.#data.services(port);
     const standIns = new StandIns({
       addresses,
       port,
@@ -269,40 +255,46 @@ class Assembly {
       directory,
       clock,
       log,
-      calledAt: (service) => plane.calledAt(service),
+      calledAt: (service) => this.#data.plane.calledAt(service),
     });
     this.#scope.defer(() => standIns.close());
     return standIns;
   }
 
-  /** Puts what the face says in force in the data plane, in batches of one turn. */
-  #feed(face: Face, plane: DataPlane, pair: PortPair): void {
-    const { config } = this.#options;
+  /** Puts what the face says in force in the data plane, in batches of one turn; where that knew something already, once as much is known again. */
+  #feed(face: Face, pair: PortPair): RouteGate {
+    const { config, clock, taken } = this.#options;
+    const gate = new RouteGate({ target: this.#data.plane, clock, before: taken?.before });
     const feed = new SnapshotFeed({
-      target: plane,
+      target: gate,
       defaultTimeoutMs: config.timeouts.defaultMs,
       isLoop: (address, port) => port === pair.outbound && isLoopback(address),
     });
+    gate.follow(feed);
     feed.inbound(face.inbound());
     const inbound = face.onInbound((ports) => feed.inbound(ports));
     const outbound = face.onOutbound((service, state) => feed.outbound(service, state));
     this.#scope.defer(() => {
       inbound.close();
       outbound.close();
+      gate.close();
     });
+    return gate;
   }
 
   /** The ways of applications that are at their registry by themselves and come through here since they were moved. */
-  #crossingsOf(face: Face, plane: DataPlane, pair: PortPair): () => Promise<Crossings> {
+  #crossingsOf(face: Face, pair: PortPair): () => Promise<Crossings> {
     const { outbound } = this.#options.config;
     const open = async (): Promise<Crossings> => {
       const { openCrossings } = await import("./crossing/open.ts");
       const crossings = await openCrossings({
         ...this.#options,
         face,
-        metrics: this.#metrics,
+        metrics: this.#data.metrics,
+        ports: this.#data.ports,
+        still: this.#data.still,
         outbound: { host: outbound.host, port: pair.outbound },
-        reaches: (service) => plane.reaches(service),
+        reaches: (service) => this.#data.plane.reaches(service),
         isReserved: (port) =>
           [pair.inbound, ...this.#ownPorts, ...this.#wishedPorts()].includes(port) || this.#isPublishedPort(port),
       });
@@ -318,13 +310,11 @@ class Assembly {
   }
 
   /** SOFA-RPC's `mesh://` clients call one port only, whatever they are told. */
-  async #meshOutbound(plane: DataPlane): Promise<Listener | undefined> {
+  async #meshOutbound(): Promise<Listener | undefined> {
     const settings = meshDoorOf(this.#options.config);
     if (settings === undefined) return undefined;
     try {
-      const outbound = await this.#listenOutbound(plane, loopback, settings.outboundPort);
-      this.#scope.defer(() => outbound.close());
-      return outbound;
+      return await this.#listenOutbound(loopback, settings.outboundPort);
     } catch (error) {
       if (!isMeshError(error, "listen.port-taken")) throw error;
       const why = `${loopback}:${settings.outboundPort} is in use by another process; SOFA-RPC's mesh:// clients call this port only, so one sidecar of a machine can serve them`;
@@ -338,15 +328,8 @@ class Assembly {
   }
 
   /** A port that trusts its callers as this host's own applications. */
-  async #listenOutbound(plane: DataPlane, host: string, port: number): Promise<Listener> {
-    const listener = await listen({
-      host,
-      port,
-      maxConnections: this.#options.config.limits.connections,
-      dropped: () => this.#metrics.event("downstream_dropped"),
-      notFromLoopback: () => this.#metrics.event("downstream_refused"),
-      accept: (transport) => plane.accept(transport, "outbound"),
-    });
+  async #listenOutbound(host: string, port: number): Promise<Listener> {
+    const listener = await this.#data.listenOutbound(host, port);
     this.#ownPorts.add(listener.port);
     return listener;
   }
@@ -405,7 +388,10 @@ class Assembly {
     return new Map<string, AdminRoute>([
       ["/healthz", () => textReply("ok\n")],
       ["/readyz", () => this.#ready.reply()],
-      ["/metrics", () => ({ status: 200, contentType: metricsContentType, body: this.#metrics.page().toString() })],
+      [
+        "/metrics",
+        () => ({ status: 200, contentType: metricsContentType, body: this.#data.metrics.page().toString() }),
+      ],
       ["/config", () => jsonReply(shown)],
       ["/endpoints", () => jsonReply({ outbound: [...face.outbound().values()], inbound: face.inbound() })],
       ["/directory", () => jsonReply(directory.status())],
@@ -429,12 +415,13 @@ class Assembly {
       ownAddresses: standIns.status(),
       doors: this.#doors.map(({ port, door }) => ({ dialect: door.dialect, port, sessions: door.sessions() })),
       crossings: this.#crossings?.views() ?? [],
-      requests: [...this.#metrics.all()].map((series) => ({ ...series.labels, ...series.totals() })),
+      requests: [...this.#data.metrics.all()].map((series) => ({ ...series.labels, ...series.totals() })),
     };
   }
 
-  async #close(face: Face, directory: SidecarDirectory, plane: DataPlane, outbound: Listener): Promise<void> {
+  async #close(face: Face, directory: SidecarDirectory): Promise<void> {
     const { config, clock, log } = this.#options;
+    const { plane } = this.#data;
     this.#ready.ending();
     this.#crossings?.farewell();
     await face.deregister();
@@ -448,9 +435,9 @@ class Assembly {
     )
       await sleep(clock, 50);
     log.info({ inFlight: plane.inFlight }, "drained");
-    await outbound.close();
     await directory.close({ orderly: true });
     await this.#scope.end();
+    await this.#data.close();
   }
 }
 

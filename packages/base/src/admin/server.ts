@@ -5,6 +5,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { type AddressInfo, isIP, type Socket } from "node:net";
+import { type Bind, listenAnew } from "../bind.ts";
 import type { Clock } from "../clock.ts";
 import { isReserved } from "../descriptors.ts";
 import { messageOf } from "../errors.ts";
@@ -31,6 +32,8 @@ export interface AdminOptions {
   readonly hostNames?: readonly string[];
   /** Further connections push out the oldest one that waits for nothing. */
   readonly maxConnections?: number;
+  /** Has the server listen in a way of its own. */
+  readonly bind?: Bind;
 }
 
 export interface Admin {
@@ -62,7 +65,7 @@ export function jsonReply(value: unknown, status = 200): AdminReply {
 
 /** Listens. Rejects with `listen.port-taken`, `listen.denied` or `listen.failed`. */
 export async function openAdmin(options: AdminOptions): Promise<Admin> {
-  const { host = "127.0.0.1", port, clock, log = silentLog, maxConnections = 64 } = options;
+  const { host = "127.0.0.1", port, clock, log = silentLog, maxConnections = 64, bind = listenAnew } = options;
   const sockets = new Set<Socket>();
   const busy = new Set<Socket>();
   const server = createServer(
@@ -97,7 +100,7 @@ export async function openAdmin(options: AdminOptions): Promise<Admin> {
     else socket.destroy();
   });
   for (const event of ["upgrade", "connect"] as const) server.on(event, (_, socket) => socket.destroy());
-  await listen(server, host, port);
+  await listen(server, host, port, bind);
   server.on("error", (error) => log.warn({ error: error.message }, "the admin port could not accept a connection"));
   const bound = (server.address() as AddressInfo).port;
   return {
@@ -168,10 +171,10 @@ function pushOut(sockets: Set<Socket>, busy: ReadonlySet<Socket>, count: number)
   }
 }
 
-function listen(server: Server, host: string, port: number): Promise<void> {
+function listen(server: Server, host: string, port: number, bind: Bind): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(listenError({ host, port }, error)));
-    server.listen({ host, port, backlog: 256 }, () => {
+    bind(server, { host, port }, () => {
       server.removeAllListeners("error");
       resolve();
     });

@@ -5,6 +5,7 @@
  */
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import { type Bind, listenAnew } from "../bind.ts";
 import type { Clock } from "../clock.ts";
 import { isReserved } from "../descriptors.ts";
 import { messageOf } from "../errors.ts";
@@ -32,6 +33,8 @@ export interface HttpHostOptions {
    * was pointed here is not. Without it every caller is answered.
    */
   readonly onlyLocal?: { readonly names: readonly string[] };
+  /** Has the server listen in a way of its own; calls back when it does. */
+  readonly bind?: Bind;
 }
 
 export interface HttpHost {
@@ -120,11 +123,11 @@ class OpenHost implements HttpHost {
   }
 
   listen(): Promise<void> {
-    const { host, port } = this.#options;
+    const { host, port, bind = listenAnew } = this.#options;
     const server = this.#server;
     return new Promise((resolve, reject) => {
       server.once("error", (error) => reject(listenError({ host, port }, error)));
-      server.listen({ host, port, backlog: 1_024 }, () => {
+      bind(server, { host, port }, () => {
         server.removeAllListeners("error");
         server.on("error", () => this.#options.dropped?.()); // accepting failed for one connection; the next may succeed
         resolve();

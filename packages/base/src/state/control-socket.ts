@@ -28,7 +28,8 @@ export interface ControlOptions {
 
 export interface ControlServer {
   readonly path: string;
-  close(): Promise<void>;
+  /** Ends every connection; with `answering` those that wait for an answer once they have it. */
+  close(options?: { readonly answering: boolean }): Promise<void>;
 }
 
 const maxLineLength = 1024 * 1024;
@@ -46,6 +47,7 @@ export async function openControl(options: ControlOptions): Promise<ControlServe
   const path = controlPath(options.directory);
   await rm(path, { force: true });
   const sockets = new Set<Socket>();
+  const answering = new Set<Socket>();
   const server = createServer((socket) => {
     if (sockets.size >= maxConnections) {
       socket.on("error", () => socket.destroy());
@@ -57,17 +59,19 @@ export async function openControl(options: ControlOptions): Promise<ControlServe
     }
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    serve(socket, options);
+    serve(socket, options, answering, () => !server.listening);
   });
   await listen(server, path);
   await chmod(path, 0o600);
   server.on("error", (error) => log.warn({ error: error.message }, "the control socket could not accept a connection"));
   return {
     path,
-    close: () =>
+    close: (how) =>
       new Promise((resolve) => {
+        const kept = how?.answering === true ? answering : new Set();
         server.close(() => resolve());
-        for (const socket of sockets) socket.destroy();
+        if (kept.size > 0) resolve();
+        for (const socket of sockets) if (!kept.has(socket)) socket.destroy();
       }),
   };
 }
@@ -92,7 +96,7 @@ function listen(server: Server, path: string): Promise<void> {
 }
 
 /** One command at a time for each connection, in order; what comes meanwhile waits in the kernel. */
-function serve(socket: Socket, options: ControlOptions): void {
+function serve(socket: Socket, options: ControlOptions, answering: Set<Socket>, isClosed: () => boolean): void {
   const { clock = systemClock, log = silentLog, idleTimeoutMs = 30_000 } = options;
   let idle: Timer | undefined;
   const waitForCommand = (): void => {
@@ -103,8 +107,11 @@ function serve(socket: Socket, options: ControlOptions): void {
     (line) => {
       idle?.cancel();
       socket.pause();
+      answering.add(socket);
       return answer(line, options.handlers, log).then((text) => {
+        answering.delete(socket);
         if (socket.destroyed) return;
+        if (isClosed()) return void socket.end(text);
         socket.write(text);
         if (socket.writableLength > maxUnreadBytes) socket.destroy();
         waitForCommand();

@@ -44,8 +44,9 @@ export async function configurationTold<Config>(): Promise<RunOptions<Config> | 
 export async function readApart(
   words: readonly string[],
   more: Readonly<Record<string, string>> = {},
+  [node = "", ...program]: readonly string[] = [process.execPath, ...process.execArgv, words[0] ?? ""],
 ): Promise<Told | number> {
-  const child = spawn(process.execPath, [...process.execArgv, ...words], {
+  const child = spawn(node, [...program, ...words.slice(1)], {
     stdio: ["inherit", "pipe", "inherit"],
     env: { ...process.env, ...more, [readerVariable]: "1" },
   });

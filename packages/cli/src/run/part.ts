@@ -6,6 +6,8 @@ import type { Log } from "@dualmesh/base/log";
 import type { Random } from "@dualmesh/base/random";
 import type { ControlHandler } from "@dualmesh/base/state/control-socket";
 import type { StateDirectory } from "@dualmesh/base/state/state";
+import type { RunningSidecar } from "@dualmesh/sidecar/sidecar";
+import type { Taken } from "@dualmesh/sidecar/upgrade/taken";
 import type { z } from "zod";
 import type { EveryPartConfig } from "./every-part.ts";
 
@@ -17,6 +19,8 @@ export interface PartContext<Config> {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** What another process had begun that this one goes on with. */
+  readonly taken?: Taken;
 }
 
 export interface RunningPart {
@@ -26,6 +30,8 @@ export interface RunningPart {
   readonly commands?: ReadonlyMap<string, ControlHandler>;
   /** One orderly end. */
   close(): Promise<void>;
+  /** Where another process can take over while calls go on. */
+  readonly upgrade?: Pick<RunningSidecar, "data" | "suspend" | "covered">;
 }
 
 /** Opens something at the port that is meant for it. Rejects as `open` does. */

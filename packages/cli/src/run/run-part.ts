@@ -1,20 +1,15 @@
-/** Runs a part from its state directory to its orderly end: lock, part, control socket, admin port, then the wait for a signal. */
+/** Runs a part from its state directory to its orderly end, or until another process has taken over from it. */
 import { flushCompileCache } from "node:module";
-import { type Admin, jsonReply, openAdmin } from "@dualmesh/base/admin/server";
 import { systemClock } from "@dualmesh/base/clock";
 import { onScarceDescriptors } from "@dualmesh/base/descriptors";
 import type { LogLevel } from "@dualmesh/base/log";
 import { openLog } from "@dualmesh/base/open-log";
-import { systemRandom } from "@dualmesh/base/random";
-import { Scope } from "@dualmesh/base/scope";
-import { type ControlHandler, openControl } from "@dualmesh/base/state/control-socket";
-import { openState } from "@dualmesh/base/state/state";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import { exitCodes } from "../exit-codes.ts";
-import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
 import { quietCompilers } from "./quiet-compilers.ts";
 import { nextSignal } from "./signals.ts";
+import { openUpgradable } from "./upgradable.ts";
 
 export interface RunOptions<Config> {
   readonly config: Config;
@@ -42,55 +37,17 @@ export async function runPart<Config>(part: RunnablePart<Config>, options: RunOp
   const { level, pretty } = options.log;
   const log = (await openLog(pretty === undefined ? { level } : { level, pretty })).child({ part: part.name });
   const signals = nextSignal();
-  await using scope = new Scope(log);
   const clock = systemClock;
-  const started = clock.now();
   const told = new ThrottledLog({ log, clock });
   onScarceDescriptors((use, openFiles) => told.error(use, { use, openFiles }, scarceText));
-  const state = scope.use(await openState({ path: options.state, part: part.name, clock, log }));
-  const {
-    running,
-    admin: pages,
-    warnings = [],
-  } = await part.start({
-    config: options.config,
-    shown: options.shown,
-    state,
-    clock,
-    random: systemRandom,
-    log,
-  });
-  scope.defer(() => running.close());
-  let admin: Admin | undefined;
-  const report = (): PartReport => ({
-    part: part.name,
-    version: productVersion(),
-    pid: process.pid,
-    uptime: Math.floor((clock.now() - started) / 1000),
-    state: state.path,
-    admin: admin?.address ?? null,
-    warnings,
-    status: running.status(),
-  });
-  // Before the admin port, so that whoever finds the part ready can also tell it what to do.
-  const handlers = new Map<string, ControlHandler>([...(running.commands ?? []), ["status", async () => report()]]);
-  const control = await openControl({ directory: state.path, handlers, clock, log });
-  scope.defer(() => control.close());
-  if (pages !== undefined) {
-    const routes = new Map([...pages.routes, ["/status", () => jsonReply(report())] as const]);
-    const { port } = pages;
-    const open = (at: number): Promise<Admin> => openAdmin({ ...pages, port: at, routes, clock, log });
-    const opened = await (typeof port === "number" ? open(port) : port(open));
-    admin = opened;
-    scope.defer(() => opened.close());
-  }
-  for (const warning of warnings) log.warn({}, warning);
-  log.info({ pid: process.pid, state: state.path, epoch: state.epoch, admin: admin?.address }, "running");
+  const upgradable = await openUpgradable({ part, run: options, log });
   // A process that is killed writes no cache: what the next start is to find is written now. Without a cache this does nothing.
   flushCompileCache();
-  const reason = await signals;
-  log.info({ reason }, "ending in order; a second signal ends at once");
-  await scope.end();
+  const reason = await Promise.race([signals, upgradable.handedOver]);
+  if (reason !== "handed over") {
+    log.info({ reason }, "ending in order; a second signal ends at once");
+    await upgradable.close();
+  }
   log.info({}, "ended");
   await quietCompilers(clock);
   return exitCodes.ok;

@@ -10,7 +10,7 @@ export const sidecarRunner: RunnablePart<SidecarConfig> = {
     const { host } = context.config.admin;
     const running = await startSidecar(context);
     return {
-      running,
+      running: { ...running, upgrade: running },
       warnings: [
         ...running.warnings,
         ...(isLoopback(host) ? [] : [`the admin port is open to other machines at ${host}, without authentication`]),

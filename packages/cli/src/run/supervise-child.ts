@@ -12,6 +12,12 @@ import { exitCodes } from "../exit-codes.ts";
 const wellAfterMs = 10_000;
 const signalNumbers: Readonly<Record<string, number>> = { SIGINT: 2, SIGTERM: 15 };
 
+/** A child that takes over from the one before while that one lives: it is the child as soon as that one has ended. */
+export interface Heirs {
+  /** Called for each child; returns the one that takes over from it, if there is one by the time that it ends. */
+  of(child: ChildProcess): () => ChildProcess | undefined;
+}
+
 /** The signals that a parent passes on: one may come before there is a child, and between two. */
 export interface Passing {
   /** Aborted by the first. */
@@ -53,17 +59,35 @@ export interface SupervisedOptions {
   readonly clock: Clock;
   /** Called once the first child has been started: what writes a log is loaded meanwhile. */
   readonly openLog: () => Promise<Log>;
+  readonly heirs?: Heirs;
 }
 
 /** Resolves to the exit code when the child has ended in order, cannot be started at all, or is given up. */
-export async function superviseChild({ start, waitMs, passing, clock, openLog }: SupervisedOptions): Promise<number> {
+export async function superviseChild({
+  start,
+  waitMs,
+  passing,
+  clock,
+  openLog,
+  heirs,
+}: SupervisedOptions): Promise<number> {
   let deaths = 0;
   let logging: Promise<Log> | undefined;
+  let heir: ChildProcess | undefined;
   for (let starts = 1; !passing.ending.aborted; starts++) {
     const started = clock.now();
-    const life = begin(start, passing, starts === 1);
+    const following = heir;
+    let heirOf: (() => ChildProcess | undefined) | undefined;
+    const next = (): ChildProcess => {
+      const child = following ?? start();
+      heirOf = heirs?.of(child);
+      return child;
+    };
+    const life = begin(next, passing, starts === 1);
     logging ??= openLog();
     const { code, signal, failed } = await life;
+    heir = heirOf?.();
+    if (heir !== undefined) continue;
     passing.to(undefined);
     if (passing.ending.aborted) return code ?? exitCodes.failed;
     if (code === exitCodes.ok) return code;
@@ -110,6 +134,8 @@ async function begin(start: () => ChildProcess, passing: Passing, isFirst: boole
 
 function ended(child: ChildProcess): Promise<LifeEnd> {
   return new Promise((resolve, reject) => {
+    if (child.exitCode !== null || child.signalCode !== null)
+      return resolve({ code: child.exitCode, signal: child.signalCode });
     child.on("exit", (code, signal) => resolve({ code, signal }));
     // Of one that runs it says that a signal could not be sent, since the child is another user's: that it is to end is known, and it is waited for.
     child.on("error", (error) => {

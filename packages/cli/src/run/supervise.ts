@@ -7,8 +7,11 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
+import { messageOf } from "@dualmesh/base/errors";
+import { exitCodes } from "../exit-codes.ts";
 import { hand, readApart, type Told, toldEnvironment } from "./apart.ts";
 import { becomeBundle, cacheEnvironment } from "./bundle.ts";
+import { openHeirs } from "./heirs.ts";
 import type { RunOptions } from "./run-part.ts";
 import { supervisedVariable } from "./signals.ts";
 import { openParentLog, passSignals, superviseChild } from "./supervise-child.ts";
@@ -27,23 +30,43 @@ export async function supervise(clock: Clock = systemClock): Promise<number> {
   const passing = passSignals();
   const words = process.argv.slice(1).filter((word) => word !== "--supervised");
   let cache = cacheEnvironment(statedDirectory(words));
-  const reading = readApart(words, cache);
-  const start = () => {
-    const child = spawn(process.execPath, [...process.execArgv, ...words], {
+  let reading = readApart(words, cache);
+  /** What runs, which an upgrade changes. */
+  let program: readonly string[] = [process.execPath, ...process.execArgv, words[0] ?? ""];
+  const startOf = ([node = "", ...before]: readonly string[], told: typeof reading, env = {}) => {
+    const child = spawn(node, [...before, ...words.slice(1)], {
       stdio: ["inherit", "inherit", "inherit", "ipc"],
-      env: { ...process.env, ...cache, ...toldEnvironment, [supervisedVariable]: "1" },
+      env: { ...process.env, ...cache, ...toldEnvironment, [supervisedVariable]: "1", ...env },
     });
     // The first loads its code while the configuration is read.
-    const give = (told: Told | number): unknown => typeof told === "number" || !child.connected || hand(child, told);
-    reading.then(give, () => undefined); // who waits for it below hears of it
+    const give = (text: Told | number): unknown => typeof text === "number" || !child.connected || hand(child, text);
+    told.then(give, () => undefined); // who waits for the first hears of it; another one is ended
     return child;
   };
+  const start = () => startOf(program, reading);
+  const heirs = openHeirs((wish) => {
+    // By the new program, which may know more of a configuration than this one does.
+    const told = readApart(words, cache, wish.program).catch(async (error: unknown) => {
+      const log = await openParentLog("supervisor");
+      log.error({ program: wish.program, error: messageOf(error) }, "the program of an upgrade cannot be started");
+      return exitCodes.failed;
+    });
+    const child = startOf(wish.program, told, wish.env);
+    // A configuration that cannot be read is told of by its reader.
+    void told.then((text) => typeof text !== "number" || child.kill("SIGKILL"));
+    const becomes = (): void => {
+      program = wish.program;
+      reading = told;
+    };
+    return { child, becomes };
+  });
   const ends = superviseChild({
     start,
     waitMs: restartWaitMs,
     passing,
     clock,
     openLog: () => openParentLog("supervisor"),
+    heirs,
   });
   ends.catch(() => undefined); // who waits for it below hears of it, once it is known what was read
   const told = await reading;

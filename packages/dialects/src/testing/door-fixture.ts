@@ -5,7 +5,7 @@ import { seededRandom } from "@dualmesh/base/random";
 import type { Directory } from "@dualmesh/model/directory";
 import type { Instance } from "@dualmesh/model/instance";
 import { sampleInstance } from "@dualmesh/model/testing/sample";
-import type { Door } from "../door.ts";
+import type { Door, Standing } from "../door.ts";
 import { openZooKeeperDoor } from "../zookeeper/door.ts";
 import type { ZooKeeperLimits } from "../zookeeper/limits.ts";
 import { MemoryDirectory } from "./memory-directory.ts";
@@ -61,6 +61,26 @@ export class DoorFixture {
   async restart(options: DoorFixtureOptions = {}): Promise<DoorFixture> {
     const journal = new MemoryJournal(this.journal);
     return DoorFixture.open({ clock: this.clock, directory: this.directory, epoch: 2, ...options, journal });
+  }
+
+  /** The same with the connections of these clients, each of which stands still first. */
+  async upgrade(clients: readonly ZooKeeperTestClient[], options: DoorFixtureOptions = {}): Promise<DoorFixture> {
+    this.door.serving?.(false);
+    const standing = new Map<ZooKeeperTestClient, Standing>();
+    for (let turn = 0; turn < 10 && standing.size < clients.length; turn += 1) {
+      for (const client of clients) {
+        const stands = standing.has(client) || client.closed ? undefined : client.connection.stand?.();
+        if (stands !== undefined) standing.set(client, stands);
+      }
+      if (clients.every((client) => client.closed || standing.has(client))) break;
+      await this.settle();
+    }
+    for (const client of clients) if (!client.closed && !standing.has(client)) client.drop();
+    await this.door[Symbol.asyncDispose]();
+    const next = await this.restart(options);
+    for (const [client, stands] of standing) if (!client.goOn(next.door, stands)) client.drop();
+    await next.settle();
+    return next;
   }
 
   /** A client whose session is open. */

@@ -14,7 +14,7 @@ import {
   type WatchEvent,
 } from "@dualmesh/wire/jute/reply";
 import { encodeConnectRequest, encodeRequest, openAcl, type RequestBody } from "@dualmesh/wire/jute/request";
-import type { Door, DoorConnection } from "../door.ts";
+import type { Door, DoorConnection, DoorPeer, Standing } from "../door.ts";
 
 export interface Reply {
   readonly xid: number;
@@ -36,17 +36,18 @@ export interface ConnectOptions {
 
 export class ZooKeeperTestClient {
   readonly said: Said[] = [];
-  readonly connection: DoorConnection;
+  connection: DoorConnection;
   connected: ConnectReply | undefined;
   closed = false;
   /** What the client is taken not to have read. */
   queuedBytes = 0;
+  readonly peer: DoorPeer;
   #xid = 0;
   #kinds = new Map<number, ReplyBody["kind"]>();
 
   constructor(door: Door, remote = "127.0.0.1:1") {
     const client = this;
-    this.connection = door.connect({
+    this.peer = {
       remote,
       get queuedBytes() {
         return client.queuedBytes;
@@ -55,7 +56,19 @@ export class ZooKeeperTestClient {
       close: () => {
         this.closed = true;
       },
-    });
+    };
+    this.connection = door.connect(this.peer);
+  }
+
+  /** Another door goes on with what stood still at the one before, as if nothing had been. False when it does not. */
+  goOn(door: Door, standing: Standing): boolean {
+    const told: Standing = { ...standing, state: JSON.parse(JSON.stringify(standing.state)) };
+    const connection = door.adopt?.(this.peer, told);
+    if (connection === undefined) return false;
+    this.connection = connection;
+    const [unread = Buffer.alloc(0)] = standing.unread;
+    if (unread.length > 0) connection.receive(Buffer.from(unread));
+    return true;
   }
 
   open(options: ConnectOptions = {}): this {
@@ -73,10 +86,16 @@ export class ZooKeeperTestClient {
   }
 
   send(body: RequestBody, kind: ReplyBody["kind"] = "none"): number {
+    const { xid, frame } = this.frameOf(body, kind);
+    this.connection.receive(frame);
+    return xid;
+  }
+
+  /** The bytes of a request, for whoever sends them in pieces. */
+  frameOf(body: RequestBody, kind: ReplyBody["kind"] = "none"): { readonly xid: number; readonly frame: Buffer } {
     const xid = body.op === "ping" ? -2 : body.op === "auth" ? -4 : ++this.#xid;
     this.#kinds.set(xid, kind);
-    this.connection.receive(encodeRequest({ xid, ...body }));
-    return xid;
+    return { xid, frame: encodeRequest({ xid, ...body }) };
   }
 
   create(path: string, flags = 0, data = "x"): number {

@@ -16,12 +16,14 @@ import {
   type ConnectRequest,
   decodeConnectRequest,
   decodeRequest,
+  encodeRequest,
   type Request,
   reservedXid,
 } from "@dualmesh/wire/jute/request";
 import type { PartialBytes } from "@dualmesh/wire/stream/channel";
-import type { DoorConnection, DoorPeer } from "../door.ts";
+import type { DoorConnection, DoorPeer, Standing } from "../door.ts";
 import type { ZooKeeperLimits } from "./limits.ts";
+import { packClient, type StandingSession } from "./standing.ts";
 import type { Answer } from "./tree.ts";
 
 /** What a connection asks of the session layer. */
@@ -40,6 +42,8 @@ export interface ConnectionHost {
   prepare(connection: Connection, request: Request): void;
   /** Calls `done` once with the answer. `askedAt` is the clock time at which the request came. */
   perform(connection: Connection, request: Request, askedAt: number, done: (answer: Answer) => void): void;
+  /** What another door has to know of its session; undefined while it has none. */
+  standing(connection: Connection): StandingSession | undefined;
   closed(connection: Connection): void;
 }
 
@@ -48,7 +52,8 @@ interface Pending {
   readonly bytes: number;
   readonly askedAt: number;
   state: "waiting" | "begun" | "answered";
-  answer: Answer | undefined;
+  /** As the request's own door made it, or the whole frame, which another door had made. */
+  answer: Answer | Buffer | undefined;
   /** What a write was last found to wait for. */
   behind: Pending | undefined;
 }
@@ -72,6 +77,11 @@ export class Connection implements DoorConnection {
   #partBytes = 0;
   #state: "new" | "opening" | "open" | "closed" = "new";
   #pumping = false;
+  /** Nothing more is begun: another door is about to go on. */
+  #standing = false;
+  /** Of the requests that another door had read, how many have been read again, and the answers that it had for them. */
+  #again = 0;
+  #answers: ReadonlyMap<number, Buffer> | undefined;
 
   constructor(host: ConnectionHost, peer: DoorPeer) {
     this.#host = host;
@@ -102,6 +112,28 @@ export class Connection implements DoorConnection {
     this.#writes.length = 0;
     this.#forgetPart();
     this.#host.closed(this);
+  }
+
+  stand(): Standing | undefined {
+    this.#standing = true;
+    const isUnderWay = ({ state, request }: Pending): boolean => state === "begun" && !isRead(request);
+    if (this.#state === "closed" || this.#state === "opening" || this.#pending.some(isUnderWay)) return undefined;
+    const session = this.#host.standing(this);
+    const answers = new Map<number, Buffer>();
+    // What has been read has changed nothing, and is read again there.
+    for (const [turn, { state, request, answer }] of this.#pending.entries())
+      if (state === "answered") answers.set(turn, this.#frameOf(request, answer as Answer | Buffer));
+    const requests = this.#pending.map(({ request }) => encodeRequest(request));
+    const unread = [Buffer.concat([...requests, this.#part.subarray(0, this.#partBytes)])];
+    this.closed();
+    return { state: packClient({ session, answers }), unread };
+  }
+
+  /** Goes on with what another door had begun; `answers` are those to the requests that are received again first. */
+  resume(answers: ReadonlyMap<number, Buffer>): void {
+    this.#deadline.cancel();
+    this.#state = "open";
+    this.#answers = answers;
   }
 
   /** The session is known and durable: `reply` is sent and requests are served. */
@@ -210,9 +242,11 @@ export class Connection implements DoorConnection {
       return this.cut("more requests are waiting than one client may have");
     }
     const askedAt = this.#host.clock.now();
-    const pending: Pending = { request, bytes: size, askedAt, state: "waiting", answer: undefined, behind: undefined };
+    const answer = this.#answers?.get(this.#again++);
+    const state = answer === undefined ? "waiting" : "answered";
+    const pending: Pending = { request, bytes: size, askedAt, state, answer, behind: undefined };
     this.#pending.push(pending);
-    if (isWrite(request)) this.#writes.push(pending);
+    if (isWrite(request) && state === "waiting") this.#writes.push(pending);
     this.#pump();
     if (pending.state === "waiting" && !this.#isClosed()) this.#host.prepare(this, request);
   }
@@ -244,14 +278,14 @@ export class Connection implements DoorConnection {
       const { request, answer, bytes } = this.#pending[sent] as Pending;
       sent += 1;
       this.#pendingBytes -= bytes;
-      this.#reply(request, answer as Answer);
+      this.#reply(request, answer as Answer | Buffer);
       if (this.#isClosed()) return;
     }
     this.#pending.splice(0, sent);
   }
 
   #nextToBegin(): Pending | undefined {
-    if (this.#isClosed()) return undefined;
+    if (this.#isClosed() || this.#standing) return undefined;
     const write = this.#writes[0];
     const first = this.#pending[0];
     if (first?.state === "waiting" && first !== write) return first;
@@ -262,10 +296,18 @@ export class Connection implements DoorConnection {
     return this.#writes.shift();
   }
 
-  #reply(request: Request, { error, body }: Answer): void {
+  #reply(request: Request, answer: Answer | Buffer): void {
     if (this.#state !== "open" && this.#state !== "opening") return;
-    this.#send(encodeReply({ xid: request.xid, zxid: this.#host.zxid, error }, body));
+    this.#send(this.#frameOf(request, answer));
     if (request.op === "closeSession") this.end();
+  }
+
+  /** Says the newest order there is: what a client has been told of it never goes back. */
+  #frameOf({ xid }: Request, answer: Answer | Buffer): Buffer {
+    const { zxid } = this.#host;
+    if (!Buffer.isBuffer(answer)) return encodeReply({ xid, zxid, error: answer.error }, answer.body);
+    answer.writeBigInt64BE(zxid, zxidOffset);
+    return answer;
   }
 
   #send(bytes: Buffer): void {
@@ -276,6 +318,13 @@ export class Connection implements DoorConnection {
   #isClosed(): boolean {
     return this.#state === "closed";
   }
+}
+
+/** Of a reply's order number, behind the length and the id. */
+const zxidOffset = 8;
+
+function isRead({ op }: Request): boolean {
+  return op === "exists" || op === "getData" || op === "getChildren" || op === "getAcl";
 }
 
 type Write = Extract<Request, { readonly op: "create" | "delete" | "setData" }>;

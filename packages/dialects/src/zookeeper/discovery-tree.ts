@@ -13,7 +13,7 @@ import { splitPath, unpackNode } from "./nodes.ts";
 import { ProviderLists } from "./provider-lists.ts";
 import { TreeReader } from "./reader.ts";
 import { SharedNodes } from "./shared-nodes.ts";
-import type { Answer, Tree, TreeListener, TreeRequest, Viewer, ViewerDescription } from "./tree.ts";
+import type { Answer, Passing, Sight, Tree, TreeListener, TreeRequest, Viewer, ViewerDescription } from "./tree.ts";
 import { TreeWriter } from "./writer.ts";
 
 type Done = (answer: Answer) => void;
@@ -108,6 +108,24 @@ export class DiscoveryTree implements Tree {
 
   look(viewer: Viewer, path: string): Stat | undefined | "unknown" {
     return splitPath(path) === undefined ? undefined : this.#reader.look(viewer, path);
+  }
+
+  see(viewer: Viewer, path: string): Sight {
+    return splitPath(path) === undefined ? { as: "nothing" } : this.#reader.see(viewer, path);
+  }
+
+  below(viewer: Viewer, path: string): Iterable<string> {
+    return splitPath(path) === undefined ? [] : this.#reader.below(viewer, path);
+  }
+
+  passing(viewer: Viewer): Passing {
+    return this.#holdings.of(viewer).passing(this.#context.clock.now());
+  }
+
+  resume(viewer: Viewer, { hidden, listed }: Passing): void {
+    const now = this.#context.clock.now();
+    for (const [path, leftMs] of hidden) this.#holdings.of(viewer).hidden.set(path, now + leftMs);
+    for (const [path, leftMs] of listed) this.#writer.listForItself(viewer, path, leftMs);
   }
 
   end(viewer: Viewer): void {

@@ -3,7 +3,7 @@
  * address. Connection and session layer stand before a tree that answers from the directory.
  */
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
-import type { Door, DoorConnection, DoorContext, DoorPeer, DoorSession } from "../door.ts";
+import type { Door, DoorConnection, DoorContext, DoorPeer, DoorSession, Standing } from "../door.ts";
 import { DiscoveryTree } from "./discovery-tree.ts";
 import { dubboLayout } from "./dubbo-layout.ts";
 import { Layouts } from "./layout.ts";
@@ -33,6 +33,8 @@ export async function openZooKeeperDoor(context: DoorContext, options: ZooKeeper
   return {
     dialect: "zookeeper",
     connect: (peer: DoorPeer): DoorConnection => sessions.connect(peer),
+    adopt: (peer: DoorPeer, standing: Standing): DoorConnection | undefined => sessions.adopt(peer, standing),
+    serving: (isServing: boolean): void => sessions.serving(isServing),
     sessions: (): readonly DoorSession[] =>
       sessions.list().map((session) => ({
         id: session.id.toString(16),

@@ -2,7 +2,7 @@
 import type { Instance } from "@dualmesh/model/instance";
 import { lastOf, type Node, parentOf } from "./nodes.ts";
 import type { ProviderView } from "./provider-view.ts";
-import type { Viewer } from "./tree.ts";
+import type { Passing, Viewer } from "./tree.ts";
 
 export interface OwnNode {
   readonly node: Node;
@@ -111,6 +111,17 @@ export class Holdings {
     if (until > now) return true;
     this.hidden.delete(path);
     return false;
+  }
+
+  /** What is so for a moment only. */
+  passing(now: number): Passing {
+    const left = (until: number): number => Math.ceil(until - now);
+    return {
+      hidden: [...this.hidden].flatMap(([path, until]) => (until > now ? [[path, left(until)] as const] : [])),
+      listed: [...this.mine].flatMap(([path, { listedUntil }]) =>
+        listedUntil > now ? [[path, left(listedUntil)] as const] : [],
+      ),
+    };
   }
 
   publishesFor(application: string): boolean {

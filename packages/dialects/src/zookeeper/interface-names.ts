@@ -109,6 +109,7 @@ export class InterfaceNames {
       node.pzxid = nodes.next();
       listener.changed({ type: eventType.childrenChanged, path });
     }
+    if (before === undefined) listener.known(path);
     for (const waiter of [...root.waiters]) waiter();
   }
 

@@ -8,7 +8,7 @@ import type { Layout, Layouts } from "./layout.ts";
 import { childOf, type Node, statOf } from "./nodes.ts";
 import type { ProviderLists } from "./provider-lists.ts";
 import type { SharedNodes } from "./shared-nodes.ts";
-import type { Answer, TreeRequest, Viewer } from "./tree.ts";
+import type { Answer, Sight, TreeRequest, Viewer } from "./tree.ts";
 
 export interface TreeReaderOptions {
   readonly context: DoorContext;
@@ -75,19 +75,47 @@ export class TreeReader {
   }
 
   look(viewer: Viewer, path: string): Stat | undefined | "unknown" {
-    const { context, layouts, lists, interfaces } = this.#options;
-    const { layout, place } = layouts.locate(path);
-    const isList = place.kind === "providers";
+    const { layouts, interfaces } = this.#options;
+    const { layout } = layouts.locate(path);
     if (path === layout?.root) interfaces.follow(layout);
-    if (layout !== undefined && (isList || (place.kind === "provider" && !this.#isMine(viewer, path)))) {
-      const view = lists.open(layout, place.interfaceName);
-      if (view !== undefined && !view.ready) {
-        view.whenKnown(context.clock.now(), () => {});
-        if (!view.ready) return "unknown";
-      }
-    }
+    if (this.#unknownList(viewer, path) !== undefined) return "unknown";
     const node = this.find(viewer, path);
     return node && this.stat(viewer, node);
+  }
+
+  /** As `look`, with the content, and without what is not known of the names below a root. */
+  see(viewer: Viewer, path: string): Sight {
+    const { layouts, interfaces } = this.#options;
+    const { layout } = layouts.locate(path);
+    const list = this.#unknownList(viewer, path);
+    if (list !== undefined) return { as: "unknown", list };
+    const root = path === layout?.root ? interfaces.follow(layout) : undefined;
+    if (root !== undefined && root.names === undefined) return { as: "unknown", list: path };
+    const node = this.find(viewer, path);
+    return node === undefined
+      ? { as: "nothing" }
+      : { as: "node", data: node.data, children: this.childrenOf(viewer, node) };
+  }
+
+  *below(viewer: Viewer, path: string): Iterable<string> {
+    const node = this.find(viewer, path);
+    for (const name of node === undefined ? [] : this.childrenOf(viewer, node)) {
+      const child = childOf(path, name);
+      yield child;
+      yield* this.below(viewer, child);
+    }
+  }
+
+  /** The list that has to be known before anybody can say what is at a path; the directory is asked for it. */
+  #unknownList(viewer: Viewer, path: string): string | undefined {
+    const { context, layouts, lists } = this.#options;
+    const { layout, place } = layouts.locate(path);
+    if (layout === undefined) return undefined;
+    if (place.kind !== "providers" && (place.kind !== "provider" || this.#isMine(viewer, path))) return undefined;
+    const view = lists.open(layout, place.interfaceName);
+    if (view === undefined || view.ready) return undefined;
+    view.whenKnown(context.clock.now(), () => {});
+    return view.ready ? undefined : layout.providersPath(place.interfaceName);
   }
 
   find(viewer: Viewer, path: string): Node | undefined {

@@ -12,10 +12,12 @@ import { hostOf, type ThrottledLog } from "@dualmesh/base/throttled-log";
 import { type EventType, encodeConnectReply, errorCode, eventType } from "@dualmesh/wire/jute/reply";
 import type { ConnectRequest, Request } from "@dualmesh/wire/jute/request";
 import { PartialBytes } from "@dualmesh/wire/stream/channel";
-import type { DoorPeer } from "../door.ts";
+import type { DoorPeer, Standing } from "../door.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
+import { InheritedWatches } from "./inherited.ts";
 import type { ZooKeeperLimits } from "./limits.ts";
 import { parentOf } from "./nodes.ts";
+import { type StandingSession, unpackClient } from "./standing.ts";
 import type { Answer, Change, Tree, TreeListener, Viewer } from "./tree.ts";
 import { type Watcher, Watches, type WatchKind } from "./watches.ts";
 
@@ -55,9 +57,11 @@ export class Sessions implements ConnectionHost, TreeListener {
   readonly #watches = new Watches();
   /** Watches that a client set anew on what cannot be decided yet, by the list that decides. */
   readonly #undecided = new Map<string, Set<string>>();
+  readonly #inherited: InheritedWatches;
   readonly #sweep: Timer;
   #sweptAt: number;
   #tree: Tree | undefined;
+  #isServing = true;
 
   constructor(options: SessionsOptions) {
     this.clock = options.clock;
@@ -68,6 +72,11 @@ export class Sessions implements ConnectionHost, TreeListener {
     this.#random = options.random;
     this.#journal = options.journal;
     this.#sweptAt = this.clock.now();
+    this.#inherited = new InheritedWatches({
+      tree: () => this.#served,
+      tell: ({ id }, type, path) => this.#watches.fire({ type, path, to: (other) => other === id }),
+      recursive: (viewer) => this.#recursive(viewer.id),
+    });
     this.#sweep = this.clock.every(sweepMs, () => this.#expire());
   }
 
@@ -109,6 +118,29 @@ export class Sessions implements ConnectionHost, TreeListener {
     const connection = new Connection(this, peer);
     this.#connections.add(connection);
     return connection;
+  }
+
+  /** Goes on with a client's connection that stood still at another door; undefined when it cannot. */
+  adopt(peer: DoorPeer, { state }: Standing): Connection | undefined {
+    const known = unpackClient(state);
+    if (known === undefined) return undefined;
+    const { session: standing, answers } = known;
+    if (standing === undefined) return this.connect(peer);
+    const session = this.#sessions.get(standing.session);
+    if (session === undefined || session.connection !== undefined) return undefined;
+    const connection = this.connect(peer);
+    connection.resume(answers);
+    this.#attach(session, connection);
+    this.#served.resume(session, standing);
+    for (const { kind, path } of standing.watches) this.#watch(session, kind, path);
+    this.#inherited.inherit(session, this.watchedPaths(session), standing.seen);
+    return connection;
+  }
+
+  /** While clients cannot come, no session's time runs. */
+  serving(isServing: boolean): void {
+    this.#isServing = isServing;
+    for (const session of this.#sessions.values()) session.heardAt = this.clock.now();
   }
 
   close(): void {
@@ -179,6 +211,7 @@ export class Sessions implements ConnectionHost, TreeListener {
       default:
         return this.#served.perform(session, request, askedAt, (answer) => {
           if (isRead(request) && request.watch) this.#watchRead(session, request, answer);
+          if (isRead(request)) this.#inherited.read(session, request, answer);
           done(answer);
         });
     }
@@ -190,16 +223,33 @@ export class Sessions implements ConnectionHost, TreeListener {
     this.#byConnection.delete(connection);
     if (session === undefined || session.connection !== connection) return;
     session.connection = undefined;
-    this.#watches.clear(session);
+    this.#forgetWatches(session);
+  }
+
+  standing(connection: Connection): StandingSession | undefined {
+    const session = this.#byConnection.get(connection);
+    if (session === undefined) return undefined;
+    return {
+      session: session.id,
+      watches: [...this.#watches.of(session)],
+      seen: this.#inherited.seenBy(session, this.watchedPaths(session)),
+      ...this.#served.passing(session),
+    };
   }
 
   // --- what the tree tells
 
   changed(change: Change): void {
-    this.#watches.fire(change);
+    const waiting = this.#inherited.waitingFor(change.path);
+    if (waiting === undefined) return this.#watches.fire(change);
+    const { type, path, by } = change;
+    const ids = new Set([...waiting].map(({ id }) => id));
+    for (const viewer of waiting) if (viewer.id === by) this.#inherited.changed(viewer, type, path);
+    this.#watches.fire({ ...change, to: (id) => (id === by || !ids.has(id)) && (change.to?.(id) ?? true) });
   }
 
   known(path: string): void {
+    this.#inherited.known(path);
     const paths = this.#undecided.get(path);
     this.#undecided.delete(path);
     for (const child of paths ?? []) {
@@ -287,7 +337,7 @@ export class Sessions implements ConnectionHost, TreeListener {
 
   #end(session: Session, disconnect = true): void {
     if (!this.#sessions.delete(session.id)) return;
-    this.#watches.clear(session);
+    this.#forgetWatches(session);
     this.#served.end(session);
     this.#journal.delete(sessionKey(session.id));
     if (disconnect) session.connection?.end();
@@ -298,6 +348,7 @@ export class Sessions implements ConnectionHost, TreeListener {
     const now = this.clock.now();
     const stoodStill = now - this.#sweptAt - sweepMs;
     this.#sweptAt = now;
+    if (!this.#isServing) return;
     for (const session of [...this.#sessions.values()]) {
       if (stoodStill > sweepMs * 2) session.heardAt = Math.min(now, session.heardAt + stoodStill);
       if (now - session.heardAt <= session.timeoutMs) continue;
@@ -311,6 +362,17 @@ export class Sessions implements ConnectionHost, TreeListener {
   }
 
   // --- watches
+
+  #forgetWatches(session: Session): void {
+    this.#watches.clear(session);
+    this.#inherited.forget(session);
+  }
+
+  #recursive(id: bigint): readonly string[] {
+    const session = this.#sessions.get(id);
+    if (session === undefined) return [];
+    return [...this.#watches.of(session)].flatMap(({ kind, path }) => (kind === "recursive" ? [path] : []));
+  }
 
   #watchRead(session: Session, request: Extract<Request, { readonly watch: boolean }>, { error }: Answer): void {
     if (error === errorCode.ok) this.#watch(session, request.op === "getChildren" ? "child" : "data", request.path);

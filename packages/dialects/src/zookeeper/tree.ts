@@ -39,6 +39,8 @@ export interface Change {
   readonly path: string;
   /** Whose view changed; everybody's when absent. */
   readonly to?: (viewer: bigint) => boolean;
+  /** The session that changed a node of its own, which only it sees. */
+  readonly by?: bigint;
 }
 
 export interface TreeListener {
@@ -54,6 +56,20 @@ export interface ViewerDescription {
   readonly bypassed: readonly { readonly registration: string; readonly reason: string }[];
 }
 
+/** What a session sees at a path; the list that has to be known first where nobody can say. */
+export type Sight =
+  | { readonly as: "node"; readonly data: Buffer; readonly children: readonly string[] }
+  | { readonly as: "nothing" }
+  | { readonly as: "unknown"; readonly list: string };
+
+/** What is so for a moment only, of one session: by path, the milliseconds that are left of it. */
+export interface Passing {
+  /** What the session has deleted and is not shown, whatever the directory says. */
+  readonly hidden: readonly (readonly [string, number])[];
+  /** What it has registered and is shown in its list, whatever the directory says. */
+  readonly listed: readonly (readonly [string, number])[];
+}
+
 export interface Tree {
   /** The newest change, as clients are told of it. */
   readonly zxid: bigint;
@@ -66,6 +82,13 @@ export interface Tree {
   perform(viewer: Viewer, request: TreeRequest, askedAt: number, done: (answer: Answer) => void): void;
   /** The node as this session sees it now; `unknown` while nobody can say yet. */
   look(viewer: Viewer, path: string): Stat | undefined | "unknown";
+  /** The content at a path as this session sees it now. */
+  see(viewer: Viewer, path: string): Sight;
+  /** Every path below this one at which the session sees something now. */
+  below(viewer: Viewer, path: string): Iterable<string>;
+  /** What another door has to know of a session, beside what the journal keeps; and the reverse. */
+  passing(viewer: Viewer): Passing;
+  resume(viewer: Viewer, passing: Passing): void;
   /** The session is over: what lived by it goes. */
   end(viewer: Viewer): void;
   describe(viewer: Viewer): ViewerDescription;

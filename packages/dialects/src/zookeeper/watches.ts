@@ -14,7 +14,7 @@ export interface Watcher {
 /** `data` was set on a node that is there, `exist` on one that is not: only the latter hears of a creation. */
 export type WatchKind = "data" | "exist" | "child" | "persistent" | "recursive";
 
-const kinds: readonly WatchKind[] = ["data", "exist", "child", "persistent", "recursive"];
+export const watchKinds: readonly WatchKind[] = ["data", "exist", "child", "persistent", "recursive"];
 type Index = Map<string, Set<Watcher>>;
 
 export class Watches {
@@ -68,6 +68,11 @@ export class Watches {
     return [...(this.#byWatcher.get(watcher)?.keys() ?? [])];
   }
 
+  /** All that one watches. */
+  *of(watcher: Watcher): Iterable<{ readonly kind: WatchKind; readonly path: string }> {
+    for (const [path, own] of this.#byWatcher.get(watcher) ?? []) for (const kind of own) yield { kind, path };
+  }
+
   clear(watcher: Watcher): void {
     for (const [path, own] of this.#byWatcher.get(watcher) ?? [])
       for (const kind of [...own]) this.remove(watcher, kind, path);
@@ -77,7 +82,7 @@ export class Watches {
 
   /** True while anybody watches this very path, or the whole of a tree that it is in. */
   watched(path: string): boolean {
-    if (kinds.some((kind) => this.#index[kind].has(path))) return true;
+    if (watchKinds.some((kind) => this.#index[kind].has(path))) return true;
     return [...lineage(path)].some((ancestor) => this.#index.recursive.has(ancestor));
   }
 

@@ -115,7 +115,7 @@ export class TreeWriter {
     const owner = isOwn(located.place) || ephemeral ? viewer : undefined;
     this.#context.journal.put(nodeKey(owner?.id ?? 0n, path), packNode(node));
     this.#keep(owner, node, located, reading);
-    if (owner !== undefined) this.#listForItself(owner, path, located);
+    if (owner !== undefined) this.#listAtFirst(owner, path, located);
     const stat = this.#options.reader.stat(viewer, node);
     const body = request.code === 1 ? ({ kind: "path", path } as const) : ({ kind: "created", path, stat } as const);
     void this.#settle(
@@ -177,7 +177,7 @@ export class TreeWriter {
       listener.changed({
         type: eventType.dataChanged,
         path,
-        ...(isMine ? { to: (id) => id === viewer.id } : {}),
+        ...(isMine ? { to: (id) => id === viewer.id, by: viewer.id } : {}),
       });
     }
     const stat = reader.stat(viewer, node);
@@ -377,12 +377,17 @@ export class TreeWriter {
   // --- telling
 
   /** Shows a node for a moment in its owner's own list, where a sidecar otherwise shows only what the directory hands out. */
-  #listForItself(owner: Viewer, path: string, { layout, place }: Located): void {
-    const { clock } = this.#context;
+  #listAtFirst(owner: Viewer, path: string, { layout, place }: Located): void {
     if (this.#context.place !== "sidecar" || place.kind !== "provider" || !layout?.waitsForItself(place.name)) return;
+    this.listForItself(owner, path, listedMs)?.();
+  }
+
+  /** The same for so long; gives what tells the owner that its list has changed. */
+  listForItself(owner: Viewer, path: string, forMs: number): (() => void) | undefined {
+    const { clock } = this.#context;
     const held = this.#holdings.of(owner);
     const own = held.mine.get(path);
-    if (own === undefined) return;
+    if (own === undefined) return undefined;
     const parent = parentOf(path);
     const tell = (): void => {
       if (held.mine.get(path) !== own) return;
@@ -390,22 +395,22 @@ export class TreeWriter {
       if (list !== undefined) Object.assign(list, { cversion: list.cversion + 1, pzxid: this.#nodes.next() });
       this.#options.listener.changed({ type: eventType.childrenChanged, path: parent, to: (id) => id === owner.id });
     };
-    own.listedUntil = clock.now() + listedMs;
-    clock.after(listedMs, tell);
-    tell();
+    own.listedUntil = clock.now() + forMs;
+    clock.after(forMs, tell);
+    return tell;
   }
 
   /** Tells the owner alone of a node that only it sees at this path. */
   #tellOwn(owner: Viewer, type: 1 | 2, path: string, place: Place): void {
     const to = (id: bigint): boolean => id === owner.id;
-    this.#options.listener.changed({ type, path, to });
+    this.#options.listener.changed({ type, path, to, by: owner.id });
     if (place.kind === "provider" && this.#context.place === "sidecar") return;
     const parentPath = parentOf(path);
     const parent = this.#options.reader.find(owner, parentPath);
     if (parent === undefined) return;
     parent.cversion += 1;
     parent.pzxid = this.#nodes.zxid;
-    this.#options.listener.changed({ type: eventType.childrenChanged, path: parentPath, to });
+    this.#options.listener.changed({ type: eventType.childrenChanged, path: parentPath, to, by: owner.id });
   }
 
   #newIncarnation(): number {

@@ -3,19 +3,18 @@
  * is open again before this sidecar says that it is ready, at the same ports.
  */
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
-import type { Door } from "@dualmesh/dialects/door";
 import type { Crossing, CrossingList, CrossingOpenArguments } from "@dualmesh/model/crossing";
 import type { Series } from "../metrics.ts";
 import type { DoorHost } from "../transport/door-host.ts";
 import { readName, readOpen, readServer, readStep } from "./arguments.ts";
 import type { CrossingCommands } from "./commands.ts";
 import { figuresOf } from "./figures.ts";
-import { type CrossingContext, OpenCrossing } from "./open-crossing.ts";
+import { type CrossingContext, type CrossingDoorHost, OpenCrossing } from "./open-crossing.ts";
 
 export interface CrossingsOptions extends Omit<CrossingContext, "listen"> {
   readonly directory: CrossingList["directory"];
   /** Opens a door on loopback. Rejects with `listen.…`. */
-  readonly host: (door: Pick<Door, "connect">, host: string, port: number) => Promise<DoorHost>;
+  readonly host: (door: CrossingDoorHost, host: string, port: number) => Promise<DoorHost>;
   /** Ports that belong to something else of this sidecar, or are meant for it. */
   readonly isReserved: (port: number) => boolean;
   /** The addresses of a host name; rejects when it has none. */
@@ -99,7 +98,7 @@ export class Crossings {
 
   /** Ends with the process; the disk keeps everything. */
   async close(): Promise<void> {
-    for (const crossing of this.#open.values()) await crossing.close("with the process");
+    await Promise.all([...this.#open.values()].map((crossing) => crossing.close("with the process")));
     this.#open.clear();
   }
 
@@ -164,7 +163,7 @@ export class Crossings {
     return turn;
   }
 
-  async #listen(door: Pick<Door, "connect">, host: string, kept: number | undefined): Promise<DoorHost> {
+  async #listen(door: CrossingDoorHost, host: string, kept: number | undefined): Promise<DoorHost> {
     if (kept !== undefined) {
       try {
         return await this.#options.host(door, host, kept);

@@ -8,19 +8,20 @@ import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { Journal } from "@dualmesh/base/state/journal";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
-import type { Door, DoorPeer } from "@dualmesh/dialects/door";
+import type { DoorPeer, Standing } from "@dualmesh/dialects/door";
 import { type BeforeDoor, openBeforeDoor, type StepOptions } from "@dualmesh/dialects/zookeeper/before/door";
-import type { SessionModes } from "@dualmesh/dialects/zookeeper/before/owner";
+import type { SessionModes, UpstreamEvents } from "@dualmesh/dialects/zookeeper/before/owner";
 import type { Wanted } from "@dualmesh/dialects/zookeeper/layout";
 import type { Crossing, CrossingDoor, CrossingStepArguments, Place } from "@dualmesh/model/crossing";
 import type { Face } from "../face/face.ts";
-import type { DoorHost } from "../transport/door-host.ts";
+import type { DoorHost, HostedDoor } from "../transport/door-host.ts";
+import type { Transport } from "../transport/transport.ts";
 import { readServer } from "./arguments.ts";
 import { CarriedInstances } from "./carried-instances.ts";
 import type { CrossingKeep, CrossingRecord } from "./keep.ts";
 import { ShownServices } from "./shown-services.ts";
 import { Turn } from "./turn.ts";
-import { type DialServer, openUpstream } from "./upstream.ts";
+import { adoptUpstream, type DialServer, openUpstream, type ServerConnection } from "./upstream.ts";
 import { crossingOf } from "./view.ts";
 
 export interface CrossingContext {
@@ -33,11 +34,17 @@ export interface CrossingContext {
   readonly entries: Journal;
   readonly dial: DialServer;
   /** Opens a port of a door on loopback: the one that it had, or one that is free. Rejects with `listen.…`. */
-  readonly listen: (door: Pick<Door, "connect">, host: string, port: number | undefined) => Promise<DoorHost>;
+  readonly listen: (door: CrossingDoorHost, host: string, port: number | undefined) => Promise<DoorHost>;
   readonly dubboRoot: string;
   readonly sofaRoot: string;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** What stands behind a port of a crossing's door. */
+export interface CrossingDoorHost extends HostedDoor {
+  /** The same in the process before and after. */
+  readonly key: string;
 }
 
 type Side = "provides" | "consumes";
@@ -59,6 +66,9 @@ export class OpenCrossing {
   readonly #hosts = new Map<string, DoorHost>();
   /** Which server a connection of the application called. */
   readonly #called = new WeakMap<DoorPeer, string>();
+  /** The connection to it; for one that another process sent, before the door goes on with it. */
+  readonly #servers = new WeakMap<DoorPeer, ServerConnection>();
+  readonly #sent = new WeakMap<DoorPeer, Transport>();
   /** Those that said what they will call. */
   readonly #callers = new Set<string>();
   #closed = false;
@@ -76,8 +86,17 @@ export class OpenCrossing {
     const shown = new ShownServices({ ...context, told, name, onChange });
     this.#shown = shown;
     const owner = {
-      open: (client: DoorPeer, events: Parameters<typeof openUpstream>[2]) =>
-        openUpstream(dial, readServer(this.#called.get(client) ?? ""), events),
+      open: (client: DoorPeer, events: UpstreamEvents) => {
+        const server = openUpstream(dial, readServer(this.#called.get(client) ?? ""), events);
+        this.#servers.set(client, server);
+        return server;
+      },
+      adopted: (client: DoorPeer, events: UpstreamEvents) => {
+        const sent = this.#sent.get(client);
+        const server = sent && adoptUpstream(sent, events);
+        if (server !== undefined) this.#servers.set(client, server);
+        return server;
+      },
       modes: ({ id }: { readonly id: string }) => this.#modesOf(id),
       published: carried.published.bind(carried),
       carried: carried.carried.bind(carried),
@@ -169,7 +188,7 @@ export class OpenCrossing {
     if (how === "for good") await this.#bringBack();
     this.#closed = true;
     for (const turn of Object.values(this.#turns)) turn.end();
-    for (const host of this.#hosts.values()) await host.close();
+    await Promise.all([...this.#hosts.values()].map((host) => host.close()));
     this.#hosts.clear();
     await this.#door[Symbol.asyncDispose]();
     if (how === "for good") {
@@ -210,11 +229,23 @@ export class OpenCrossing {
   async #listen(server: string): Promise<DoorHost> {
     const kept = this.#record.doors.find((door) => door.server === server)?.port;
     const loopback = readServer(server).host.includes(":") ? "::1" : "127.0.0.1";
-    const connect = (peer: DoorPeer) => {
-      this.#called.set(peer, server);
-      return this.#door.connect(peer);
+    const door: CrossingDoorHost = {
+      key: `crossing:${this.name}:${server}`,
+      connect: (peer) => {
+        this.#called.set(peer, server);
+        return this.#door.connect(peer);
+      },
+      adopt: (peer: DoorPeer, standing: Standing, [sent]: readonly Transport[]) => {
+        this.#called.set(peer, server);
+        if (sent !== undefined) this.#sent.set(peer, sent);
+        return this.#door.adopt?.(peer, standing);
+      },
+      beside: (peer) => {
+        const transport = this.#servers.get(peer)?.transport;
+        return transport === undefined ? [] : [transport];
+      },
     };
-    const host = await this.#context.listen({ connect }, loopback, kept);
+    const host = await this.#context.listen(door, loopback, kept);
     this.#hosts.set(server, host);
     return host;
   }

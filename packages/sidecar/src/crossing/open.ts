@@ -7,7 +7,9 @@ import type { Face } from "../face/face.ts";
 import type { DataMetrics } from "../metrics.ts";
 import { zooKeeperAddresses } from "../settings.ts";
 import { hostDoor } from "../transport/door-host.ts";
+import type { Ports } from "../transport/ports.ts";
 import { resolveHost } from "../transport/resolve.ts";
+import type { StillConnections } from "../transport/still-connections.ts";
 import { dialTransport } from "../transport/tcp.ts";
 import { Crossings } from "./crossings.ts";
 import { CrossingKeep } from "./keep.ts";
@@ -19,6 +21,8 @@ export interface OpenCrossingsOptions {
   readonly log: Log;
   readonly face: Face;
   readonly metrics: DataMetrics;
+  readonly ports: Ports;
+  readonly still: StillConnections;
   readonly outbound: { readonly host: string; readonly port: number };
   readonly reaches: (service: string) => boolean;
   readonly isReserved: (port: number) => boolean;
@@ -26,7 +30,7 @@ export interface OpenCrossingsOptions {
 
 /** Opens what a former process had open. Rejects with `state.…`. */
 export async function openCrossings(options: OpenCrossingsOptions): Promise<Crossings> {
-  const { config, state, metrics } = options;
+  const { config, state, metrics, ports, still, clock } = options;
   const log = options.log.child({ door: "crossing" });
   const { chroot = "", dubboRoot, sofaRoot } = config.zookeeper;
   const addresses = config.directory === "zookeeper" ? zooKeeperAddresses(config) : [];
@@ -41,7 +45,11 @@ export async function openCrossings(options: OpenCrossingsOptions): Promise<Cros
     dubboRoot: dubboRoot.replace(/^\/+/, ""),
     sofaRoot: sofaRoot.replace(/^\/+/, ""),
     dial: (server, done) => dialTransport({ ...server, timeoutMs }, done),
-    host: (door, host, port) => hostDoor(door, { host, port, maxConnections: config.limits.doorConnections, dropped }),
+    host: (door, host, port) =>
+      hostDoor(door, {
+        ...{ host, port, maxConnections: config.limits.doorConnections, dropped, ports },
+        stays: { still, key: door.key, clock },
+      }),
     resolve: resolveHost,
     series: () => metrics.all(),
   });

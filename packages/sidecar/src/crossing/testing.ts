@@ -10,7 +10,7 @@ import type { Crossing, CrossingList } from "@dualmesh/model/crossing";
 import type { Instance } from "@dualmesh/model/instance";
 import { sampleInstance } from "@dualmesh/model/testing/sample";
 import { openWorld, type World } from "../face/testing.ts";
-import type { DoorHost } from "../transport/door-host.ts";
+import type { DoorHost, HostedDoor } from "../transport/door-host.ts";
 import type { Transport, TransportEvents } from "../transport/transport.ts";
 import type { Server } from "./arguments.ts";
 import type { CrossingCommands } from "./commands.ts";
@@ -32,7 +32,7 @@ export class CrossingFixture {
   readonly reached = new Set<string>();
   /** Ports that another process has. */
   readonly taken = new Set<number>();
-  readonly doors = new Map<string, Pick<Door, "connect">>();
+  readonly doors = new Map<string, HostedDoor>();
   readonly journals = { crossings: new MemoryJournal(), entries: new MemoryJournal() };
   crossings: Crossings;
   readonly #changes: Partial<CrossingsOptions>;
@@ -132,7 +132,7 @@ export class CrossingFixture {
     });
   }
 
-  async #host(door: Pick<Door, "connect">, at: string, port: number): Promise<DoorHost> {
+  async #host(door: HostedDoor, at: string, port: number): Promise<DoorHost> {
     const key = `${at}:${port}`;
     if (this.taken.has(port) || this.doors.has(key)) throw new MeshError("listen.port-taken", `${key} is in use`);
     this.doors.set(key, door);

@@ -4,7 +4,8 @@
  */
 import { FrameError } from "@dualmesh/wire/codec";
 import type { DataMetrics, Direction, EventName } from "../metrics.ts";
-import type { Detached, Transport, TransportEvents } from "../transport/transport.ts";
+import type { Transport, TransportEvents } from "../transport/transport.ts";
+import type { Frozen, MovedState, Obstacle, Relay } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
 import { type CarriedProtocol, recognise, type Way } from "./way.ts";
 
@@ -29,7 +30,15 @@ export interface DownstreamContext {
 const noBytes = Buffer.alloc(0);
 const maxSniffBytes = 32;
 
+/** Where a caller came in. */
+export type Entrance = "outbound" | { readonly service: string } | { readonly inboundPort: number };
+
+export function isInbound(entrance: Entrance): entrance is { readonly inboundPort: number } {
+  return entrance !== "outbound" && "inboundPort" in entrance;
+}
+
 export class Downstream implements TransportEvents {
+  readonly entrance: Entrance;
   readonly direction: Direction;
   readonly table: RouteTable;
   readonly transport: Transport;
@@ -42,19 +51,18 @@ export class Downstream implements TransportEvents {
   #unfinishedSinceMs = 0;
   #activeMs: number;
   closed = false;
+  /** Set while it waits to go to another process. */
+  onQuiet: ((downstream: Downstream) => boolean) | undefined = undefined;
+  /** Told once when the connection is gone. */
+  onGone: (() => void) | undefined = undefined;
 
-  constructor(
-    transport: Transport,
-    direction: Direction,
-    table: RouteTable,
-    context: DownstreamContext,
-    service?: string,
-  ) {
+  constructor(transport: Transport, entrance: Entrance, table: RouteTable, context: DownstreamContext) {
     this.transport = transport;
-    this.direction = direction;
+    this.entrance = entrance;
+    this.direction = isInbound(entrance) ? "inbound" : "outbound";
+    this.service = entrance !== "outbound" && "service" in entrance ? entrance.service : undefined;
     this.table = table;
     this.#context = context;
-    this.service = service;
     this.#activeMs = context.now();
   }
 
@@ -64,7 +72,7 @@ export class Downstream implements TransportEvents {
   }
 
   /** Opens the way of this protocol before the first byte: nothing that comes says which it is. */
-  begin(protocol: CarriedProtocol): void {
+  speak(protocol: CarriedProtocol): void {
     this.way = protocol.open(this);
   }
 
@@ -100,6 +108,7 @@ export class Downstream implements TransportEvents {
 
   onDrain(): void {
     this.way?.onDrain();
+    this.quiet();
   }
 
   onPeerEnd(): boolean {
@@ -111,6 +120,7 @@ export class Downstream implements TransportEvents {
     this.closed = true;
     this.way?.onClose();
     this.#context.gone(this);
+    this.onGone?.();
   }
 
   /** A frame or head became whole: the time of the next one begins with its own first byte. */
@@ -129,13 +139,55 @@ export class Downstream implements TransportEvents {
     if (nowMs - this.#activeMs > idleMs) this.cut("idle_closed", `idle for ${idleMs} ms`);
   }
 
-  /** Gives the connection away with the bytes that whoever takes it must read first. Only while nothing waits to be written. */
-  detach(): Detached & { readonly residual: Buffer } {
-    const { descriptor } = this.transport.detach();
-    const residual = this.way?.detach() ?? this.#first;
+  // ---- to another process, and from one ----
+
+  /** Stands still and says what another process needs to know to go on; or why that cannot be now, and then nothing has changed. */
+  freeze(): Frozen | Obstacle {
+    if (this.closed) return "closing";
+    if (this.way !== undefined) return this.way.freeze();
+    const { transport } = this;
+    if (!transport.freeze()) return "closing";
+    const state = { protocol: "", source: "", writer: 0, isLoop: false, leaving: false, residual: this.#first };
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
+  }
+
+  /** Goes on after all. */
+  thaw(): void {
+    if (this.closed) return;
+    if (this.way === undefined) this.transport.thaw();
+    else this.way.thaw();
+  }
+
+  /** The other process has the connection. What is still said to its caller goes to `relay`. */
+  surrender(relay: Relay): void {
+    if (this.way === undefined) this.transport.letGo();
+    else this.way.surrender(relay);
     this.closed = true;
+    this.onQuiet = this.onGone = undefined;
     this.#context.gone(this);
-    return { descriptor, residual };
+  }
+
+  /** A moment at which it may be possible to go. True when it has stopped for that. */
+  quiet(): boolean {
+    return this.onQuiet?.(this) ?? false;
+  }
+
+  /** Before it is opened: what was known of it in the process that sent it. */
+  inherit(state: MovedState, protocol: CarriedProtocol | undefined): void {
+    this.#first = state.residual;
+    if (protocol === undefined) return;
+    this.way = protocol.open(this);
+    this.way.inherit(state);
+  }
+
+  /** Opens what another process sent: first what that had read, then what comes. */
+  begin(): void {
+    const first = this.#first;
+    this.#first = noBytes;
+    if (first.length > 0) this.onBytes(Buffer.from(first), first.length);
+    if (this.closed) return;
+    this.transport.open(this);
+    this.way?.start?.();
   }
 
   /** Closes at once and counts why. */

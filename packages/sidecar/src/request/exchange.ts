@@ -153,6 +153,8 @@ export interface StreamOwner {
   parted(exchange: Exchange, result: Result): void;
   /** The caller is gone. */
   abandoned(exchange: Exchange): void;
+  /** It goes on in another process, which counts it. */
+  moved(exchange: Exchange): void;
 }
 
 /** The same exchange for a streamed protocol: each side is the other's sink, and `credit` runs against the data. */

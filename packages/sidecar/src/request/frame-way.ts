@@ -11,6 +11,7 @@ import { FrameReader } from "../transport/frame-reader.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Downstream, DownstreamLimits } from "./downstream.ts";
 import type { Caller } from "./exchange.ts";
+import type { Frozen, MovedState, Obstacle, Relay } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
 import type { CarriedProtocol, Way } from "./way.ts";
 
@@ -38,6 +39,9 @@ export class FrameWay implements Way, Caller {
   readonly #context: FrameWayContext;
   readonly #reader: FrameReader<RpcFrame>;
   #unreadReplies = 0;
+  /** Replies that came while the connection stood still. */
+  #kept: Buffer[] | undefined;
+  #relay: Relay | undefined;
   closed = false;
   /** The calling application; empty until its first request has said it. */
   source = "";
@@ -85,6 +89,8 @@ export class FrameWay implements Way, Caller {
       this.#context.metrics.event("reply_dropped");
       return;
     }
+    if (this.#relay !== undefined) return this.#relay(bytes, start, end);
+    if (this.#kept !== undefined) return void this.#kept.push(Buffer.from(bytes.subarray(start, end)));
     const { stageBytes, stageReplies } = this.#context.limits;
     const transport = this.transport;
     if (++this.#unreadReplies > stageReplies || transport.queuedBytes >= stageBytes) {
@@ -125,9 +131,45 @@ export class FrameWay implements Way, Caller {
     }
   }
 
-  detach(): Buffer {
-    const residual = this.#reader.residual();
-    this.onClose();
-    return residual;
+  // ---- to another process ----
+
+  freeze(): Frozen | Obstacle {
+    const { transport } = this;
+    if (this.closed) return "closing";
+    if (!transport.freeze()) return transport.descriptor === undefined ? "closing" : "unread";
+    this.#kept = [];
+    const { protocol, source, writer, isLoop } = this;
+    const state = { protocol, source, writer, isLoop, leaving: false, residual: this.#reader.residual() };
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
+  }
+
+  /** Takes requests that waited for somewhere to go, and were told to another process, as if they came now. */
+  again(requests: readonly Buffer[]): void {
+    const frame = this.codec.view();
+    for (const bytes of requests)
+      if (!this.closed && this.codec.decode(bytes, 0, bytes.length, frame) === bytes.length) this.#onFrame(frame);
+  }
+
+  thaw(): void {
+    const kept = this.#kept ?? [];
+    this.#kept = undefined;
+    if (this.closed) return;
+    this.transport.thaw();
+    for (const reply of kept) this.reply(reply, 0, reply.length);
+  }
+
+  surrender(relay: Relay): void {
+    const kept = this.#kept ?? [];
+    this.#kept = undefined;
+    this.#reader.close();
+    this.transport.letGo();
+    this.#relay = relay;
+    for (const reply of kept) relay(reply, 0, reply.length);
+  }
+
+  inherit({ source, writer, isLoop }: MovedState): void {
+    this.source = source;
+    this.writer = writer;
+    this.isLoop = isLoop;
   }
 }

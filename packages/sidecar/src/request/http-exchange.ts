@@ -33,6 +33,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   upstream: HttpUpstream | undefined = undefined;
   /** The head of the request is on its way; what follows may follow. */
   sent = false;
+  #wasSent = false;
   /** The request was read whole. */
   requestDone = false;
   /** The head of the final response was passed on. */
@@ -68,6 +69,20 @@ export class HttpExchange extends Exchange implements HttpCarried {
 
   get callerGone(): boolean {
     return this.caller.closed;
+  }
+
+  /** Whether nothing of it has gone anywhere, and only its head was read. */
+  get untouched(): boolean {
+    return !this.sent && !this.#wasSent && !this.responded && this.tried === undefined;
+  }
+
+  /** It was never begun: its head is read anew, here or by another process. */
+  unbegin(): void {
+    this.place?.forget(this);
+    const { upstream } = this;
+    this.upstream = undefined;
+    upstream?.leave("the request goes to another process", true);
+    this.#owner.moved(this);
   }
 
   /** Whether all that was sent is at hand still. */
@@ -178,7 +193,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   ready(): void {
     const { upstream, caller } = this;
     if (upstream === undefined) return;
-    this.sent = true;
+    this.sent = this.#wasSent = true;
     caller.forward(caller.head, upstream);
     if (this.#savedLength > 0) this.#writeData(this.#saved as Buffer, 0, this.#savedLength);
     if (this.requestDone) this.#writeEnd(undefined);

@@ -73,7 +73,12 @@ test("a caller whose upload was answered while the endpoint had not taken it all
       reading = true;
     },
   } as unknown as Transport;
-  const downstream = { direction: "outbound", transport, finishedOne() {} } as unknown as Downstream;
+  const downstream = {
+    direction: "outbound",
+    transport,
+    finishedOne() {},
+    quiet: () => false,
+  } as unknown as Downstream;
   const origin = { service: "http/o::", series: new DataMetrics().series("a", "http/o::", "http", "outbound") };
   const way = new HttpWay(downstream, {
     metrics: new DataMetrics(),

@@ -19,6 +19,7 @@ import { answers, proxyStatus, proxyStatusPassed } from "./http-answers.ts";
 import { congestedBytes, HttpExchange } from "./http-exchange.ts";
 import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
 import { wantsWebSocket, writeHead, writtenHead } from "./http-heads.ts";
+import type { Frozen, MovedState, Obstacle } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
 
@@ -90,6 +91,8 @@ export class HttpWay implements Way, AddressedCaller {
   #behind = false;
   #tunnel = false;
   #closeAfter = false;
+  /** What is to be read first when a connection that stood still goes on. */
+  #residual: Buffer = noBytes;
   #leaving = false;
   #peerEnded = false;
   #counted = 0;
@@ -242,7 +245,7 @@ export class HttpWay implements Way, AddressedCaller {
     if (this.#behind) {
       this.#behind = false;
       this.#activeMs = this.#drainedMs;
-      this.goOn();
+      if (!this.#downstream.quiet()) this.goOn();
     } else this.exchange?.callerDrained();
   }
 
@@ -392,7 +395,7 @@ export class HttpWay implements Way, AddressedCaller {
     if (this.#closeAfter) return this.#end();
     this.#behind = this.fallsBehind();
     if (this.#behind) this.#stopReading();
-    else this.goOn();
+    else if (!this.#downstream.quiet()) this.goOn();
   }
 
   /** The response broke in the middle: the caller must not take what it has for the whole. */
@@ -502,9 +505,43 @@ export class HttpWay implements Way, AddressedCaller {
     this.over();
   }
 
-  detach(): Buffer {
-    const residual = this.#reader.residual() ?? noBytes;
-    this.onClose();
-    return residual;
+  // ---- to another process ----
+
+  freeze(): Frozen | Obstacle {
+    const { transport, exchange } = this;
+    if (this.closed) return "closing";
+    if (exchange?.untouched === false) return exchange.tunnel ? "tunnel" : "exchange";
+    if (this.#behind) return "unread";
+    if (!transport.freeze()) return transport.descriptor === undefined ? "closing" : "unread";
+    const waits = this.#rest?.subarray(this.#restAt) ?? noBytes;
+    const begun = exchange === undefined ? (this.#reader.residual() ?? noBytes) : this.#reader.unread();
+    this.exchange = undefined;
+    exchange?.unbegin();
+    const residual = Buffer.concat([begun, waits]);
+    this.#residual = residual;
+    const { protocol, source, isLoop } = this;
+    const state = { protocol, source, writer: 0, isLoop, leaving: this.#leaving, residual };
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
+  }
+
+  thaw(): void {
+    if (this.closed) return;
+    this.#forget();
+    this.transport.thaw();
+    const residual = this.#residual;
+    this.#residual = noBytes;
+    if (residual.length > 0) this.#consume(Buffer.from(residual), 0, residual.length);
+  }
+
+  surrender(): void {
+    this.transport.letGo();
+    this.closed = true;
+    this.#forget();
+  }
+
+  inherit({ source, isLoop, leaving }: MovedState): void {
+    this.source = source;
+    this.isLoop = isLoop;
+    this.#leaving = leaving;
   }
 }

@@ -14,12 +14,14 @@ import type { HttpUpstreamLimits } from "../upstream/http-pool.ts";
 import type { UpstreamLimits } from "../upstream/pool.ts";
 import { Pools } from "../upstream/pools.ts";
 import type { TcpUpstreamLimits } from "../upstream/tcp-pool.ts";
-import { Downstream, type DownstreamContext, type DownstreamLimits } from "./downstream.ts";
+import { Downstream, type DownstreamContext, type DownstreamLimits, type Entrance, isInbound } from "./downstream.ts";
+import type { FrameExchange } from "./exchange.ts";
 import { frameProtocol } from "./frame-way.ts";
 import { type HttpLimits, httpProtocol } from "./http-way.ts";
+import type { MovedState } from "./moving.ts";
 import { type RequestLimits, type RequestOptions, Requests } from "./request.ts";
 import { Routing } from "./routes.ts";
-import { tcpProtocol, tcpProtocolName } from "./tcp-way.ts";
+import { TcpWay, tcpProtocol, tcpProtocolName } from "./tcp-way.ts";
 import type { CarriedProtocol } from "./way.ts";
 
 export interface DataLimits
@@ -45,9 +47,6 @@ export interface DataPlaneOptions extends Pick<RequestOptions, "unknownService" 
   /** An endpoint refused a connection or broke one: if it is an application of this host, it may be gone. */
   readonly suspect?: (host: string, port: number) => void;
 }
-
-/** Where a caller came in. */
-export type Entrance = "outbound" | { readonly service: string } | { readonly inboundPort: number };
 
 export class DataPlane implements EndpointEvents {
   readonly #options: DataPlaneOptions;
@@ -102,28 +101,25 @@ export class DataPlane implements EndpointEvents {
 
   /** Takes a caller's connection: at the outbound port, at the address of one service there, or at a published port. */
   accept(transport: Transport, from: Entrance): void {
-    const context = this.#downstreamContext;
-    const { routing } = this.#requests;
-    const downstream =
-      from !== "outbound" && "inboundPort" in from
-        ? new Downstream(transport, "inbound", routing.inbound(from.inboundPort), context)
-        : new Downstream(
-            transport,
-            "outbound",
-            routing.outbound,
-            context,
-            from === "outbound" ? undefined : from.service,
-          );
-    this.#downstreams.add(downstream);
+    const downstream = this.#downstream(transport, from);
     transport.open(downstream);
     this.#beginIfBytes(downstream);
+  }
+
+  #downstream(transport: Transport, from: Entrance): Downstream {
+    const context = this.#downstreamContext;
+    const { routing } = this.#requests;
+    const table = isInbound(from) ? routing.inbound(from.inboundPort) : routing.outbound;
+    const downstream = new Downstream(transport, from, table, context);
+    this.#downstreams.add(downstream);
+    return downstream;
   }
 
   /** Where only bytes are expected nothing is waited for: the server may be the one that speaks first. */
   #beginIfBytes(downstream: Downstream): void {
     const { service, table } = downstream;
     const isBytes = service === undefined ? table.isOnly(tcpProtocolName) : service.startsWith(`${tcpProtocolName}/`);
-    if (isBytes) downstream.begin(this.#tcp);
+    if (isBytes) downstream.speak(this.#tcp);
   }
 
   /** Puts other routes in force, whole. */
@@ -158,6 +154,11 @@ export class DataPlane implements EndpointEvents {
     return this.#requests.inFlight;
   }
 
+  /** Connections to endpoints. */
+  get endpointConnections(): number {
+    return this.#pools.connectionCount;
+  }
+
   get callers(): number {
     return this.#downstreams.size;
   }
@@ -172,6 +173,44 @@ export class DataPlane implements EndpointEvents {
     for (const { direction, transport } of this.#downstreams)
       if (direction === "inbound" && transport.localPort === port)
         transport.destroy("the application refuses connections");
+  }
+
+  // ---- to another process, and from one ----
+
+  connections(): readonly Downstream[] {
+    return [...this.#downstreams];
+  }
+
+  /** Requests that were sent and are not answered, by who made them. */
+  owed(): ReturnType<Requests["owed"]> {
+    return this.#requests.owed();
+  }
+
+  /** Takes back a request that waits for somewhere to go; undefined when it was sent. */
+  unbegin(exchange: FrameExchange): Buffer | undefined {
+    return this.#requests.unbegin(exchange);
+  }
+
+  /**
+   * Takes a caller's connection that another process sent, and the endpoint's where that came with it. Nothing is read before `begin`. A protocol
+   * that is not known here gives undefined.
+   */
+  adopt(transport: Transport, from: Entrance, state: MovedState, endpoint?: Transport): Downstream | undefined {
+    const { protocol: name, bytes } = state;
+    const protocol =
+      name === tcpProtocolName ? this.#tcp : this.#downstreamContext.protocols.find((one) => one.protocol === name);
+    if ((name !== "" && protocol === undefined) || (bytes === undefined) !== (endpoint === undefined)) return undefined;
+    const downstream = this.#downstream(transport, from);
+    downstream.inherit(state, protocol);
+    const { way } = downstream;
+    if (way instanceof TcpWay && bytes !== undefined && endpoint !== undefined)
+      this.#requests.rejoin(way, endpoint, bytes);
+    return downstream;
+  }
+
+  /** Everything that was sent goes on being answered; connections to endpoints end with their last reply. */
+  retire(): void {
+    this.#pools.retire();
   }
 
   close(): void {

@@ -18,15 +18,20 @@ import { TimerWheel } from "@dualmesh/base/timer-wheel";
 import type { Http1Head } from "@dualmesh/wire/http1/head";
 import { frameKind, type ReplyReason, type RpcFrame } from "@dualmesh/wire/rpc";
 import type { DataMetrics, Result } from "../metrics.ts";
+import type { Transport } from "../transport/transport.ts";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { ExchangeOwner } from "../upstream/pool.ts";
 import type { Pools } from "../upstream/pools.ts";
-import { type Exchange, FrameExchange, type StreamOwner } from "./exchange.ts";
+import type { TcpPool } from "../upstream/tcp-pool.ts";
+import { type Caller, type Exchange, FrameExchange, type StreamOwner } from "./exchange.ts";
 import type { FrameWay } from "./frame-way.ts";
 import { saysUnreached } from "./http-answers.ts";
 import type { HttpExchange } from "./http-exchange.ts";
+import type { MovedBytes } from "./moving.ts";
 import { ReplayRing } from "./replay.ts";
 import type { Route, Routing } from "./routes.ts";
+import { TcpExchange } from "./tcp-exchange.ts";
+import type { TcpWay } from "./tcp-way.ts";
 import { Waiting } from "./waiting.ts";
 import type { AddressedCaller, Rejection } from "./way.ts";
 
@@ -360,6 +365,53 @@ export class Requests implements ExchangeOwner, StreamOwner {
     exchange.place?.forget(exchange);
     exchange.drop("the caller is gone");
     this.#end(exchange, "cancelled");
+  }
+
+  moved(exchange: Exchange): void {
+    if (exchange.ended) return;
+    exchange.ended = true;
+    exchange.place = undefined;
+    this.#deadlines.remove(exchange);
+    if (exchange.flowing) this.#flowing--;
+  }
+
+  // ---- to another process, and from one ----
+
+  /** Requests that were sent and are not answered, by their caller. */
+  owed(): ReadonlyMap<Caller, readonly FrameExchange[]> {
+    const owed = new Map<Caller, FrameExchange[]>();
+    for (const exchange of this.#deadlines.entries()) {
+      if (!(exchange instanceof FrameExchange) || exchange.ended) continue;
+      const of = owed.get(exchange.caller);
+      if (of === undefined) owed.set(exchange.caller, [exchange]);
+      else of.push(exchange);
+    }
+    return owed;
+  }
+
+  /** Takes back a request that waits for somewhere to go; it was never begun. Undefined when it was sent. */
+  unbegin(exchange: FrameExchange): Buffer | undefined {
+    const { held } = exchange;
+    if (held === undefined || exchange.ended) return undefined;
+    exchange.place?.forget(exchange);
+    exchange.held = undefined;
+    this.moved(exchange);
+    return held;
+  }
+
+  /** Goes on with a conversation of bytes that another process had begun. */
+  rejoin(caller: TcpWay, transport: Transport, moved: MovedBytes): TcpExchange {
+    const { direction, table, protocol, source } = caller;
+    const nowMs = this.#clock.now();
+    const route = table.get(moved.service);
+    const series = route?.series(source) ?? table.seriesOf(source, moved.service, protocol);
+    const origin = { service: moved.service, series, route, startedMs: nowMs, deadlineMs: nowMs };
+    const exchange = new TcpExchange(caller, this, origin, () => this.#clock.now());
+    // The pool lives until its connection has gone: no route may refer to the endpoint any more.
+    const pool = this.pools.take("", protocol, moved.endpoint, direction);
+    exchange.inherit(pool as TcpPool, transport, moved);
+    this.pools.release(pool);
+    return exchange;
   }
 
   // ---- once more, and never again ----

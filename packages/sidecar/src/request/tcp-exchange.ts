@@ -3,10 +3,12 @@
  * does not take it stops the other, an end of one direction is passed on as such, and a break as a break.
  */
 import type { ReplyReason } from "@dualmesh/wire/rpc";
+import type { Transport } from "../transport/transport.ts";
 import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { TcpCarried, TcpUpstream } from "../upstream/tcp-connection.ts";
 import type { TcpPool } from "../upstream/tcp-pool.ts";
 import { Exchange, type ExchangeOrigin, type StreamOwner } from "./exchange.ts";
+import type { MovedBytes, Obstacle } from "./moving.ts";
 import type { TcpWay } from "./tcp-way.ts";
 
 /** Bytes that one side may leave unread before the other is not read any more. */
@@ -102,13 +104,68 @@ export class TcpExchange extends Exchange implements TcpCarried {
     this.#owner.parted(this, "ok");
   }
 
+  // ---- to another process ----
+
+  /** Both connections stand still; or why they cannot now, and then nothing has changed. */
+  freeze(): { readonly bytes: MovedBytes; readonly descriptor: number; readonly wroteAll: boolean } | Obstacle {
+    const upstream = this.#upstream;
+    const endpoint = this.pool?.endpoint;
+    if (!this.flowing || upstream === undefined || endpoint === undefined) return "dialling";
+    const descriptor = upstream.freeze();
+    if (descriptor === undefined) return "unread";
+    const { service } = this;
+    const [callerEnded, endpointEnded, spoken] = [this.#callerEnded, this.#endpointEnded, this.#spoken];
+    return {
+      descriptor,
+      wroteAll: upstream.wroteAll,
+      bytes: { service, endpoint, callerEnded, endpointEnded, spoken },
+    };
+  }
+
+  thaw(): void {
+    this.#upstream?.thaw();
+  }
+
+  /** It was never begun, and is begun anew, here or by another process. */
+  unbegin(): void {
+    this.place?.forget(this);
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    upstream?.leave("the connection goes to another process");
+    this.#owner.moved(this);
+  }
+
+  surrender(): void {
+    const upstream = this.#upstream;
+    this.#upstream = undefined;
+    upstream?.surrender();
+    this.#owner.moved(this);
+  }
+
+  /** Goes on with what another process had begun. */
+  inherit(pool: TcpPool, transport: Transport, { callerEnded, endpointEnded, spoken }: MovedBytes): void {
+    this.#callerEnded = callerEnded;
+    this.#endpointEnded = endpointEnded;
+    this.#spoken = spoken;
+    this.pool = pool;
+    this.heardMs = this.#now();
+    this.#upstream = pool.adopt(this, transport, endpointEnded);
+    this.caller.joins(this);
+    this.#owner.joined(this);
+  }
+
+  /** Both connections are read from now on. */
+  start(): void {
+    this.#upstream?.start();
+  }
+
   // ---- the endpoint's side ----
 
   ready(): void {
     this.#owner.joined(this);
     this.heardMs = this.#now();
     if (this.#callerEnded) this.#upstream?.endWriting();
-    this.caller.resume();
+    this.caller.joined();
   }
 
   unreached(reason: string): void {

@@ -6,6 +6,7 @@ import type { Direction } from "../metrics.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Downstream } from "./downstream.ts";
 import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
+import type { Frozen, MovedState, Obstacle } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
 import { TcpExchange } from "./tcp-exchange.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
@@ -43,6 +44,8 @@ export class TcpWay implements Way, AddressedCaller {
   source = "";
   isLoop = false;
   #exchange: TcpExchange | undefined;
+  /** It came from another process. */
+  #isInherited = false;
   #activeMs: number;
   #queued = 0;
 
@@ -57,7 +60,7 @@ export class TcpWay implements Way, AddressedCaller {
     this.transport.pause();
     // Not before this turn is over: a connection of this process itself is known for one only when both its ends have been told of it.
     setImmediate(() => {
-      if (!this.closed) context.take(this);
+      if (!this.closed && !this.#isInherited) context.take(this);
     });
   }
 
@@ -68,6 +71,12 @@ export class TcpWay implements Way, AddressedCaller {
 
   reject(_reason: Rejection, text: string): void {
     this.breakOff(text);
+  }
+
+  /** The endpoint's connection is there. */
+  joined(): void {
+    this.resume();
+    this.#downstream.quiet();
   }
 
   breakOff(reason: string): void {
@@ -121,8 +130,58 @@ export class TcpWay implements Way, AddressedCaller {
   /** Bytes have no word for it. */
   farewell(): void {}
 
-  detach(): Buffer {
-    this.onClose();
-    return noBytes;
+  // ---- to another process ----
+
+  /** Both connections go, or none; the caller's alone while the endpoint's is not there, which is begun anew then. */
+  freeze(): Frozen | Obstacle {
+    const { transport } = this;
+    const exchange = this.#exchange;
+    if (this.closed || exchange?.ended === true) return "closing";
+    const moved = exchange?.flowing === true ? exchange.freeze() : undefined;
+    if (typeof moved === "string") return moved;
+    if (!transport.freeze()) {
+      exchange?.thaw();
+      return transport.descriptor === undefined ? "closing" : "unread";
+    }
+    const { protocol, source, isLoop } = this;
+    const state = { protocol, source, writer: 0, isLoop, leaving: false, residual: noBytes };
+    if (moved !== undefined) {
+      const descriptors = [transport.descriptor as number, moved.descriptor];
+      return { state: { ...state, bytes: moved.bytes }, descriptors, wroteAll: [transport.wroteAll, moved.wroteAll] };
+    }
+    this.#exchange = undefined;
+    exchange?.unbegin();
+    return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
+  }
+
+  thaw(): void {
+    this.transport.thaw();
+    if (this.#exchange === undefined) this.#context.take(this);
+    else this.#exchange.thaw();
+  }
+
+  surrender(): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    this.closed = true;
+    this.transport.letGo();
+    exchange?.surrender();
+  }
+
+  inherit({ source, isLoop }: MovedState): void {
+    this.source = source;
+    this.isLoop = isLoop;
+    this.#isInherited = true;
+  }
+
+  start(): void {
+    if (this.#exchange === undefined) return this.#context.take(this);
+    this.resume();
+    this.#exchange.start();
+  }
+
+  /** Goes on with a conversation that another process had begun, in place of `take`. */
+  joins(exchange: TcpExchange): void {
+    this.#exchange = exchange;
   }
 }

@@ -12,6 +12,7 @@ import type { Transport } from "../transport/transport.ts";
 import { Pools } from "../upstream/pools.ts";
 import { Downstream, type DownstreamContext } from "./downstream.ts";
 import { frameProtocol } from "./frame-way.ts";
+import { isObstacle } from "./moving.ts";
 import { Routing } from "./routes.ts";
 import { boltRequest, codecOf, testLimits } from "./testing.ts";
 import { type CarriedProtocol, recognise, type Way } from "./way.ts";
@@ -26,7 +27,10 @@ function linesProtocol(told: string[]): CarriedProtocol {
     onEnd: () => told.push("end") === 0,
     onClose: () => void told.push("close"),
     farewell: () => void told.push("farewell"),
-    detach: () => Buffer.from("rest"),
+    freeze: () => "exchange",
+    thaw: () => {},
+    surrender: () => {},
+    inherit: () => {},
   };
   const sniff = (head: Uint8Array) => (head.length < 2 ? "more" : head[0] === 0x47 ? "yes" : "no");
   return { protocol: "lines", sniff, open: () => way };
@@ -53,7 +57,7 @@ class World {
     };
     const transport = {
       destroy: (reason: string) => this.downstream.onClose(reason),
-      detach: () => ({ descriptor: 42 }),
+      ...{ descriptor: 42, freeze: () => true, letGo: () => {} },
     } as unknown as Transport;
     this.downstream = new Downstream(transport, "outbound", emptyTable(metrics, partialFrames), context);
   }
@@ -111,12 +115,18 @@ test("a connection that is given away takes the bytes of its partial frame along
   const frame = boltRequest({ id: 1 });
   const world = new World();
   world.hears(Buffer.concat([frame, frame.subarray(0, 30)]));
-  assert.deepEqual(world.downstream.detach(), { descriptor: 42, residual: frame.subarray(0, 30) });
+  const frozen = world.downstream.freeze();
+  assert.ok(!isObstacle(frozen));
+  assert.deepEqual(frozen.descriptors, [42]);
+  assert.deepEqual(frozen.state.residual, frame.subarray(0, 30));
+  world.downstream.surrender(() => {});
   assert.deepEqual([world.downstream.closed, world.gone], [true, 1]);
 
   const young = new World();
   young.hears(frame.subarray(0, 1));
-  assert.deepEqual(young.downstream.detach().residual, frame.subarray(0, 1));
+  const undecided = young.downstream.freeze();
+  assert.ok(!isObstacle(undecided));
+  assert.deepEqual(undecided.state.residual, frame.subarray(0, 1));
 });
 
 test("however the first bytes are split, the protocol is the same once it is told, and little is asked for", () => {

@@ -8,6 +8,7 @@ import type { Direction } from "../metrics.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { Downstream } from "./downstream.ts";
 import type { Exchange, ExchangeOrigin, StreamOwner } from "./exchange.ts";
+import type { Frozen, MovedState, Obstacle, Relay } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
 
 export interface Way {
@@ -26,8 +27,16 @@ export interface Way {
   sweep?(nowMs: number): void;
   /** Asks the caller to send nothing new here, where the protocol can say so. */
   farewell(): void;
-  /** Stops for good and gives back the bytes that whoever takes the connection over must read first. */
-  detach(): Buffer;
+  /** Stands still and says what another process needs to know to go on; or why that cannot be now, and then nothing has changed. */
+  freeze(): Frozen | Obstacle;
+  /** Goes on after all. */
+  thaw(): void;
+  /** The other process has the connection. What is still said to the caller goes to `relay`. */
+  surrender(relay: Relay): void;
+  /** Before the first byte, on a connection that another process sent: what was known of it there, bytes to be read apart. */
+  inherit(state: MovedState): void;
+  /** That connection is read from now on. */
+  start?(): void;
 }
 
 /** Why a request that names no service is answered in the application's place; `misdirected`: nobody is meant by where it came to. */

@@ -5,7 +5,8 @@
 import net from "node:net";
 import { isReserved } from "@dualmesh/base/descriptors";
 import { listenError } from "@dualmesh/base/listen-error";
-import { acceptTransport, plainAddress, stillThere } from "./tcp.ts";
+import { Ports } from "./ports.ts";
+import { acceptTransport, adoptTransport, plainAddress, stillThere } from "./tcp.ts";
 import type { Transport } from "./transport.ts";
 
 export interface ListenOptions {
@@ -18,11 +19,17 @@ export interface ListenOptions {
   readonly dropped: () => void;
   /** Turns away who did not call a loopback address, and is told of each. Without it callers from other machines are let in. */
   readonly notFromLoopback?: () => void;
+  /** The ports of this process, where they may go to another one. */
+  readonly ports?: Ports;
+  /** Callers are accepted from now on, which may be later than the port is there. */
+  readonly began?: () => void;
 }
 
 export interface Listener {
   readonly host: string;
   readonly port: number;
+  /** Makes a connection of a descriptor that the former process had accepted here; it counts like any other. */
+  adopt(descriptor: number, wroteAll: boolean): Transport;
   /** Stops accepting; open connections go on. */
   close(): Promise<void>;
 }
@@ -44,13 +51,17 @@ export function listen(options: ListenOptions): Promise<Listener> {
     open++;
     options.accept(acceptTransport(socket, gone));
   });
+  if (options.began !== undefined) server.once("listening", options.began);
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => reject(listenError(options, error)));
-    server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
+    (options.ports ?? new Ports()).bind(server, options, (port) => {
       server.removeAllListeners("error");
       server.on("error", () => options.dropped()); // accepting failed for one connection (no descriptor left); the next may succeed
-      const address = server.address() as net.AddressInfo;
-      resolve({ host: options.host, port: address.port, close: () => closeServer(server) });
+      const adopt = (descriptor: number, wroteAll: boolean): Transport => {
+        open++;
+        return adoptTransport(descriptor, wroteAll, gone);
+      };
+      resolve({ host: options.host, port, adopt, close: () => closeServer(server) });
     });
   });
 }

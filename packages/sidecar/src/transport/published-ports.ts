@@ -3,17 +3,20 @@
  * remember addresses longer than instances live.
  */
 import { type Listener, listen } from "./listener.ts";
+import type { Ports } from "./ports.ts";
 import type { Transport } from "./transport.ts";
 
 export interface PublishedPortsOptions {
   readonly maxConnections: number;
   readonly accept: (transport: Transport, port: number) => void;
   readonly dropped: () => void;
+  readonly ports?: Ports;
 }
 
 export class PublishedPorts {
   readonly #options: PublishedPortsOptions;
   readonly #open = new Map<string, Promise<Listener>>();
+  readonly #listening = new Map<number, Listener>();
 
   constructor(options: PublishedPortsOptions) {
     this.#options = options;
@@ -26,10 +29,11 @@ export class PublishedPorts {
   }
 
   #listen(host: string, port: number): Promise<Listener> {
-    const { maxConnections, dropped, accept } = this.#options;
+    const { maxConnections, dropped, accept, ports } = this.#options;
     const opening = listen({
       host,
       port,
+      ...(ports === undefined ? {} : { ports }),
       maxConnections,
       dropped,
       accept: (transport) => accept(transport, transport.localPort),
@@ -37,7 +41,11 @@ export class PublishedPorts {
     const key = `${host}|${port}`;
     this.#open.set(key, opening);
     opening.then(
-      (listener) => this.#open.delete(key) && this.#open.set(`${host}|${listener.port}`, opening),
+      (listener) => {
+        if (!this.#open.delete(key)) return;
+        this.#open.set(`${host}|${listener.port}`, opening);
+        this.#listening.set(listener.port, listener);
+      },
       () => this.#open.delete(key),
     );
     return opening;
@@ -48,7 +56,13 @@ export class PublishedPorts {
     const key = `${host}|${port}`;
     const opening = this.#open.get(key);
     this.#open.delete(key);
+    this.#listening.delete(port);
     await (await opening)?.close();
+  }
+
+  /** Who listens at this port; undefined when nobody does. */
+  at(port: number): Listener | undefined {
+    return this.#listening.get(port);
   }
 
   get addresses(): readonly string[] {
@@ -60,5 +74,7 @@ export class PublishedPorts {
       const listener = await opening.catch(() => undefined);
       await listener?.close();
     }
+    this.#open.clear();
+    this.#listening.clear();
   }
 }

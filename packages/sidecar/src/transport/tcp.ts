@@ -5,21 +5,12 @@
 import net from "node:net";
 import { systemClock, type Timer } from "@dualmesh/base/clock";
 import { isReserved } from "@dualmesh/base/descriptors";
+import { descriptorOf, letGo, socketOf, stopReading, takenBytes, transplant } from "./native.ts";
 import { enroll, type Flushable, returnStage, stageBytes, takeStage, widerStage } from "./stage.ts";
-import type { Detached, Transport, TransportEvents } from "./transport.ts";
+import type { Transport, TransportEvents } from "./transport.ts";
 
 /** One read buffer for the process: what is read is decoded and copied before the callback returns. */
 const readBuffer = Buffer.allocUnsafeSlow(256 * 1024);
-
-/** The part of Node's internal socket that is used here; pinned by the Node version in package.json. */
-interface SocketHandle {
-  readonly fd: number;
-  /** Bytes given to libuv, and those of them that the kernel has not taken: unlike `writableLength` they move while a write is under way. */
-  readonly bytesWritten: number;
-  readonly writeQueueSize: number;
-  readStop(): void;
-}
-type SocketWithHandle = net.Socket & { _handle: SocketHandle | null };
 
 export class TcpTransport implements Transport, Flushable {
   readonly remoteAddress: string;
@@ -38,13 +29,19 @@ export class TcpTransport implements Transport, Flushable {
   #ending = false;
   /** Nothing more is written, and what comes is read still. */
   #wroteAll = false;
+  readonly #isAdopted: boolean;
   #closed = false;
+  #paused = false;
+  /** It is on its way to another process: nothing is read, and nothing may be written. */
+  #frozen = false;
   #endDeadline: Timer | undefined;
   #reason = "closed by the peer";
 
   /** `socket` is connected, reads into `readBuffer` and calls `transport.received`. */
-  constructor(socket: net.Socket) {
+  constructor(socket: net.Socket, adopted?: { readonly wroteAll: boolean }) {
     this.#socket = socket;
+    this.#isAdopted = adopted !== undefined;
+    this.#wroteAll = adopted?.wroteAll ?? false;
     this.remoteAddress = plainAddress(socket.remoteAddress);
     this.remotePort = socket.remotePort ?? 0;
     this.localAddress = plainAddress(socket.localAddress);
@@ -65,8 +62,10 @@ export class TcpTransport implements Transport, Flushable {
 
   open(events: TransportEvents): void {
     this.#events = events;
-    if (this.#socket.destroyed) queueMicrotask(() => this.#finish());
-    else this.#socket.resume();
+    if (this.#socket.destroyed) return queueMicrotask(() => this.#finish());
+    // Said before by another process, and known to this socket from here on: otherwise it would not close with the end of its peer.
+    if (this.#isAdopted && this.#wroteAll) this.#socket.end();
+    this.#socket.resume();
   }
 
   /** Called by `onread` of the socket. What comes after our end interests nobody. */
@@ -138,11 +137,13 @@ export class TcpTransport implements Transport, Flushable {
   }
 
   pause(): void {
+    this.#paused = true;
     this.#socket.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.#paused = false;
+    if (!this.#frozen) this.#socket.resume();
   }
 
   endWriting(): void {
@@ -171,8 +172,7 @@ export class TcpTransport implements Transport, Flushable {
 
   /** Bytes that the kernel has taken so far. */
   get #taken(): number {
-    const { _handle: handle } = this.#socket as SocketWithHandle;
-    return handle === null ? 0 : handle.bytesWritten - handle.writeQueueSize;
+    return takenBytes(this.#socket);
   }
 
   destroy(reason: string): void {
@@ -189,15 +189,36 @@ export class TcpTransport implements Transport, Flushable {
     this.#finish();
   }
 
-  detach(): Detached {
-    const socket = this.#socket as SocketWithHandle;
-    const handle = socket._handle;
-    if (handle === null || this.queuedBytes > 0)
-      throw new Error("a connection can be detached only while open and drained");
-    handle.readStop();
+  get descriptor(): number | undefined {
+    return this.#closed || this.#ending ? undefined : descriptorOf(this.#socket);
+  }
+
+  get wroteAll(): boolean {
+    return this.#wroteAll;
+  }
+
+  freeze(): boolean {
+    if (this.#closed || this.#ending || this.descriptor === undefined) return false;
+    this.flush();
+    if (this.queuedBytes > 0) return false;
+    this.#frozen = true;
+    stopReading(this.#socket);
+    return true;
+  }
+
+  thaw(): void {
+    if (!this.#frozen) return;
+    this.#frozen = false;
+    if (!this.#paused && !this.#closed) this.#socket.resume();
+  }
+
+  letGo(): void {
+    if (this.#closed) return;
+    if (!this.#frozen) throw new Error("a connection is let go of only while it is frozen");
     this.#closed = true;
+    this.#endDeadline?.cancel();
     this.#events = undefined;
-    return { descriptor: handle.fd };
+    letGo(this.#socket);
   }
 
   #finish(): void {
@@ -229,15 +250,22 @@ export function plainAddress(address: string | undefined): string {
  * called once it has closed.
  */
 export function acceptTransport(accepted: net.Socket, gone: () => void): TcpTransport {
-  const outer = accepted as SocketWithHandle;
-  const handle = outer._handle;
-  outer._handle = null;
-  outer.destroy(); // closes nothing, but the server has done with it
   const onread: net.OnReadOpts = { buffer: readBuffer, callback: (size) => transport.received(size) };
-  // `handle` and `onread` are options of the constructor that the type declarations leave out.
-  const socket = new net.Socket({ handle, onread, allowHalfOpen: true } as unknown as net.SocketConstructorOpts);
+  const socket = transplant(accepted, { onread, allowHalfOpen: true });
   socket.once("close", gone);
   const transport = new TcpTransport(socket);
+  return transport;
+}
+
+/**
+ * Wraps a connection that another process sent, as `acceptTransport` does; it is read once it is opened. With `wroteAll` that process has said
+ * already that nothing more is written.
+ */
+export function adoptTransport(descriptor: number, wroteAll: boolean, gone: () => void): TcpTransport {
+  const onread: net.OnReadOpts = { buffer: readBuffer, callback: (size) => transport.received(size) };
+  const socket = socketOf(descriptor, { onread, allowHalfOpen: true });
+  socket.once("close", gone);
+  const transport = new TcpTransport(socket, { wroteAll });
   return transport;
 }
 

@@ -18,11 +18,6 @@ export interface TransportEvents {
   onClose(reason: string): void;
 }
 
-export interface Detached {
-  /** The file descriptor, still open; its owner must close it or hand it on. */
-  readonly descriptor: number;
-}
-
 export interface Transport {
   readonly remoteAddress: string;
   readonly remotePort: number;
@@ -47,11 +42,19 @@ export interface Transport {
   destroy(reason: string): void;
   /** The same by a reset, so that the peer cannot take what it has for all there was. */
   reset(reason: string): void;
+  /** For another process to have as well; the connection goes on here. Undefined when it is closed, or about to be. */
+  readonly descriptor: number | undefined;
+  /** This side has said that nothing more is written. */
+  readonly wroteAll: boolean;
   /**
-   * Gives the connection away: reading stops, nothing is closed, no event follows. Only when `queuedBytes` is 0; the owner
-   * adds the bytes of the partial frame it holds.
+   * Stops here for as long as another process may take the connection: nothing is read, and nothing may be written. False when that cannot be,
+   * since something that was written has not left yet; then nothing has changed.
    */
-  detach(): Detached;
+  freeze(): boolean;
+  /** Goes on as before. */
+  thaw(): void;
+  /** The other process has it: closed here without a word to the peer, and without an event. Only while frozen. */
+  letGo(): void;
 }
 
 type Ends = Pick<Transport, "localAddress" | "localPort" | "remoteAddress" | "remotePort">;

@@ -58,6 +58,11 @@ export class Pools {
     if (pool.connectionCount > 0) this.#retired.add(pool);
   }
 
+  /** Nothing new is sent anywhere: every connection ends with its last reply. */
+  retire(): void {
+    for (const pool of this.#all()) pool.retire();
+  }
+
   sweep(nowMs: number): void {
     for (const pool of this.#all()) pool.sweep(nowMs);
     for (const pool of this.#retired) if (pool.connectionCount === 0) this.#retired.delete(pool);

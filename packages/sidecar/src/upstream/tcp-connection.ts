@@ -31,10 +31,20 @@ export class TcpUpstream implements TransportEvents {
   #queued = 0;
   #movedMs: number;
 
-  constructor(pool: TcpPool, carried: TcpCarried) {
+  /** Dials, or goes on with a connection that another process had; nothing of that is read before `start`. */
+  constructor(
+    pool: TcpPool,
+    carried: TcpCarried,
+    had?: { readonly transport: Transport; readonly endpointEnded: boolean },
+  ) {
     this.#pool = pool;
     this.#carried = carried;
     this.#movedMs = pool.context.clock.now();
+    if (had !== undefined) {
+      this.#inOrder = had.endpointEnded;
+      this.#take(had.transport);
+      return;
+    }
     const { address: host, port } = pool.endpoint;
     const timeoutMs = pool.context.limits.connectMs;
     this.#giveUp = dialTransport({ host, port, timeoutMs }, (transport, reason) => this.#dialled(transport, reason));
@@ -54,6 +64,10 @@ export class TcpUpstream implements TransportEvents {
     if (transport === undefined) return 0;
     if (transport.queuedBytes > 0) transport.flush();
     return transport.queuedBytes;
+  }
+
+  get wroteAll(): boolean {
+    return this.#transport?.wroteAll ?? false;
   }
 
   pause(): void {
@@ -112,12 +126,41 @@ export class TcpUpstream implements TransportEvents {
     this.#giveUp = undefined;
     if (this.#closed) return transport?.destroy("given up");
     if (transport === undefined) return this.#fail(reason);
-    this.#transport = transport;
-    this.#name = dialledName(transport);
-    this.#pool.context.dialled.add(this.#name);
+    this.#take(transport);
     this.#pool.connected();
     transport.open(this);
     this.#carried?.ready();
+  }
+
+  #take(transport: Transport): void {
+    this.#transport = transport;
+    this.#name = dialledName(transport);
+    this.#pool.context.dialled.add(this.#name);
+  }
+
+  /** The descriptor of a connection that stands still; undefined when it cannot now. */
+  freeze(): number | undefined {
+    const transport = this.#transport;
+    return transport?.freeze() === true ? transport.descriptor : undefined;
+  }
+
+  thaw(): void {
+    this.#transport?.thaw();
+  }
+
+  /** It is another process's now. */
+  surrender(): void {
+    this.#closed = true;
+    this.#carried = undefined;
+    this.#transport?.letGo();
+    this.#transport = undefined;
+    this.#pool.context.dialled.delete(this.#name);
+    this.#pool.moved(this);
+  }
+
+  /** Reads, on a connection that another process had. */
+  start(): void {
+    this.#transport?.open(this);
   }
 
   #fail(reason: string): void {

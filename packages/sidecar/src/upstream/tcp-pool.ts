@@ -1,6 +1,7 @@
 /** The connections of bytes to one endpoint: one for each caller's, made when it comes and never used for another. */
 import type { Direction } from "../metrics.ts";
 import type { Endpoint } from "../snapshot.ts";
+import type { Transport } from "../transport/transport.ts";
 import { EndpointPool, type EndpointPoolContext } from "./endpoint-pool.ts";
 import { type TcpCarried, TcpUpstream } from "./tcp-connection.ts";
 
@@ -37,6 +38,18 @@ export class TcpPool extends EndpointPool {
     const connection = new TcpUpstream(this, carried);
     this.#all.add(connection);
     return connection;
+  }
+
+  /** A connection that another process sent, for the exchange that came with it. */
+  adopt(carried: TcpCarried, transport: Transport, endpointEnded: boolean): TcpUpstream {
+    const connection = new TcpUpstream(this, carried, { transport, endpointEnded });
+    this.#all.add(connection);
+    return connection;
+  }
+
+  /** A connection is another process's now. */
+  moved(connection: TcpUpstream): void {
+    this.#all.delete(connection);
   }
 
   /** A connection is gone; `connected` says whether it had ever been there, `inOrder` whether its end was one. */

@@ -133,6 +133,17 @@ export class Http1Reader {
     return bytes;
   }
 
+  /**
+   * Gives up a message of which the head was reported and nothing else was read, to be read by another process; the reader starts afresh.
+   */
+  unread(): Buffer {
+    const { bytes, start, end } = this.head;
+    const copy = Buffer.from(bytes.subarray(start, end));
+    this.#phase = phase.start;
+    this.forget();
+    return copy;
+  }
+
   /** Between messages: lets go of the last head's bytes, so that an idle connection holds none. Views of them are empty then. */
   forget(): void {
     if (this.#phase !== phase.start) return;

@@ -47,6 +47,11 @@ export class RecordCutter {
     } else this.#append(bytes.subarray(offset));
   }
 
+  /** What came of a frame that is not whole yet; it is kept. */
+  get rest(): Buffer {
+    return Buffer.from(this.#part.subarray(0, this.#held));
+  }
+
   clear(): void {
     this.#options.partial.used -= this.#part.length;
     this.#part = nothing;

@@ -7,7 +7,7 @@ import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { ThrottledLog } from "@dualmesh/base/throttled-log";
 import type { Instance } from "@dualmesh/model/instance";
 import { PartialBytes } from "@dualmesh/wire/stream/channel";
-import type { Door, DoorConnection, DoorPeer, DoorSession } from "../../door.ts";
+import type { Door, DoorConnection, DoorPeer, DoorSession, Standing } from "../../door.ts";
 import { dubboLayout } from "../dubbo-layout.ts";
 import { Layouts } from "../layout.ts";
 import { sofaLayout } from "../sofa-layout.ts";
@@ -21,6 +21,7 @@ import type { BeforeContext, BeforeDoorOptions, RealList, RewriteState } from ".
 import { type OpenedSession, Passage, type PassageHost } from "./passage.ts";
 import { type Places, placesOf } from "./places.ts";
 import { BeforeSession, type SessionHost } from "./session.ts";
+import { unpackPassage } from "./standing.ts";
 
 /** A registration of an application behind the door, as the owner moves it. */
 export interface BeforeRegistration {
@@ -126,6 +127,38 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     return passage;
   }
 
+  /** Goes on with a client's connection, and with that to the ensemble, which both stood still at another door. */
+  adopt(peer: DoorPeer, { state, unread: [, ofEnsemble = Buffer.alloc(0)] }: Standing): DoorConnection | undefined {
+    const standing = unpackPassage(state);
+    if (standing === undefined || this.#closed) return undefined;
+    if (standing === "new") return this.connect(peer);
+    const { session: id } = standing;
+    if (this.#sessions.get(id)?.passage !== undefined) return undefined;
+    const passage = new Passage(this, peer);
+    const session = new BeforeSession({ id, host: this.#hostOf(id, peer.remote) });
+    this.#ending.get(id)?.cancel();
+    this.#ending.delete(id);
+    this.#passages.set(passage, session);
+    this.#sessions.set(id, session);
+    this.#kept.restore(id, session.nodes, []);
+    session.passage = passage;
+    if (passage.resume(session, standing, ofEnsemble)) {
+      session.resume(passage, standing);
+      return passage;
+    }
+    this.stood(passage);
+    return undefined;
+  }
+
+  stood(passage: Passage): void {
+    const session = this.#passages.get(passage);
+    this.#passages.delete(passage);
+    if (session === undefined || session === "learning" || session.passage !== passage) return;
+    session.nodes.detach("ensemble");
+    session.passage = undefined;
+    this.#sessions.delete(session.id);
+  }
+
   sessions(): readonly DoorSession[] {
     return [...this.#sessions.values()].map((session) => {
       const registrations = [...session.nodes.registrations.values()];
@@ -181,7 +214,7 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
           const from = registration.state;
           if (from === state) return;
           if (from === "direct") await this.#carry(mover, registration);
-          await stepRegistration(mover, registration, from === "both" ? state : "both");
+          await session.step(() => stepRegistration(mover, registration, from === "both" ? state : "both"));
           if (from !== "both") registration.since[from === "direct" ? "mesh" : "real"] = this.clock.now();
         });
       } catch (error) {
@@ -239,7 +272,7 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
   async lists(id: string): Promise<readonly RealList[]> {
     const session = this.#session(id);
     await this.#live(session);
-    return session.lists.real();
+    return session.step(() => session.lists.real());
   }
 
   async consume(id: string, state: RewriteState): Promise<void> {
@@ -248,7 +281,7 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
       const { passage } = await this.#live(session);
       const { lists } = session;
       const from = lists.state;
-      await lists.move(state);
+      await session.step(() => lists.move(state));
       if (state === "both" && from !== "both") lists.since[from === "direct" ? "mesh" : "real"] = this.clock.now();
       if (session.passage === passage || attempt >= attempts) return;
     }
@@ -442,16 +475,19 @@ class EnsembleDoor implements BeforeDoor, PassageHost {
     for (const { session, entry } of this.#entriesOf(instance)) {
       if (entry.withdrawn !== undefined) continue;
       const mover = await this.#live(session);
-      await withdrawEntry(mover, entry, () => this.#kept.keep(session.id, entry));
+      await session.step(() => withdrawEntry(mover, entry, () => this.#kept.keep(session.id, entry)));
     }
   }
 
   async #restoreEntries(instance: Instance): Promise<void> {
     for (const { session, entry } of this.#entriesOf(instance)) {
       if (entry.withdrawn === undefined) continue;
-      await restoreEntry(await this.#live(session), entry);
-      // What stands at the ensemble is not put there again, whatever a disk says that did not take this.
-      await this.#said(this.#kept.keep(session.id, entry));
+      const mover = await this.#live(session);
+      await session.step(async () => {
+        await restoreEntry(mover, entry);
+        // What stands at the ensemble is not put there again, whatever a disk says that did not take this.
+        await this.#said(this.#kept.keep(session.id, entry));
+      });
     }
   }
 

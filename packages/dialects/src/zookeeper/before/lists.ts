@@ -22,6 +22,7 @@ import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import type { Places } from "./places.ts";
 import { answer, bodyOf, type Reply } from "./reply.ts";
+import { ageOf, type StandingLists, timesOf } from "./standing.ts";
 import type { ClientWatches } from "./watches.ts";
 
 /** What a list must know of the session's own nodes, which the client sees where it put them. */
@@ -73,7 +74,7 @@ export class SessionLists {
   /** What the session, as a consumer, is shown. */
   state: RewriteState = "direct";
   /** Clock time since when it is shown real addresses, and stand-ins. */
-  readonly since = { real: Number.NEGATIVE_INFINITY, mesh: Number.NEGATIVE_INFINITY };
+  since: { real: number; mesh: number } = { real: Number.NEGATIVE_INFINITY, mesh: Number.NEGATIVE_INFINITY };
   readonly #host: ListsHost;
   readonly #lists = new Map<string, List>();
   /** How often the lists are being read beside what the state asks for. */
@@ -186,6 +187,33 @@ export class SessionLists {
     list.real = undefined;
     list.shown = undefined;
     list.certain = false;
+  }
+
+  /** What another door has to know of them. */
+  standing(now: number): StandingLists {
+    const all = [...this.#lists.values()].map(({ path, real, shown, certain }) => ({
+      path,
+      certain,
+      real: real && [...real],
+      shown: shown && [...shown.keys()],
+    }));
+    return { state: this.state, since: ageOf(this.since, now), all };
+  }
+
+  /** Goes on with what another door showed; the client is told of what is shown differently here. */
+  resume({ state, since, all }: StandingLists, now: number): void {
+    this.state = state;
+    this.since = timesOf(since, now);
+    for (const { path, real, shown, certain } of all) {
+      const list = this.open(path);
+      if (list === undefined) continue;
+      list.real = real && new Set(real);
+      list.shown = shown && new Map(shown.map((name) => [name, undefined]));
+      list.certain = certain;
+    }
+    // What is shown of applications follows from what the lists of interfaces have.
+    for (const list of this.#lists.values()) if (list.layout !== undefined && list.real !== undefined) this.#show(list);
+    this.showAll();
   }
 
   /** The connection is gone; what the client was shown is kept for when it comes back. */

@@ -16,6 +16,7 @@ import type { Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import type { Places } from "./places.ts";
 import { answer, bodyOf, kindOf, type Reply, standInStat, underXid } from "./reply.ts";
+import { ageOf, type StandingNodes, timesOf } from "./standing.ts";
 import type { ClientWatches } from "./watches.ts";
 
 export interface OwnNodesHost {
@@ -44,11 +45,18 @@ type Pathed = Request & { readonly path: string };
 type CreateRequest = Request & { readonly op: "create" };
 type DeleteRequest = Request & { readonly op: "delete" };
 
+interface HeldDeletion {
+  readonly timer: Timer;
+  readonly until: number;
+}
+
 export class SessionNodes implements OwnNodes {
   readonly registrations = new Map<string, Registration>();
   readonly entries = new Map<string, Entry>();
   /** What is registered and not carried, by path: it stays where the client put it. */
   readonly uncarried = new Map<string, Instance>();
+  /** What says whom the client calls, by path. */
+  readonly #consumers = new Set<string>();
   readonly #host: OwnNodesHost;
   readonly #byMesh = new Map<string, Registration>();
   /** Those that the ensemble has taken. */
@@ -57,7 +65,7 @@ export class SessionNodes implements OwnNodes {
   #resumed = new Set<string>();
   #resumedUntil = 0;
   /** Deletions that the client was told of and that wait for the creation, as the client knows them. */
-  readonly #held = new Map<string, Timer>();
+  readonly #held = new Map<string, HeldDeletion>();
   /** Held deletions that could not be done before the connection ended. */
   readonly #owed = new Set<string>();
 
@@ -90,12 +98,13 @@ export class SessionNodes implements OwnNodes {
     this.#resumed = new Set();
     this.#resumedUntil = clock.now() + limits.recreateMs;
     this.uncarried.clear();
+    this.#consumers.clear();
     const found = new Map<string, { layout: Layout; instance: Instance; real: boolean; mesh: boolean }>();
     for (const path of owned) {
       const { layout, place } = layouts.locate(path);
       if (place.kind === "provider" || place.kind === "consumer" || place.kind === "private") this.#resumed.add(path);
       if (place.kind === "private") this.#addEntry(path, place.application);
-      if (place.kind === "consumer") this.#wants(layout, place);
+      if (place.kind === "consumer") this.#wants(path, layout, place);
       if (layout === undefined || place.kind !== "provider") continue;
       const instance = layout.readProvider(place.interfaceName, place.name, () => 0);
       if (instance === undefined) continue;
@@ -131,14 +140,64 @@ export class SessionNodes implements OwnNodes {
 
   /** The connection ends; what was held back is done while it can be, else when the session is there again. */
   detach(by: "client" | "ensemble"): void {
-    for (const [path, timer] of this.#held) {
+    for (const [path, held] of this.#held) {
       if (by === "client") this.#release(path);
       else {
-        timer.cancel();
+        held.timer.cancel();
         this.#owed.add(path);
       }
     }
     this.#held.clear();
+  }
+
+  /** What another door has to know of them. */
+  standing(): StandingNodes {
+    const now = this.#host.clock.now();
+    return {
+      registrations: [...this.registrations.values()].map((one) => {
+        const { path, meshPath, state, since, meshAsked } = one;
+        return { path, meshPath, state, since: ageOf(since, now), meshAsked, stands: this.#standing.has(one) };
+      }),
+      entries: [...this.entries.values()].flatMap(({ path, withdrawn }) => (withdrawn === undefined ? [path] : [])),
+      uncarried: [...this.uncarried.keys()],
+      consumers: [...this.#consumers],
+      resumed: [...this.#resumed],
+      resumedMs: Math.max(0, Math.round(this.#resumedUntil - now)),
+      held: [...this.#held].map(([path, { until }]) => [path, Math.max(0, Math.round(until - now))]),
+    };
+  }
+
+  /** Goes on with what another door knew; entries that are taken back have been added before. */
+  resume({ registrations, entries, uncarried, consumers, resumed, resumedMs, held }: StandingNodes): void {
+    const { clock, layouts } = this.#host;
+    const now = clock.now();
+    for (const { since, stands, ...one } of registrations) {
+      const instance = this.#instanceAt(one.path);
+      if (instance === undefined) continue;
+      const registration = { ...one, instance, since: timesOf(since, now), moving: false };
+      this.#remember(registration);
+      if (stands) this.#standing.add(registration);
+    }
+    for (const path of entries) {
+      const { place } = layouts.locate(path);
+      if (place.kind === "private") this.#addEntry(path, place.application);
+    }
+    for (const path of uncarried) {
+      const instance = this.#instanceAt(path);
+      if (instance !== undefined) this.uncarried.set(path, instance);
+    }
+    for (const path of consumers) {
+      const { layout, place } = layouts.locate(path);
+      if (place.kind === "consumer") this.#wants(path, layout, place);
+    }
+    this.#resumed = new Set(resumed);
+    this.#resumedUntil = now + resumedMs;
+    for (const [path, leftMs] of held) this.#holdBack(path, leftMs);
+  }
+
+  #instanceAt(path: string): Instance | undefined {
+    const { layout, place } = this.#host.layouts.locate(path);
+    return place.kind === "provider" ? layout?.readProvider(place.interfaceName, place.name, () => 0) : undefined;
   }
 
   /** Does what was held back and would be seen by this request, which must come after it. */
@@ -176,7 +235,7 @@ export class SessionNodes implements OwnNodes {
     if (registration?.state === "mesh") this.#remember(registration);
     const held = this.#held.get(request.path);
     if (held !== undefined || this.#wasResumed(request.path)) {
-      held?.cancel();
+      held?.timer.cancel();
       this.#held.delete(request.path);
       this.#resumed.delete(request.path);
       return { kind: "steps", run: () => this.#recreate(request, registration) };
@@ -244,7 +303,7 @@ export class SessionNodes implements OwnNodes {
   #hold(path: string, registration: Registration | undefined): void {
     const { layout, place } = this.#host.layouts.locate(path);
     if (place.kind === "private") this.#addEntry(path, place.application);
-    if (place.kind === "consumer") this.#wants(layout, place);
+    if (place.kind === "consumer") this.#wants(path, layout, place);
     if (registration === undefined) {
       const instance = place.kind === "provider" && layout?.readProvider(place.interfaceName, place.name, () => 0);
       if (instance) this.uncarried.set(path, instance);
@@ -272,7 +331,7 @@ export class SessionNodes implements OwnNodes {
 
   async #holdDeletion(request: DeleteRequest, up: string): Promise<Buffer> {
     const { xid, version, path } = request;
-    const { clock, limits } = this.#host;
+    const { limits } = this.#host;
     const passage = this.#passage();
     const found = await passage.asked({ op: "exists", path: up, watch: false });
     const now = standing(path, this.registrations.get(path));
@@ -280,17 +339,20 @@ export class SessionNodes implements OwnNodes {
     if (found.error !== errorCode.ok) return underXid(found, xid);
     const { stat } = bodyOf(found, "stat");
     if (version !== -1 && version !== stat.version) return answer(xid, passage.zxid, { error: errorCode.badVersion });
-    this.#held.set(
-      path,
-      clock.after(limits.holdMs, () => this.#release(path)),
-    );
+    this.#holdBack(path, limits.holdMs);
     return answer(xid, passage.zxid, { kind: "none" });
+  }
+
+  #holdBack(path: string, forMs: number): void {
+    const { clock } = this.#host;
+    const timer = clock.after(forMs, () => this.#release(path));
+    this.#held.set(path, { timer, until: clock.now() + forMs });
   }
 
   #release(path: string): void {
     const held = this.#held.get(path);
     if (held === undefined) return;
-    held.cancel();
+    held.timer.cancel();
     this.#held.delete(path);
     this.#remove(path);
   }
@@ -303,6 +365,7 @@ export class SessionNodes implements OwnNodes {
 
   /** The client has taken its node away: what stands for it in the mesh goes with it. */
   #deleted(path: string): void {
+    this.#consumers.delete(path);
     this.entries.delete(path);
     this.uncarried.delete(path);
     const registration = this.registrations.get(path);
@@ -457,7 +520,8 @@ export class SessionNodes implements OwnNodes {
     if (isKnown) this.#byMesh.set(registration.meshPath, registration);
   }
 
-  #wants(layout: Layout | undefined, place: Extract<Place, { readonly kind: "consumer" }>): void {
+  #wants(path: string, layout: Layout | undefined, place: Extract<Place, { readonly kind: "consumer" }>): void {
+    if (this.#consumers.size < this.#host.limits.ephemerals) this.#consumers.add(path);
     const wanted = layout?.readConsumer(place.interfaceName, place.name);
     if (wanted !== undefined) this.#host.owner.wants(wanted);
   }

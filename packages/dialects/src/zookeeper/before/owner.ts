@@ -47,6 +47,8 @@ export interface SessionModes {
 export interface BeforeOwner {
   /** Opens a connection to the ensemble for that of a client. Nothing may be called back before this returns. */
   open(client: DoorPeer, events: UpstreamEvents): Upstream;
+  /** The connection that a former door had opened for that of a client, which both stood still; undefined when it is not there. */
+  adopted?(client: DoorPeer, events: UpstreamEvents): Upstream | undefined;
   /** A session that has just been made or resumed and that the door has not seen before. */
   modes(session: { readonly id: string; readonly remote: string }): SessionModes;
   /** An instance of this application as others will see it in the mesh; undefined when it is not carried. */

@@ -19,11 +19,12 @@ import {
   reservedXid,
 } from "@dualmesh/wire/jute/request";
 import type { PartialBytes } from "@dualmesh/wire/stream/channel";
-import type { DoorConnection, DoorPeer } from "../../door.ts";
+import type { DoorConnection, DoorPeer, Standing } from "../../door.ts";
 import { RecordCutter } from "./cutter.ts";
 import type { BeforeLimits } from "./limits.ts";
-import type { BeforeOwner, Upstream } from "./owner.ts";
+import type { BeforeOwner, Upstream, UpstreamEvents } from "./owner.ts";
 import type { Reply } from "./reply.ts";
+import { packedNew, packPassage, type StandingPassage } from "./standing.ts";
 
 /** What is done with a request of the client. */
 export type Plan =
@@ -41,6 +42,8 @@ export interface Conduct {
   unread(): void;
   /** False when the client must not see it. */
   event(event: WatchEvent): boolean;
+  /** What another door has to know of the session; undefined while something is under way. */
+  standing(): Omit<StandingPassage, "zxid" | "nextXid"> | undefined;
 }
 
 export interface PassageHost {
@@ -55,6 +58,8 @@ export interface PassageHost {
   expired(session: bigint): void;
   /** The client or the ensemble is gone. Called before the connection to the ensemble is closed, while it can still be spoken to. */
   closing(passage: Passage, by: "client" | "ensemble"): void;
+  /** It stands still: another door goes on with it. */
+  stood(passage: Passage): void;
 }
 
 export interface OpenedSession {
@@ -99,6 +104,8 @@ export class Passage implements DoorConnection {
   #state: "new" | "connecting" | "learning" | "open" | "refused" | "plain" | "closed" = "new";
   #blocked = false;
   #closing = false;
+  /** Nothing more is begun: another door is about to go on. */
+  #standing = false;
   #nextXid = firstOwnXid;
 
   constructor(host: PassageHost, peer: DoorPeer) {
@@ -144,6 +151,45 @@ export class Passage implements DoorConnection {
     this.#peer.close();
   }
 
+  /** At a moment when the ensemble owes no answer, so that no reply has to be told anew or taken out. */
+  stand(): Standing | undefined {
+    this.#standing = true;
+    if (this.#state === "new") {
+      const unread = [this.#fromClient.rest];
+      this.#leave();
+      return { state: packedNew, unread };
+    }
+    if (this.#state !== "open" || this.#blocked || this.#pending.length > 0) return undefined;
+    const session = this.#conduct?.standing();
+    if (session === undefined) return undefined;
+    const state = packPassage({ ...session, zxid: this.zxid, nextXid: this.#nextXid });
+    const unread = [Buffer.concat([...this.#waiting, this.#fromClient.rest]), this.#fromEnsemble.rest];
+    this.#leave();
+    return { state, unread };
+  }
+
+  #leave(): void {
+    this.#host.stood(this);
+    this.#deadline.cancel();
+    this.#state = "closed";
+    this.#fromClient.clear();
+    this.#fromEnsemble.clear();
+    this.#waiting.length = 0;
+  }
+
+  /** Goes on with what another door had begun; false when the connection to the ensemble is not there. `unread` is what came of it. */
+  resume(conduct: Conduct, { zxid, nextXid }: StandingPassage, unread: Buffer): boolean {
+    this.#deadline.cancel();
+    this.#upstream = this.#host.owner.adopted?.(this.#peer, this.#upstreamEvents());
+    if (this.#upstream === undefined) return false;
+    this.zxid = zxid;
+    if (isOwnXid(nextXid)) this.#nextXid = nextXid;
+    this.#conduct = conduct;
+    this.#state = "open";
+    if (unread.length > 0) this.#received(unread);
+    return true;
+  }
+
   /** Sends a request of the door's own. `done` is called once: with the reply in its turn, or with nothing when the connection ends. */
   ask(body: RequestBody, done: (reply: Reply | undefined) => void): void {
     if (this.#isClosed() || this.#upstream === undefined) return done(undefined);
@@ -182,7 +228,7 @@ export class Passage implements DoorConnection {
       this.#sendUp(Buffer.from(frame));
       return !this.#isClosed();
     }
-    if (this.#state === "open" && !this.#blocked && this.#waiting.length === 0) {
+    if (this.#state === "open" && !this.#blocked && !this.#standing && this.#waiting.length === 0) {
       this.#request(Buffer.from(frame));
       return !this.#isClosed();
     }
@@ -203,14 +249,18 @@ export class Passage implements DoorConnection {
   }
 
   #open(): void {
-    this.#upstream = this.#host.owner.open(this.#peer, {
+    this.#upstream = this.#host.owner.open(this.#peer, this.#upstreamEvents());
+  }
+
+  #upstreamEvents(): UpstreamEvents {
+    return {
       received: (bytes) => this.#received(bytes),
       closed: () => {
         if (this.#isClosed()) return;
         this.#close("ensemble");
         this.#peer.close();
       },
-    });
+    };
   }
 
   /** Words of four letters are for people and their tools; the answer is whatever the server says. */
@@ -255,7 +305,7 @@ export class Passage implements DoorConnection {
   }
 
   #pump(): void {
-    while (this.#state === "open" && !this.#blocked) {
+    while (this.#state === "open" && !this.#blocked && !this.#standing) {
       const frame = this.#waiting.shift();
       if (frame === undefined) return;
       this.#waitingBytes -= frame.length;

@@ -10,6 +10,7 @@ import { type OwnNodesHost, SessionNodes } from "./own-nodes.ts";
 import type { Conduct, Passage, Plan } from "./passage.ts";
 import { lastSegment, parentOf } from "./paths.ts";
 import { answer, type Reply, standInStat, underXid } from "./reply.ts";
+import type { StandingPassage } from "./standing.ts";
 import { ClientWatches } from "./watches.ts";
 
 export type SessionHost = Omit<ListsHost, "watches" | "own" | "passage" | "id"> &
@@ -33,6 +34,8 @@ export class BeforeSession implements Conduct {
   /** True once the client has said that it ends the session. */
   ended = false;
   readonly #host: SessionHost;
+  /** Steps of the door's own that are under way, each of several requests. */
+  #steps = 0;
 
   constructor({ id, host }: SessionOptions) {
     this.id = id;
@@ -72,6 +75,39 @@ export class BeforeSession implements Conduct {
     this.ended = false;
     this.watches.clear();
     this.nodes.attach(owned);
+  }
+
+  /** Does a step of several requests, in the middle of which the connection does not stand still. */
+  async step<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#steps += 1;
+    try {
+      return await work();
+    } finally {
+      this.#steps -= 1;
+    }
+  }
+
+  /** What another door has to know of it; undefined while a step is under way. */
+  standing(): Omit<StandingPassage, "zxid" | "nextXid"> | undefined {
+    if (this.#steps > 0) return undefined;
+    const { id: session, timeoutMs, ended, nodes, lists, watches } = this;
+    return {
+      ...{ session, timeoutMs, ended },
+      nodes: nodes.standing(),
+      lists: lists.standing(this.#host.clock.now()),
+      watches: watches.standing(),
+    };
+  }
+
+  /** Goes on with what another door knew, on a connection that stood still there. */
+  resume(passage: Passage, { timeoutMs, ended, nodes, lists, watches }: StandingPassage): void {
+    this.passage = passage;
+    this.remote = passage.remote;
+    this.timeoutMs = timeoutMs;
+    this.ended = ended;
+    this.watches.resume(watches);
+    this.nodes.resume(nodes);
+    this.lists.resume(lists, this.#host.clock.now());
   }
 
   detach(by: "client" | "ensemble"): void {

@@ -16,7 +16,7 @@ import {
   type Stat,
 } from "@dualmesh/wire/jute/reply";
 import { type Acl, decodeConnectRequest, decodeRequest, openAcl, type Request } from "@dualmesh/wire/jute/request";
-import type { DoorPeer } from "../../door.ts";
+import type { DoorPeer, Standing } from "../../door.ts";
 import { MemoryJournal } from "../../testing/memory-journal.ts";
 import { type ConnectOptions, ZooKeeperTestClient } from "../../testing/zookeeper-client.ts";
 import type { Wanted } from "../layout.ts";
@@ -53,7 +53,7 @@ export class ModelEnsemble {
     this.nodes.set("", { data: undefined, acl: openAcl, owner: 0n, czxid: 0n, pzxid: 0n, version: 0 });
   }
 
-  open(events: UpstreamEvents): Upstream {
+  open(events: UpstreamEvents): ModelConnection {
     const connection = new ModelConnection(this, events);
     this.connections.push(connection);
     return connection;
@@ -147,7 +147,9 @@ export class ModelEnsemble {
 
 export class ModelConnection implements Upstream {
   readonly #ensemble: ModelEnsemble;
-  readonly #events: UpstreamEvents;
+  #events: UpstreamEvents | undefined;
+  /** What was said while no door listened. */
+  #unheard: Buffer[] = [];
   readonly #inbox: Buffer[] = [];
   readonly watches = { data: new Set<string>(), child: new Set<string>(), recursive: new Set<string>() };
   /** The bytes that came, to compare. */
@@ -177,7 +179,19 @@ export class ModelConnection implements Upstream {
   cut(): void {
     if (this.closed) return;
     this.closed = true;
-    this.#events.closed();
+    this.#events?.closed();
+  }
+
+  /** No door listens until one goes on with it. */
+  standStill(): void {
+    this.#events = undefined;
+  }
+
+  goOn(events: UpstreamEvents): void {
+    this.#events = events;
+    queueMicrotask(() => {
+      for (const frame of this.#unheard.splice(0)) events.received(frame);
+    });
   }
 
   get waiting(): number {
@@ -196,7 +210,9 @@ export class ModelConnection implements Upstream {
   }
 
   say(frame: Buffer): void {
-    if (!this.closed) this.#events.received(frame);
+    if (this.closed) return;
+    if (this.#events === undefined || this.#unheard.length > 0) this.#unheard.push(Buffer.from(frame));
+    else this.#events.received(frame);
   }
 
   fire(type: EventType, path: string): void {
@@ -318,13 +334,22 @@ export class ModelOwner implements BeforeOwner {
   readonly wanted: string[] = [];
   /** False while nobody reaches what is published. */
   reached = true;
+  readonly connections = new Map<DoorPeer, ModelConnection>();
 
   constructor(ensemble: ModelEnsemble) {
     this.ensemble = ensemble;
   }
 
-  open(_client: DoorPeer, events: UpstreamEvents): Upstream {
-    return this.ensemble.open(events);
+  open(client: DoorPeer, events: UpstreamEvents): Upstream {
+    const connection = this.ensemble.open(events);
+    this.connections.set(client, connection);
+    return connection;
+  }
+
+  adopted(client: DoorPeer, events: UpstreamEvents): Upstream | undefined {
+    const connection = this.connections.get(client);
+    connection?.goOn(events);
+    return connection;
   }
 
   modes(): SessionModes {
@@ -379,6 +404,26 @@ export class BeforeFixture {
   async restart(): Promise<void> {
     await this.door[Symbol.asyncDispose]();
     this.door = this.#open();
+  }
+
+  /** The same with the connections of these clients, each of which stands still first, or is closed. */
+  async upgrade(clients: readonly ZooKeeperTestClient[], whileNobody: () => void = () => undefined): Promise<void> {
+    const standing = new Map<ZooKeeperTestClient, Standing>();
+    for (let turn = 0; turn < 10 && standing.size < clients.length; turn += 1) {
+      for (const client of clients) {
+        const stands = standing.has(client) || client.closed ? undefined : client.connection.stand?.();
+        if (stands === undefined) continue;
+        standing.set(client, stands);
+        this.owner.connections.get(client.peer)?.standStill();
+      }
+      await this.settle();
+    }
+    for (const client of clients) if (!client.closed && !standing.has(client)) client.drop();
+    await this.door[Symbol.asyncDispose]();
+    whileNobody();
+    this.door = this.#open();
+    for (const [client, stands] of standing) if (!client.goOn(this.door, stands)) client.drop();
+    await this.settle();
   }
 
   async client(options: ConnectOptions = {}): Promise<ZooKeeperTestClient> {

@@ -3,6 +3,7 @@
  * fires them; this says which of its events the client still waits for, and which the door must make itself.
  */
 import { type EventType, eventType } from "@dualmesh/wire/jute/reply";
+import type { StandingWatches } from "./standing.ts";
 
 type OneShot = "data" | "exist" | "child";
 
@@ -35,6 +36,25 @@ export class ClientWatches {
     }
     if (kind === 3 || kind === 4) this.#persistent.delete(path);
     if (kind === 3 || kind === 5) this.#recursive.delete(path);
+  }
+
+  /** All of them, for another door; and the reverse. */
+  standing(): StandingWatches {
+    return {
+      data: [...this.data],
+      exist: [...this.exist],
+      child: [...this.child],
+      persistent: [...this.#persistent],
+      recursive: [...this.#recursive],
+    };
+  }
+
+  resume({ data, exist, child, persistent, recursive }: StandingWatches): void {
+    for (const path of data) this.data.add(path);
+    for (const path of exist) this.exist.add(path);
+    for (const path of child) this.child.add(path);
+    for (const path of persistent) this.#persistent.add(path);
+    for (const path of recursive) this.#recursive.add(path);
   }
 
   clear(): void {

@@ -1,0 +1,218 @@
+/**
+ * A part whose process may be replaced while calls go on (`dualmesh sidecar upgrade`): in force here, laid down for the new process, taken up again
+ * when that fails, or taken over from an old one.
+ */
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { sleep, systemClock } from "@dualmesh/base/clock";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
+import type { Log } from "@dualmesh/base/log";
+import { systemRandom } from "@dualmesh/base/random";
+import type { Packets, SystemCalls } from "@dualmesh/sidecar/transport/native";
+import type { Taken } from "@dualmesh/sidecar/upgrade/taken";
+import { productVersion } from "../version.ts";
+import type { RunnablePart } from "./part.ts";
+import type { RunOptions } from "./run-part.ts";
+import { openSession, type Session } from "./session.ts";
+import { supervisedVariable } from "./signals.ts";
+import { readProgram, readWhere, startSuccessor, takesOverVariable, tellHandedOver, whereOf } from "./successor.ts";
+
+export interface UpgradableOptions<Config> {
+  readonly part: RunnablePart<Config>;
+  readonly run: RunOptions<Config>;
+  readonly log: Log;
+}
+
+export interface Upgradable {
+  /** Resolves when another process has taken over and nothing is left here. */
+  readonly handedOver: Promise<"handed over">;
+  close(): Promise<void>;
+}
+
+/** In the state directory, which only its user can enter. */
+const socketName = "upgrade.sock";
+/** The old process gives its state directory up before it says so; a moment passes between. */
+const lockTries = 50;
+const lockAgainMs = 20;
+const resumeAgainMs = 1_000;
+/** What the journals of either process may need at once. */
+const roomBytes = 256 * 1024;
+
+export async function openUpgradable<Config>(options: UpgradableOptions<Config>): Promise<Upgradable> {
+  const upgradable = new UpgradablePart(options);
+  await upgradable.open();
+  return upgradable;
+}
+
+class UpgradablePart<Config> implements Upgradable {
+  readonly #options: UpgradableOptions<Config>;
+  readonly #started = systemClock.now();
+  readonly #handedOver = Promise.withResolvers<"handed over">();
+  readonly handedOver: Promise<"handed over"> = this.#handedOver.promise;
+  #session: Session | undefined;
+  #isUpgrading = false;
+  #isClosing = false;
+
+  constructor(options: UpgradableOptions<Config>) {
+    this.#options = options;
+  }
+
+  async open(): Promise<void> {
+    const where = process.env[takesOverVariable];
+    delete process.env[takesOverVariable];
+    if (where === undefined) await this.#openSession(undefined);
+    else await this.#takeOver(where);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    await this.#session?.close();
+  }
+
+  async #openSession(taken: Taken | undefined): Promise<Session> {
+    const { part, run, log } = this.#options;
+    const commands = new Map([["upgrade", (words: Readonly<Record<string, unknown>>) => this.#upgrade(words)]]);
+    const session = await openSession({ part, run, log, taken, commands, started: this.#started });
+    this.#session = session;
+    return session;
+  }
+
+  // ---- the old process ----
+
+  async #upgrade(words: Readonly<Record<string, unknown>>): Promise<unknown> {
+    const session = this.#session;
+    const data = session?.running.upgrade?.data;
+    if (session === undefined || data === undefined)
+      throw new MeshError("upgrade.unavailable", `a ${this.#options.part.name} is not upgraded while it runs`);
+    if (this.#isUpgrading) throw new MeshError("upgrade.busy", "an upgrade is under way already: wait for its end");
+    if (this.#isClosing) throw new MeshError("upgrade.busy", "it is about to end");
+    const program = readProgram(words["program"]);
+    this.#isUpgrading = true;
+    try {
+      const end = await this.#handOver(session, program, words["drain"] === true ? "draining" : "any");
+      await tellHandedOver();
+      // The answer leaves first.
+      setImmediate(() => this.#handedOver.resolve("handed over"));
+      return end;
+    } finally {
+      this.#isUpgrading = false;
+    }
+  }
+
+  async #handOver(session: Session, program: readonly string[], how: "any" | "draining") {
+    const { log } = this.#options;
+    const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
+    const [{ handOver }, { openPackets }] = await Promise.all([
+      import("@dualmesh/sidecar/upgrade/old-side"),
+      import("@dualmesh/sidecar/upgrade/means"),
+    ]);
+    const calls = await openPackets(how, log);
+    const path = join(session.state.path, socketName);
+    await rm(path, { force: true });
+    await proveRoom(session.state.path);
+    const steps: { readonly step: string; readonly ms: number }[] = [];
+    try {
+      const end = await handOver({
+        ...{ calls, clock: systemClock, log, path, version: productVersion(), data: upgrade.data, drainMs: 60_000 },
+        start: () => startSuccessor({ program, where: whereOf(calls, path) }),
+        suspend: () => session.suspend(),
+        resume: (before) => this.#resume({ data: upgrade.data, ...(before === undefined ? {} : { before }) }),
+        tell: (progress) => {
+          steps.push(progress);
+          log.info({ ...progress }, "upgrading");
+        },
+      });
+      await upgrade.data.close();
+      log.info({ ...end }, "another process has taken over");
+      return { ...end, steps };
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  /** Calls are carried meanwhile, and nobody else can do it: it is tried for as long as this process is to run. */
+  async #resume(taken: Taken): Promise<void> {
+    const { log } = this.#options;
+    for (;;) {
+      try {
+        await this.#openSession(taken);
+        return;
+      } catch (error) {
+        if (this.#isClosing) throw error;
+        log.error({ error: messageOf(error), againMs: resumeAgainMs }, "not everything could be taken up again");
+        await sleep(systemClock, resumeAgainMs);
+      }
+    }
+  }
+
+  // ---- the new process ----
+
+  async #takeOver(where: string): Promise<void> {
+    const { run, log } = this.#options;
+    const [{ takeOver }, { openPackets }, { selfTest }] = await Promise.all([
+      import("@dualmesh/sidecar/upgrade/new-side"),
+      import("@dualmesh/sidecar/upgrade/means"),
+      import("@dualmesh/sidecar/upgrade/self-test"),
+    ]);
+    const { how, path } = readWhere(where);
+    const calls = await openPackets(how, log);
+    await selfTest({
+      config: run.config as Parameters<typeof selfTest>[0]["config"],
+      clock: systemClock,
+      random: systemRandom,
+      log,
+    });
+    await takeOver({
+      ...{ calls, clock: systemClock, log, path, version: productVersion() },
+      takeUp: async (taken) => {
+        const session = await this.#takeUp(taken);
+        const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
+        await upgrade.covered().catch((error: unknown) => {
+          // Alone there is nobody who could do better.
+          if (taken.before !== undefined) throw error;
+          log.warn({ error: messageOf(error) }, "not everything is known that was");
+        });
+        return upgrade.data;
+      },
+    });
+    tellManager(calls, log);
+  }
+
+  async #takeUp(taken: Taken): Promise<Session> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#openSession(taken);
+      } catch (error) {
+        if (!isMeshError(error, "state.locked") || attempt >= lockTries) throw error;
+        await new Promise<void>((resolve) => void systemClock.after(lockAgainMs, resolve, true));
+      }
+    }
+  }
+}
+
+/** Throws `upgrade.disk` while there is nothing to undo yet: neither process could open what the other had laid down. */
+async function proveRoom(directory: string): Promise<void> {
+  const path = join(directory, "upgrade.room");
+  try {
+    await writeFile(path, Buffer.alloc(roomBytes), { flush: true });
+  } catch (error) {
+    throw new MeshError(
+      "upgrade.disk",
+      `${directory} cannot be written: ${messageOf(error)}; make room on its disk first`,
+    );
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+/** systemd follows the process that it started, and without a supervisor that one is about to end (sd_notify(3); the unit has `NotifyAccess=all`). */
+function tellManager(calls: Packets, log: Log): void {
+  const path = process.env["NOTIFY_SOCKET"];
+  if (path === undefined || process.env[supervisedVariable] === "1") return;
+  try {
+    if (!("tell" in calls)) throw new Error("there is no way to tell it here");
+    (calls as SystemCalls).tell(path, `MAINPID=${process.pid}\nREADY=1\n`);
+  } catch (error) {
+    log.error({ error: messageOf(error) }, "the service manager could not be told of the new main process");
+  }
+}

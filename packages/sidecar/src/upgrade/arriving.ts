@@ -1,0 +1,232 @@
+/**
+ * The connections of the process that comes. It holds copies of them first, of which nothing is read; knows then what had been read of each; and goes
+ * on with all of them at once when it is told to. Replies that still come to the former process are written as if they were its own; should
+ * that process die before, or say nothing for too long, their callers are told so.
+ */
+import type { Clock } from "@dualmesh/base/clock";
+import type { Log } from "@dualmesh/base/log";
+import { FrameError } from "@dualmesh/wire/codec";
+import type { RpcFrame } from "@dualmesh/wire/rpc";
+import type { Downstream } from "../request/downstream.ts";
+import { FrameWay } from "../request/frame-way.ts";
+import { isObstacle } from "../request/moving.ts";
+import type { DataPlane } from "../request/plane.ts";
+import type { Packets } from "../transport/native.ts";
+import type { StillConnections } from "../transport/still-connections.ts";
+import type { Transport } from "../transport/transport.ts";
+import { ArrivingDoors } from "./arriving-doors.ts";
+import type { Channel } from "./channel.ts";
+import type { Message, OwedLine, SharedLine, StateLine } from "./messages.ts";
+
+export interface ArrivingOptions {
+  readonly plane: DataPlane;
+  readonly still: StillConnections;
+  readonly channel: Channel;
+  readonly calls: Packets;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Makes a connection of a descriptor: a caller's, that came in where the line says, or an endpoint's. */
+  readonly adopt: (descriptor: number, wroteAll: boolean, from: SharedLine | "endpoint") => Transport;
+}
+
+interface Arrived {
+  readonly line: SharedLine;
+  /** Until a connection has been made of each. */
+  descriptors: readonly number[];
+  readonly pieces: Buffer[];
+  state: StateLine | undefined;
+  owed: Map<string, OwedLine & { readonly dueMs: number }>;
+  downstream: Downstream | undefined;
+  begun: boolean;
+  /** A reply that comes in several pieces. */
+  reply: Buffer[];
+}
+
+/** What the former process has not answered by then is answered here: its own answer would have come before. */
+const graceMs = 1_000;
+const lookMs = 200;
+
+export class Arriving {
+  readonly #options: ArrivingOptions;
+  readonly #all = new Map<number, Arrived>();
+  readonly #doors: ArrivingDoors;
+  readonly #looking: { cancel(): void };
+  #began = 0;
+
+  constructor(options: ArrivingOptions) {
+    this.#options = options;
+    this.#doors = new ArrivingDoors(options);
+    this.#looking = options.clock.every(lookMs, () => this.#overdue());
+  }
+
+  /** How many connections go on here. */
+  get begun(): number {
+    return this.#began;
+  }
+
+  hear(message: Message, body: Buffer, descriptors: readonly number[]): void {
+    switch (message.say) {
+      case "connections":
+        return this.#take(message.all, descriptors);
+      case "forget":
+        return this.#forget(message.key);
+      case "state": {
+        const arrived = this.#all.get(message.key);
+        if (arrived === undefined) return;
+        const now = this.#options.clock.now();
+        arrived.state = message.state;
+        arrived.owed = new Map(
+          message.owed.map((line) => [nameOf(line), { ...line, dueMs: now + line.leftMs + graceMs }]),
+        );
+        return this.#residual(arrived, body, message.more);
+      }
+      case "residual": {
+        const arrived = this.#all.get(message.key);
+        return arrived === undefined ? undefined : this.#residual(arrived, body, message.more);
+      }
+      case "late": {
+        const arrived = this.#all.get(message.key);
+        this.#options.channel.say({ say: "taken", key: message.key });
+        return arrived === undefined ? undefined : this.#begin(arrived);
+      }
+      case "relay": {
+        const arrived = this.#all.get(message.key);
+        return arrived === undefined ? undefined : this.#reply(arrived, body, message.more);
+      }
+      case "door":
+      case "door-state":
+        return this.#doors.hear(message, body, descriptors);
+      default:
+    }
+  }
+
+  /** Goes on with all of which everything is known. */
+  commit(): void {
+    this.#began += this.#doors.commit();
+    for (const arrived of [...this.#all.values()]) if (arrived.downstream !== undefined) this.#begin(arrived);
+  }
+
+  /** The former process says nothing more. In order it has nothing left to say; otherwise its callers are told. */
+  end(inOrder: boolean): void {
+    this.#looking.cancel();
+    this.#doors.end();
+    for (const [key, arrived] of [...this.#all]) {
+      if (!arrived.begun) this.#forget(key, !inOrder);
+      else if (!inOrder)
+        for (const line of arrived.owed.values())
+          this.#answer(arrived, line, "the process of the sidecar that had sent the request has died");
+    }
+    this.#all.clear();
+  }
+
+  #take(lines: readonly SharedLine[], descriptors: readonly number[]): void {
+    let at = 0;
+    for (const line of lines) {
+      const own = descriptors.slice(at, at + line.wroteAll.length);
+      at += line.wroteAll.length;
+      const known = { line, descriptors: own, pieces: [], state: undefined, owed: new Map(), downstream: undefined };
+      this.#all.set(line.key, { ...known, begun: false, reply: [] });
+    }
+    for (const descriptor of descriptors.slice(at)) this.#options.calls.close(descriptor);
+  }
+
+  /** It has ended in the other process, or with that. */
+  #forget(key: number, isBroken = false): void {
+    const arrived = this.#all.get(key);
+    this.#all.delete(key);
+    if (arrived === undefined) return;
+    if (arrived.downstream === undefined)
+      for (const descriptor of arrived.descriptors) this.#options.calls.close(descriptor);
+    else discard(arrived.downstream, isBroken && arrived.state?.bytes !== undefined);
+  }
+
+  #residual(arrived: Arrived, piece: Buffer, more: boolean): void {
+    arrived.pieces.push(Buffer.from(piece));
+    if (!more) this.#adopt(arrived);
+  }
+
+  #adopt(arrived: Arrived): void {
+    const { plane, adopt, channel } = this.#options;
+    const { line, descriptors, pieces, state } = arrived;
+    if (state === undefined) return;
+    arrived.descriptors = [];
+    const [caller, endpoint] = descriptors.map((descriptor, index) =>
+      adopt(descriptor, line.wroteAll[index] === true, index === 0 ? line : "endpoint"),
+    );
+    const residual = Buffer.concat(pieces.splice(0));
+    const downstream = caller && plane.adopt(caller, line.entrance, { ...state, residual }, endpoint);
+    if (downstream === undefined) {
+      this.#options.log.warn(
+        { protocol: state.protocol, entrance: line.entrance },
+        "a connection cannot go on here and is closed",
+      );
+      caller?.destroy("it cannot go on here");
+      endpoint?.destroy("it cannot go on here");
+      return;
+    }
+    arrived.downstream = downstream;
+    downstream.onGone = () => {
+      if (this.#all.delete(line.key) && arrived.begun) channel.say({ say: "gone", key: line.key });
+    };
+  }
+
+  #begin(arrived: Arrived): void {
+    if (arrived.begun || arrived.downstream === undefined) return;
+    arrived.begun = true;
+    this.#began++;
+    arrived.downstream.begin();
+  }
+
+  #reply(arrived: Arrived, piece: Buffer, more: boolean): void {
+    const { downstream, reply, owed } = arrived;
+    reply.push(more || reply.length > 0 ? Buffer.from(piece) : piece);
+    if (more) return;
+    const bytes = reply.length === 1 ? (reply[0] as Buffer) : Buffer.concat(reply);
+    reply.length = 0;
+    const way = downstream?.way;
+    if (!(way instanceof FrameWay)) return;
+    const frame = way.codec.view() as RpcFrame;
+    // What is answered already here, since it was overdue, is not answered twice.
+    const isFrame = way.codec.decode(bytes, 0, bytes.length, frame) === bytes.length;
+    if (isFrame && !owed.delete(nameOf(frame))) return;
+    way.reply(bytes, 0, bytes.length);
+  }
+
+  #answer({ downstream }: Arrived, line: OwedLine, why: string): void {
+    const way = downstream?.way;
+    if (!(way instanceof FrameWay) || way.closed) return;
+    try {
+      const bytes = way.codec.errorReplyTo(line, "unavailable", `${line.service}: ${why}`);
+      way.reply(bytes, 0, bytes.length);
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      way.fault(error);
+    }
+  }
+
+  #overdue(): void {
+    const now = this.#options.clock.now();
+    for (const arrived of this.#all.values()) {
+      if (!arrived.begun) continue;
+      for (const [name, line] of arrived.owed) {
+        if (line.dueMs > now) continue;
+        arrived.owed.delete(name);
+        this.#answer(arrived, line, "the process of the sidecar that had sent the request says nothing");
+      }
+    }
+  }
+}
+
+/** It never went on here, and is let go of with all that was made for it. Bytes that break off in the midst have to look like that to both ends. */
+function discard(downstream: Downstream, isBroken: boolean): void {
+  const why = "it ended in the process that had it before";
+  if (isBroken) {
+    downstream.begin();
+    downstream.transport.reset(why);
+  } else if (isObstacle(downstream.freeze())) downstream.transport.destroy(why);
+  else downstream.surrender(() => {});
+}
+
+function nameOf({ id, idHigh }: { readonly id: number; readonly idHigh: number }): string {
+  return `${idHigh}.${id}`;
+}

@@ -1,0 +1,13 @@
+/** What a part is started with that goes on with what another process, or this one before, had begun. */
+import type { DataSide } from "../data-side.ts";
+import type { Snapshot } from "../snapshot.ts";
+import type { Ports } from "../transport/ports.ts";
+
+export interface Taken {
+  /** What carries calls, where that never stopped. */
+  readonly data?: DataSide;
+  /** The listening ports of the other process. */
+  readonly ports?: Ports;
+  /** The routes that were in force; undefined when nobody could say. */
+  readonly before?: Snapshot;
+}
