@@ -1,12 +1,15 @@
 /**
- * `npm run build`: the product as one bundle, `dist/dualmesh.mjs` with a file for each command that is loaded only when it runs. Node strips types
- * from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither. What
- * libraries bring and nothing here uses is left out, since each costs memory (docs/performance.md has the figures).
+ * `npm run build [-- DIRECTORY]`: the product as one bundle, `dist/dualmesh.mjs` with a file for each command that is loaded only when it runs. Node strips
+ * types from sources at every start, which costs 35 MB and five times the start-up time; the bundle needs neither. What
+ * libraries bring and nothing here uses is left out, since each costs memory (docs/performance.md has the figures). The directory may be moved
+ * and needs nothing around it; it serves the platforms whose native file of koffi is installed here.
  */
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { build, type Plugin } from "esbuild";
 
-const root = new URL("..", import.meta.url).pathname;
+const root = join(import.meta.dirname, "..");
+const target = resolve(process.argv[2] ?? join(root, "dist"));
 
 /**
  * An `import` of one of Node's own modules asks it for everything it exports, also what it makes on first use only: `node:http` its
@@ -54,6 +57,29 @@ const assertion = replaced(
   "module.exports = (holds, message) => { if (!holds) throw new TypeError(message); };",
 );
 
+/** koffi looks for its native file among installed packages; what ships has it in a folder beside. On Linux that is the one for glibc, else for musl. */
+const nativeBeside = replaced(
+  /^\.\/src\/static\.js$/,
+  `export function loadStatic(name) {
+    let why;
+    for (const libc of ["linux", "musl"]) {
+      try {
+        return process.getBuiltinModule("node:module").createRequire(import.meta.url)(\`./koffi/\${libc}_\${process.arch}.node\`);
+      } catch (error) {
+        why ??= error;
+      }
+    }
+    throw new Error(\`neither koffi/linux_\${process.arch}.node nor koffi/musl_\${process.arch}.node beside the program can be loaded: \${why.message.split("\\n", 1)[0]}\`);
+  }`,
+);
+
+/** The sources read it from their package, which does not ship. */
+const { version } = JSON.parse(await readFile(join(root, "packages/cli/package.json"), "utf8")) as { version: string };
+const ownVersion = replaced(
+  /^(\.|\.\.)\/version\.ts$/,
+  `export function productVersion() { return ${JSON.stringify(version)}; }`,
+);
+
 function replaced(filter: RegExp, contents: string): Plugin {
   const namespace = `instead-of-${filter.source}`;
   return {
@@ -65,10 +91,10 @@ function replaced(filter: RegExp, contents: string): Plugin {
   };
 }
 
-await rm(`${root}dist`, { recursive: true, force: true });
+await rm(target, { recursive: true, force: true });
 await build({
-  entryPoints: { dualmesh: `${root}packages/cli/src/main.ts` },
-  outdir: `${root}dist`,
+  entryPoints: { dualmesh: join(root, "packages/cli/src/main.ts") },
+  outdir: target,
   outExtension: { ".js": ".mjs" },
   bundle: true,
   splitting: true,
@@ -79,13 +105,23 @@ await build({
   minifyWhitespace: true,
   sourcemap: false,
   legalComments: "none",
-  plugins: [cryptoOnFirstUse, builtinsByName, oneLanguage, noLogThread, mainThread, assertion],
+  plugins: [
+    cryptoOnFirstUse,
+    builtinsByName,
+    oneLanguage,
+    noLogThread,
+    mainThread,
+    assertion,
+    nativeBeside,
+    ownVersion,
+  ],
   // CommonJS packages in the bundle ask for Node's own modules by `require`.
   banner: {
     js: 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);',
   },
   logLevel: "info",
 });
+await shipKoffi();
 
 /**
  * V8 takes these before any script runs, so that they stand in the first line of the program, of which older kernels read 127 bytes. What
@@ -95,6 +131,20 @@ await build({
 const flags = "--max-semi-space-size=1 --optimize-for-size --single-threaded --v8-pool-size=1";
 const firstLine = `#!/usr/bin/env -S node ${flags}`;
 if (firstLine.length > 127) throw new Error(`the first line has ${firstLine.length} bytes`);
-const program = `${root}dist/dualmesh.mjs`;
+const program = join(target, "dualmesh.mjs");
 const text = await readFile(program, "utf8");
 await writeFile(program, text.replace(/^#!.*/, firstLine));
+
+/** The native files of koffi that npm has installed for this platform, and their licence. */
+async function shipKoffi(): Promise<void> {
+  const into = join(target, "koffi");
+  await mkdir(into);
+  await cp(join(root, "node_modules/koffi/LICENSE.txt"), join(into, "LICENSE.txt"));
+  const packages = join(root, "node_modules/@koromix");
+  for (const name of await readdir(packages).catch((): string[] => [])) {
+    if (!name.startsWith("koffi-linux-")) continue;
+    for (const platform of await readdir(join(packages, name)))
+      if (/^(linux|musl)_/.test(platform))
+        await cp(join(packages, name, platform, "koffi.node"), join(into, `${platform}.node`));
+  }
+}

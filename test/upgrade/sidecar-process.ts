@@ -31,6 +31,9 @@ export interface SidecarProcessOptions {
   /** The first process loads it already; otherwise only one that is started by `program({ fault: true })`. */
   readonly faultAtOnce?: boolean | undefined;
   readonly state?: string | undefined;
+  /** Node, its flags and the file, of the first process; the sources unless it is told. */
+  readonly program?: readonly string[] | undefined;
+  readonly environment?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface SidecarPorts {
@@ -105,16 +108,17 @@ export class SidecarProcess {
     fault,
     faultAtOnce = false,
     state = join(folder, "state"),
+    program = SidecarProcess.program({ fault: faultAtOnce }),
+    environment = {},
   }: SidecarProcessOptions): Promise<SidecarProcess> {
     const ports = await freePorts();
     mkdirSync(folder, { recursive: true });
     const file = join(folder, "sidecar.yaml");
     writeFileSync(file, `${yaml(ports)}\nstate: ${state}\n`);
-    const flags = faultAtOnce ? ["--import", faultFile] : [];
-    const words = ["sidecar", "run", "--config", file, ...(supervised ? ["--supervised"] : [])];
-    const child = spawn(process.execPath, [...flags, mainFile, ...words], {
+    const [node = "", ...words] = [...program, "sidecar", "run", "--config", file];
+    const child = spawn(node, [...words, ...(supervised ? ["--supervised"] : [])], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, ...(fault === undefined ? {} : { UPGRADE_FAULT: fault }) },
+      env: { ...process.env, ...environment, ...(fault === undefined ? {} : { UPGRADE_FAULT: fault }) },
     });
     const sidecar = new SidecarProcess(child, ports, { state, file, supervised });
     try {

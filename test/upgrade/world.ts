@@ -16,6 +16,9 @@ export interface UpgradeWorldOptions {
   readonly faultAtOnce?: boolean;
   readonly state?: string;
   readonly config?: string;
+  /** Of the first process (sidecar-process.ts). */
+  readonly program?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
   readonly seed: number;
 }
 
@@ -64,6 +67,8 @@ export class UpgradeWorld implements AsyncDisposable {
         fault: options.fault,
         faultAtOnce: options.faultAtOnce,
         state: options.state,
+        program: options.program,
+        environment: options.environment,
       });
       world.defer(() => sidecar.kill());
       const places = await placesOf(sidecar, providers);

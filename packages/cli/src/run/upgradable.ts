@@ -2,19 +2,19 @@
  * A part whose process may be replaced while calls go on (`dualmesh sidecar upgrade`): in force here, laid down for the new process, taken up again
  * when that fails, or taken over from an old one.
  */
-import { rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { sleep, systemClock } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import { systemRandom } from "@dualmesh/base/random";
-import type { Packets, SystemCalls } from "@dualmesh/sidecar/transport/native";
+import type { Packets } from "@dualmesh/sidecar/transport/native";
 import type { Taken } from "@dualmesh/sidecar/upgrade/taken";
 import { productVersion } from "../version.ts";
 import type { RunnablePart } from "./part.ts";
 import type { RunOptions } from "./run-part.ts";
+import { tellManager } from "./service-manager.ts";
 import { openSession, type Session } from "./session.ts";
-import { supervisedVariable } from "./signals.ts";
 import { readProgram, readWhere, startSuccessor, takesOverVariable, tellHandedOver, whereOf } from "./successor.ts";
 
 export interface UpgradableOptions<Config> {
@@ -31,6 +31,8 @@ export interface Upgradable {
 
 /** In the state directory, which only its user can enter. */
 const socketName = "upgrade.sock";
+/** Where a new process that cannot move connections says why: the old one starts it again, to be replaced by draining. */
+const inabilityAt = (socket: string): string => `${socket}.cannot`;
 /** The old process gives its state directory up before it says so; a moment passes between. */
 const lockTries = 50;
 const lockAgainMs = 20;
@@ -60,8 +62,9 @@ class UpgradablePart<Config> implements Upgradable {
   async open(): Promise<void> {
     const where = process.env[takesOverVariable];
     delete process.env[takesOverVariable];
-    if (where === undefined) await this.#openSession(undefined);
-    else await this.#takeOver(where);
+    if (where !== undefined) return this.#takeOver(where);
+    await this.#openSession(undefined);
+    await tellManager(this.#options.log);
   }
 
   async close(): Promise<void> {
@@ -101,15 +104,28 @@ class UpgradablePart<Config> implements Upgradable {
 
   async #handOver(session: Session, program: readonly string[], how: "any" | "draining") {
     const { log } = this.#options;
-    const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
-    const [{ handOver }, { openPackets }] = await Promise.all([
-      import("@dualmesh/sidecar/upgrade/old-side"),
-      import("@dualmesh/sidecar/upgrade/means"),
-    ]);
+    const { openPackets } = await import("@dualmesh/sidecar/upgrade/means");
     const calls = await openPackets(how, log);
     const path = join(session.state.path, socketName);
-    await rm(path, { force: true });
+    await rm(inabilityAt(path), { force: true });
     await proveRoom(session.state.path);
+    try {
+      return await this.#handOverBy(calls, path, session, program);
+    } catch (error) {
+      const why = calls.takesDescriptors ? await readFile(inabilityAt(path), "utf8").catch(() => undefined) : undefined;
+      if (why === undefined || !isMeshError(error, "upgrade.not-started")) throw error;
+      log.warn({ why }, "the new process cannot take connections: they end in order, and callers connect again");
+      return await this.#handOverBy(await openPackets("draining", log), path, session, program);
+    } finally {
+      await rm(inabilityAt(path), { force: true });
+    }
+  }
+
+  async #handOverBy(calls: Packets, path: string, session: Session, program: readonly string[]) {
+    const { log } = this.#options;
+    const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
+    const { handOver } = await import("@dualmesh/sidecar/upgrade/old-side");
+    await rm(path, { force: true });
     const steps: { readonly step: string; readonly ms: number }[] = [];
     try {
       const end = await handOver({
@@ -155,7 +171,10 @@ class UpgradablePart<Config> implements Upgradable {
       import("@dualmesh/sidecar/upgrade/self-test"),
     ]);
     const { how, path } = readWhere(where);
-    const calls = await openPackets(how, log);
+    const calls = await openPackets(how, log).catch(async (error: unknown) => {
+      await writeFile(inabilityAt(path), messageOf(error));
+      throw error;
+    });
     await selfTest({
       config: run.config as Parameters<typeof selfTest>[0]["config"],
       clock: systemClock,
@@ -175,7 +194,7 @@ class UpgradablePart<Config> implements Upgradable {
         return upgrade.data;
       },
     });
-    tellManager(calls, log);
+    await tellManager(log, calls);
   }
 
   async #takeUp(taken: Taken): Promise<Session> {
@@ -202,17 +221,5 @@ async function proveRoom(directory: string): Promise<void> {
     );
   } finally {
     await rm(path, { force: true });
-  }
-}
-
-/** systemd follows the process that it started, and without a supervisor that one is about to end (sd_notify(3); the unit has `NotifyAccess=all`). */
-function tellManager(calls: Packets, log: Log): void {
-  const path = process.env["NOTIFY_SOCKET"];
-  if (path === undefined || process.env[supervisedVariable] === "1") return;
-  try {
-    if (!("tell" in calls)) throw new Error("there is no way to tell it here");
-    (calls as SystemCalls).tell(path, `MAINPID=${process.pid}\nREADY=1\n`);
-  } catch (error) {
-    log.error({ error: messageOf(error) }, "the service manager could not be told of the new main process");
   }
 }
