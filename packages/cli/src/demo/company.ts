@@ -14,10 +14,10 @@ import type * as product from "./parts.ts";
 import { freePorts } from "./ports.ts";
 import { type Child, startChild } from "./processes.ts";
 import { type Report, readReport } from "./reports.ts";
-import type { Stage } from "./story.ts";
+import type { Stage, Upgraded } from "./story.ts";
 
 /** How the product's processes are started: `parts.ts`, or what stands for it in a test. */
-export type Parts = Pick<typeof product, "startRegistry" | "startSidecar" | "callsTakenIn">;
+export type Parts = Pick<typeof product, "startRegistry" | "startSidecar" | "upgradeSidecar" | "callsTakenIn">;
 
 export interface CompanyOptions {
   readonly parts: Parts;
@@ -133,6 +133,10 @@ export class Company implements Stage {
     this.#leaving.add(leaving);
   }
 
+  upgrade(name: string): Promise<Upgraded> {
+    return this.#options.parts.upgradeSidecar(name, this.#partOptions());
+  }
+
   /** Callers stop and wait for their calls, then everything else ends: no process is left, whatever happened before. */
   end(): Promise<void> {
     this.#ending ??= this.#endAll();
@@ -153,8 +157,8 @@ export class Company implements Stage {
     const { file, language } = programOf(name, this.#options.languages);
     const child = startChild({
       name,
-      command: commands[language],
-      arguments: [join(examples, file)],
+      program: [commands[language], join(examples, file)],
+      arguments: [],
       environment: {
         NAME: name,
         REGISTRY: this.#registryFor(name, sidecar),

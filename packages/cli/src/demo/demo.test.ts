@@ -97,7 +97,7 @@ describe("dualmesh demo", { timeout: 4 * testLimitMs }, () => {
     assert.equal(result.failed, 0);
     assert.deepEqual(
       result.steps.map(({ name, failed }: { name: string; failed: number }) => ({ name, failed })),
-      ["consumer-in", "provider-in", "provider-out"].map((name) => ({ name, failed: 0 })),
+      ["consumer-in", "provider-in", "sidecar-upgrade", "provider-out"].map((name) => ({ name, failed: 0 })),
     );
     assert.ok(
       result.steps.every(({ calls }: { calls: number }) => calls > 0),
@@ -109,14 +109,14 @@ describe("dualmesh demo", { timeout: 4 * testLimitMs }, () => {
   });
 
   it("leaves nothing behind when it is interrupted in the middle of a move", { timeout: testLimitMs }, async () => {
-    const interruptWhen = (text: string): boolean => text.includes("Step 3 of 4");
+    const interruptWhen = (text: string): boolean => text.includes("Step 3 of 5");
     const { code, errors, left } = await run(["--script", "--json"], { interruptWhen });
     assert.equal(code, 130, errors);
     assert.deepEqual(left, []);
   });
 
   it("leaves no process behind when it is killed, of whatever language", { timeout: testLimitMs }, async () => {
-    const interruptWhen = (text: string): boolean => text.includes("Step 3 of 4");
+    const interruptWhen = (text: string): boolean => text.includes("Step 3 of 5");
     const { left } = await run(["--script", "--json"], { interruptWhen, signal: "SIGKILL" });
     assert.deepEqual(left, []);
   });

@@ -8,21 +8,22 @@ import { join } from "node:path";
 import { type Clock, systemClock } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
 import { systemRandom } from "@dualmesh/base/random";
+import { whyNoHandles } from "@dualmesh/sidecar/transport/native";
 import { cast, type Language, roleOf } from "./cast.ts";
 import { Company, type Parts } from "./company.ts";
 import { languagesHere } from "./languages.ts";
 import { Ledger } from "./ledger.ts";
-import { callsTakenIn, startRegistry, startSidecar } from "./parts.ts";
+import { callsTakenIn, startRegistry, startSidecar, upgradeSidecar } from "./parts.ts";
 import { openScreen, type Screen, sizeOf } from "./screen.ts";
 import { chapters, tellStory } from "./story.ts";
 import { type Picture, renderPicture } from "./table.ts";
 
-const product: Parts = { startRegistry, startSidecar, callsTakenIn };
+const product: Parts = { startRegistry, startSidecar, upgradeSidecar, callsTakenIn };
 
 export const demoHelp = `Usage: dualmesh demo [--script] [--json]
 
-Starts a registry and nine small services on Bolt, Dubbo and HTTP, moves them into the mesh while they call each other, moves one of each kind
-back out, and shows the calls as a table. The HTTP providers are written in Python where python3 is found, else for Node. It needs no Java and
+Starts a registry and nine small services on Bolt, Dubbo and HTTP, moves them into the mesh while they call each other, upgrades sidecars
+under their calls, moves one of each kind back out, and shows the calls as a table. The HTTP providers are written in Python where python3 is found, else for Node. It needs no Java and
 nothing outside this machine, and leaves nothing behind.
 
   --script   tell the story once (under a minute) and end; otherwise it goes on running until Ctrl-C
@@ -84,6 +85,7 @@ async function perform(wishes: Wishes, parts: Parts): Promise<number> {
       pauseMs: wishes.script ? pauseMs.script : pauseMs.people,
       onChapter: (index) => view.chapter(index),
       note: (text) => view.note(text),
+      cannotUpgrade: whyNoHandles(process),
     });
     told = true;
     view.finish();

@@ -8,8 +8,11 @@ import { fileURLToPath } from "node:url";
 import type { Clock } from "@dualmesh/base/clock";
 import { sleep } from "@dualmesh/base/clock";
 import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
+import { freshBundle } from "../run/bundle.ts";
 import { supervisedVariable } from "../run/signals.ts";
 import { type Child, startChild } from "./processes.ts";
+import type { Upgraded } from "./story.ts";
 
 export interface PartOptions {
   /** Where the part keeps its configuration and its state. */
@@ -37,10 +40,12 @@ export interface SidecarPorts {
 }
 
 const host = "127.0.0.1";
-const program = fileURLToPath(new URL("../main.ts", import.meta.url));
+const sources = fileURLToPath(new URL("../main.ts", import.meta.url));
+const repository = fileURLToPath(new URL("../../../../", import.meta.url));
 const readyWithinMs = 15_000;
 const askEveryMs = 50;
 const askTimeoutMs = 1000;
+const upgradeWithinMs = 30_000;
 
 /** Resolves when the registry is ready. */
 export function startRegistry(ports: RegistryPorts, options: PartOptions): Promise<Child> {
@@ -71,9 +76,19 @@ export function startSidecar(
     advertise: host,
     // When it ends, everyone who called through it has been told already.
     drain: { idleMs: 1000, maxMs: 4000 },
-    state: join(options.folder, `sidecar-${app}`, "state"),
+    state: stateOf(app, options),
   };
   return startPart({ name: `sidecar-${app}`, command: "sidecar", configuration, admin: ports.admin }, options);
+}
+
+/** Has another process take over from the sidecar of `app`, with its connections; resolves when that serves and nothing is left in the one before. */
+export async function upgradeSidecar(app: string, options: Pick<PartOptions, "folder">): Promise<Upgraded> {
+  const path = controlPath(stateOf(app, options));
+  return (await callControl(path, "upgrade", {}, { timeoutMs: upgradeWithinMs })) as Upgraded;
+}
+
+function stateOf(app: string, { folder }: Pick<PartOptions, "folder">): string {
+  return join(folder, `sidecar-${app}`, "state");
 }
 
 /** How many calls a sidecar has taken in for its app since it started, as its metrics page has it; undefined when it does not answer. */
@@ -121,9 +136,12 @@ async function startPart(part: Part, options: PartOptions): Promise<Child> {
   const file = join(folder, `${part.command}.yaml`);
   // JSON is YAML too.
   await writeFile(file, `${JSON.stringify(part.configuration, null, 2)}\n`);
+  const bundle = await freshBundle(repository);
+  const program = bundle === undefined ? [sources] : [...bundle.flags, bundle.program];
   const child = startChild({
     name: part.name,
-    arguments: [program, part.command, "run", "--config", file],
+    program: [process.execPath, ...program],
+    arguments: [part.command, "run", "--config", file],
     // As under a supervisor, it ends when its parent is gone.
     environment: { [supervisedVariable]: "1" },
     channel: true,

@@ -1,6 +1,6 @@
 /**
  * The story that the demo tells: everything calls everything by SDK; consumers move behind their sidecars, then providers, one instance
- * at a time; then one instance of each is rolled back. Each move is over only when the calls themselves show the new way.
+ * at a time; sidecars are replaced under the calls; then one instance of each is rolled back. Each step is over only when the calls themselves show their way.
  */
 import { type Clock, sleep } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
@@ -11,6 +11,15 @@ import type { Ledger, Way } from "./ledger.ts";
 export interface Stage {
   moveIn(name: string): Promise<void>;
   moveOut(name: string): Promise<void>;
+  /** Its sidecar. */
+  upgrade(name: string): Promise<Upgraded>;
+}
+
+/** What came of an upgrade: connections that another process has now, and milliseconds of the whole, and in which they stood still. */
+export interface Upgraded {
+  readonly moved: number;
+  readonly ms: number;
+  readonly stillMs: number;
 }
 
 export interface Telling {
@@ -23,13 +32,16 @@ export interface Telling {
   /** The step with this index of `chapters` begins. */
   readonly onChapter: (index: number) => void;
   readonly note: (text: string) => void;
+  /** Why connections cannot be moved on this machine; undefined when they can. */
+  readonly cannotUpgrade: string | undefined;
 }
 
 export const chapters: readonly { readonly title: string; readonly step: string | undefined }[] = [
-  { title: "everything by SDK", step: undefined },
+  { title: "all by SDK", step: undefined },
   { title: "consumers in", step: "consumer-in" },
   { title: "providers in", step: "provider-in" },
-  { title: "one of each out", step: "provider-out" },
+  { title: "upgrades", step: "sidecar-upgrade" },
+  { title: "rollback", step: "provider-out" },
 ];
 
 /** How many calls by the new way show that a move is done. */
@@ -56,6 +68,16 @@ export async function tellStory(telling: Telling): Promise<void> {
     const where = to === "mesh" ? "behind its sidecar" : "back on the SDK, its sidecar gone";
     note(`${name} runs ${where}: ${seconds} s, ${lost} calls lost`);
   };
+  const upgrade = async (name: string): Promise<void> => {
+    const failedBefore = ledger.totals().failed;
+    const { moved, ms, stillMs } = await stage.upgrade(name);
+    await shown(telling, name, ways);
+    const lost = ledger.totals().failed - failedBefore;
+    const seconds = (ms / 1000).toFixed(1);
+    note(
+      `${name}'s sidecar upgraded: ${seconds} s, ${moved} connections moved, ${stillMs} ms still, ${lost} calls lost`,
+    );
+  };
 
   chapter(0);
   await Promise.all(consumers.map((name) => shown(telling, name, ways)));
@@ -73,6 +95,11 @@ export async function tellStory(telling: Telling): Promise<void> {
   await pause(telling);
 
   chapter(3);
+  if (telling.cannotUpgrade === undefined) for (const name of consumers) await upgrade(name);
+  else note(`no sidecar is upgraded here: ${telling.cannotUpgrade}`);
+  await pause(telling);
+
+  chapter(4);
   await Promise.all(providers.filter((name) => name.endsWith("1")).map((name) => move(name, "SDK")));
   await pause(telling);
 }
