@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** `dualmesh`: finds the command that the words name, runs it, and ends with its exit code. */
 import { closest } from "@dualmesh/base/config/suggest";
-import { MeshError, messageOf } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { type Command, columns, helpText, type RawCommand, readFlags } from "./command.ts";
 import { commands } from "./commands.ts";
 import { exitCodeOf, exitCodes } from "./exit-codes.ts";
@@ -37,8 +37,20 @@ async function main(words: readonly string[]): Promise<number> {
     return await runCommand(named, rest);
   } catch (error) {
     process.stderr.write(`dualmesh${named === undefined ? "" : ` ${named.name}`}: ${printable(messageOf(error))}\n`);
+    if (named !== undefined && saysJson(named, words)) process.stdout.write(`${errorLine(error)}\n`);
     return exitCodeOf(error);
   }
+}
+
+/** Whether who called reads what the command says as JSON. */
+function saysJson(command: Command | RawCommand, words: readonly string[]): boolean {
+  return "flags" in command && command.flags.some(({ name }) => name === "json") && words.includes("--json");
+}
+
+/** What went wrong, for programs: on one line, as the events of commands are. */
+function errorLine(error: unknown): string {
+  const code = isMeshError(error) ? error.code : "failed";
+  return JSON.stringify({ event: "error", code, text: printable(messageOf(error)) });
 }
 
 async function runCommand(command: Command | RawCommand, words: readonly string[]): Promise<number> {

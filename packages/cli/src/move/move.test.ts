@@ -54,9 +54,41 @@ test("a process that is not there is said, and nothing is made for it", async ()
   const { code, stderr } = await home.run("move", "in", "--pid", "4194304", "--dry-run", "--moves", moves);
   assert.equal(code, 1);
   assert.match(stderr, /there is no process 4194304 on this machine/);
-  const out = await home.run("move", "out", "--pid", "4194304", "--moves", moves);
-  assert.equal(out.code, 1);
-  assert.match(out.stderr, /there are no moves in/);
+  for (const there of [moves, join(import.meta.filename, "moves")]) {
+    const out = await home.run("move", "out", "--pid", "4194304", "--moves", there);
+    assert.equal(out.code, 1);
+    assert.match(out.stderr, /there are no moves in .*: name their directory with --moves/);
+  }
+  const recover = await home.run("move", "recover", "--moves", moves);
+  assert.deepEqual([recover.code, recover.stdout], [1, ""]);
+  assert.match(recover.stderr, /there are no moves in/);
+});
+
+test("before the first move there is nothing to recover", async () => {
+  await using home = await openHome();
+  for (const [words, text] of [
+    [["move", "recover"], "there is nothing to recover\n"],
+    [["move", "recover", "--json"], ""],
+  ] as const) {
+    const { code, stdout, stderr } = await home.run(...words);
+    assert.deepEqual([code, stdout, stderr], [0, text, ""]);
+  }
+});
+
+test("what goes wrong before anything is done is told to programs, too", async () => {
+  await using home = await openHome();
+  const moves = join(home.path, "moves");
+  for (const [words, code, text] of [
+    [["out", "--pid", "1", "--moves", moves], "move.none", /there are no moves in/],
+    [["in", "--pid", "x"], "usage.wrong", /--pid expects the number of a process/],
+    [["in", "--pid", "1", "--only", "provider", "--first", "consumer"], "usage.wrong", /leave one of the two out/],
+  ] as const) {
+    const { stdout, stderr } = await home.run("move", ...words, "--json");
+    const line = JSON.parse(stdout) as Record<string, string>;
+    assert.deepEqual([line["event"], line["code"]], ["error", code]);
+    assert.match(line["text"] ?? "", text);
+    assert.match(stderr, text);
+  }
 });
 
 test("a process without a registry is refused with the line that says why, for people and for programs", async () => {

@@ -117,8 +117,14 @@ function ownerOfState(state: string): User | undefined {
   return stats.uid === 0 ? soleOwner(state) : { uid: stats.uid, gid: stats.gid };
 }
 
-function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+export function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    // A file where a directory would be.
+    if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return false;
+    throw error;
+  }
 }
 
 /** As root: makes the moves directory for a user, with those above it. */

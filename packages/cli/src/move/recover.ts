@@ -10,16 +10,23 @@ import { exitCodes } from "../exit-codes.ts";
 import { movesMeant, unreadableText } from "./find-records.ts";
 import { tellEnd } from "./in.ts";
 import { listenForInterrupts } from "./interrupt.ts";
-import { movesPath, openSetting, ownerOfMoves, type Setting } from "./privileges.ts";
+import { isThere, movesPath, openSetting, ownerOfMoves, type Setting } from "./privileges.ts";
 import { openTeller, type Teller, titleOf } from "./tell.ts";
 import { readNameIfAny } from "./wish.ts";
+
+const nothingText = "there is nothing to recover\n";
 
 export async function runRecover(flags: FlagValues): Promise<number> {
   const named = readNameIfAny(flags);
   const moves = movesPath(flags);
-  const user = ownerOfMoves(moves);
   const isJson = flags.has("json");
   const write = (text: string): unknown => process.stdout.write(text);
+  // Where moves are by default there are none before the first one; a directory that is named is expected.
+  if (named === undefined && !flags.has("moves") && !isThere(moves)) {
+    if (!isJson) write(nothingText);
+    return exitCodes.ok;
+  }
+  const user = ownerOfMoves(moves);
   await using setting = await openSetting({ moves, user, sudo: flags.has("sudo"), logLevel: "error" });
   using interrupt = listenForInterrupts("completed", (text) => process.stderr.write(`${text}\n`));
   const { found, unreadable } = await movesMeant(named, setting.records, setting.privileged);
@@ -31,7 +38,7 @@ export async function runRecover(flags: FlagValues): Promise<number> {
     write(isJson ? `${JSON.stringify({ event: "unreadable", ...one })}\n` : `${unreadableText(one)}\n`);
     code = exitCodes.failed;
   }
-  if (found.length + unreadable.length === 0 && !isJson) write("there is nothing to recover\n");
+  if (found.length + unreadable.length === 0 && !isJson) write(nothingText);
   if (found.length + unreadable.length > 0) await seeGuardIsThere(setting, openTeller(isJson, write));
   return code;
 }

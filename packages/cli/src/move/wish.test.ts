@@ -44,6 +44,7 @@ test("everything that can be said is read, and what is wrong is said with what w
     [{ pid: "none" }, /--pid expects the number of a process, got "none"/],
     [{ pid: "1", zookeeper: "10.0.0.5" }, /--zookeeper expects HOST:PORT,…/],
     [{ pid: "1", only: "both" }, /--only expects provider or consumer/],
+    [{ pid: "1", only: "provider", first: "consumer" }, /--only provider moves nothing of the consumer that --first/],
     [{ pid: "1", before: "soon" }, /--before expects a duration as 90s, 2m or 500ms/],
     [{ pid: "1", watch: "25h" }, /--watch expects a duration/],
     [{ pid: "1", "max-errors": "200%" }, /--max-errors expects a ratio/],

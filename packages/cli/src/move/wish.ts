@@ -17,14 +17,17 @@ export function readWish(flags: FlagValues): Wish {
     addedErrorRatio: read(flags, "max-errors", ratio) ?? defaultWatchBounds.addedErrorRatio,
     addedMs: read(flags, "max-added-latency", milliseconds) ?? defaultWatchBounds.addedMs,
   };
+  const [only, first] = [read(flags, "only", side), read(flags, "first", side)];
+  if (only !== undefined && first !== undefined && only !== first)
+    throw wrong(`--only ${only} moves nothing of the ${first} that --first names: leave one of the two out`);
   return {
     named: readName(flags),
     zookeeper: read(flags, "zookeeper", addresses) ?? [],
     chroot: read(flags, "chroot", nodePath),
     host: textOf(flags, "host"),
     state: textOf(flags, "state"),
-    only: read(flags, "only", side),
-    first: read(flags, "first", side) ?? "provider",
+    only,
+    first: first ?? "provider",
     watchBeforeMs: read(flags, "before", duration) ?? defaultWatchMs,
     watchMs: read(flags, "watch", duration) ?? defaultWatchMs,
     bounds,
