@@ -45,6 +45,15 @@ export async function takeToLeave(options: HoldOptions): Promise<TakenHold> {
   }
 }
 
+/** Of a mover that stands still, and what its operator can do. */
+export function stoppedText(group: number): string {
+  return `is stopped: let it go on (fg at its terminal, or kill -CONT -- -${group})`;
+}
+
+export function killText(pid: number): string {
+  return `or end it (kill -KILL ${pid}), and the guard does`;
+}
+
 /** The wait for one who has the move. */
 class Wait {
   readonly #records: HoldOptions["records"];
@@ -106,7 +115,7 @@ class Wait {
     if (group === undefined) return;
     throw new MeshError(
       "move.busy",
-      `process ${mover.pid}, which is at the move ${name}, is stopped: let it go on (fg at its terminal, or kill -CONT -- -${group}), and it takes the process out; or end it (kill -KILL ${mover.pid}), and the guard does`,
+      `process ${mover.pid}, which is at the move ${name}, ${stoppedText(group)}, and it takes the process out; ${killText(mover.pid)}`,
       { name, pid: mover.pid },
     );
   }

@@ -105,10 +105,12 @@ test("a way in that goes on is taken back at once when its process is wanted out
   assert.deepEqual(await readdir(moves), ["history.jsonl"]);
 });
 
-test("a mover that is stopped is named with what to do, and takes the move back when it goes on", async () => {
+test("a mover that is stopped is named with what to do, and takes the move back when it goes on", async (t) => {
   const { home, moves } = await openMoves();
   await using _home = home;
   const child = startMover(moves);
+  // One that stands still would be waited for when a line below fails.
+  t.after(() => child.kill("SIGKILL"));
   const mover = follow(child);
   const ended = once(child, "close");
   await mover.until("settle\n");
@@ -117,6 +119,15 @@ test("a mover that is stopped is named with what to do, and takes the move back 
   assert.equal(code, 1);
   const [, group = ""] = /is stopped: let it go on \(fg at its terminal, or kill -CONT -- (-\d+)\)/.exec(stderr) ?? [];
   assert.equal(group, `-${child.pid}`, stderr);
+  for (const word of ["status", "recover"]) {
+    const { stdout } = await home.run("move", word, "--moves", moves);
+    assert.match(
+      stdout,
+      new RegExp(`process ${child.pid},? is stopped: let it go on .*kill -CONT -- ${group}\\)`),
+      word,
+    );
+    assert.match(stdout, new RegExp(`or end it \\(kill -KILL ${child.pid}\\), and the guard does`));
+  }
   process.kill(Number(group), "SIGCONT");
   await ended;
   assert.match(mover.text(), /\["undone","dualmesh move out was asked for","out",\[\]\]$/);

@@ -4,10 +4,12 @@ import { isMeshError, messageOf } from "@dualmesh/base/errors";
 import { netnsOf } from "@dualmesh/fleet/host/namespace";
 import { ensureGuard, guardWords } from "@dualmesh/fleet/move/guard-post";
 import { Mover } from "@dualmesh/fleet/move/mover";
+import { stoppedGroup } from "@dualmesh/fleet/move/processes";
 import type { MoveRecord } from "@dualmesh/fleet/move/record";
 import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { movesMeant, unreadableText } from "./find-records.ts";
+import { killText, stoppedText } from "./hold.ts";
 import { tellEnd } from "./in.ts";
 import { listenForInterrupts } from "./interrupt.ts";
 import { isThere, movesPath, openSetting, ownerOfMoves, type Setting } from "./privileges.ts";
@@ -70,7 +72,11 @@ async function recoverOne(
   } catch (error) {
     if (!isMeshError(error, "move.busy")) throw error;
     const ms = Math.round(systemClock.now() - begun);
-    teller.end({ name, pid: seen.process.pid, state: "busy", ms, failed: error.message });
+    const group = stoppedGroup(seen.mover);
+    const { pid } = seen.mover;
+    const failed =
+      group === undefined ? error.message : `process ${pid} ${stoppedText(group)}, and it goes on; ${killText(pid)}`;
+    teller.end({ name, pid: seen.process.pid, state: "busy", ms, failed });
     return exitCodes.failed;
   }
   try {

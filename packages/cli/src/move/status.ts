@@ -3,7 +3,7 @@ import { systemClock } from "@dualmesh/base/clock";
 import { isMeshError } from "@dualmesh/base/errors";
 import { silentLog } from "@dualmesh/base/log";
 import { type GuardSeen, seeGuard } from "@dualmesh/fleet/move/guard-post";
-import { areHidden, isAlive } from "@dualmesh/fleet/move/processes";
+import { areHidden, isAlive, stoppedGroup } from "@dualmesh/fleet/move/processes";
 import { controlOf } from "@dualmesh/fleet/move/real-world";
 import { isUnfinished, type MoveRecord, type ProcessId } from "@dualmesh/fleet/move/record";
 import { openRecords } from "@dualmesh/fleet/move/records";
@@ -13,6 +13,7 @@ import type { FlagValues } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { printable } from "../printable.ts";
 import { unreadableText } from "./find-records.ts";
+import { killText, stoppedText } from "./hold.ts";
 import { movesPath } from "./privileges.ts";
 import { titleOf } from "./tell.ts";
 
@@ -108,6 +109,7 @@ function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall:
   else if (!processLives) lines.push("the process has ended: dualmesh move recover takes away what was made for it");
   else if (isUnfinished(record) && !moverLives)
     lines.push("its mover has died: the guard goes on with it, or dualmesh move recover");
+  if (isUnfinished(record)) lines.push(...stoppedLines(record.mover));
   if (failed !== "") lines.push(`why: ${failed}`);
   lines.push(`registry ${servers.join(", ")}; others reach it at ${host}`);
   if (published.length > 0) {
@@ -116,6 +118,12 @@ function textOf({ record, processLives, moverLives, sidecar }: MoveStatus, wall:
   }
   lines.push(...sidecarLines(record, sidecar));
   return lines.map((line, index) => (index === 0 ? line : `  ${line}`)).join("\n");
+}
+
+function stoppedLines(mover: ProcessId): readonly string[] {
+  const group = stoppedGroup(mover);
+  if (group === undefined) return [];
+  return [`its mover, process ${mover.pid}, ${stoppedText(group)}, and it goes on; ${killText(mover.pid)}`];
 }
 
 /** How long it has been so. A process that is in stays in while it is mended. */

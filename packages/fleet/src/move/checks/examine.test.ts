@@ -8,6 +8,8 @@ import type { Host, HostAddress, Privileged, StateDirectory } from "../../host/h
 import type { ProcessFacts } from "../../process/facts.ts";
 import { defaultWatchBounds } from "../../watch/watching.ts";
 import { addressText } from "../addresses.ts";
+import { processId } from "../processes.ts";
+import type { MoveRecord, ProcessId } from "../record.ts";
 import { recordOf } from "../testing/sim-world.ts";
 import type { Check } from "./check.ts";
 import { type Examination, examine, type Means, type Wish } from "./examine.ts";
@@ -99,7 +101,7 @@ interface Site {
   readonly refused?: readonly string[];
   readonly cgroup?: string;
   readonly uid?: number;
-  readonly moved?: boolean;
+  readonly moved?: Partial<MoveRecord>;
 }
 
 async function look(site: Site = {}): Promise<Examination & { readonly text: (what: string) => string }> {
@@ -134,7 +136,7 @@ function meansOf(process: ProcessFacts, site: Site): Means {
   return {
     privileged,
     records: {
-      list: async () => (site.moved === true ? [{ ...record, state: "in" }] : []),
+      list: async () => (site.moved === undefined ? [] : [{ ...record, ...site.moved }]),
       unreadable: async () => site.unreadable ?? [],
     },
     clock: new FakeClock(),
@@ -417,9 +419,14 @@ test("the ports of a sidecar that will be started are said, and who has them alr
 });
 
 test("a process that is moved already is not moved again", async () => {
+  const said = async (moved: Partial<MoveRecord>): Promise<string> => stops((await look({ moved })).checks)[0] ?? "";
+  assert.match(await said({ state: "in" }), /process 4711 is in the mesh already: dualmesh move out/);
+  const mover = processId("self") as ProcessId;
+  const out = await said({ state: "leaving", mover });
+  assert.ok(out.startsWith(`process 4711 is on its way out; process ${mover.pid} is at it: wait for it`), out);
   assert.match(
-    stops((await look({ moved: true })).checks)[0] ?? "",
-    /process 4711 is in the mesh already: dualmesh move out/,
+    await said({ state: "undoing", mover: { ...mover, started: mover.started + 1 } }),
+    /is being taken back; its mover has died: dualmesh move recover completes it/,
   );
 });
 

@@ -8,6 +8,7 @@ import type { Host, Privileged } from "../../host/host.ts";
 import type { ProcessFacts, ProcessName } from "../../process/facts.ts";
 import { chooseSelection } from "../../process/selection.ts";
 import type { WatchBounds } from "../../watch/watching.ts";
+import { isAlive } from "../processes.ts";
 import type { MoveRecord, ProcessId } from "../record.ts";
 import type { MoveRecords } from "../world.ts";
 import { type Check, Checks, someOf } from "./check.ts";
@@ -138,11 +139,15 @@ async function isMoved(facts: ProcessFacts, { records }: Means, checks: Checks):
   }
   const record = (await records.list()).find(({ name }) => name === nameOf(facts));
   if (record === undefined) return false;
+  const { mover } = record;
+  const goesOn = isAlive(mover)
+    ? `process ${mover.pid} is at it: wait for it, dualmesh move status shows how far it is`
+    : "its mover has died: dualmesh move recover completes it";
   const how = {
-    entering: "is on its way in already, or its mover died there: dualmesh move recover",
+    entering: `is on its way in already; ${goesOn}`,
     in: "is in the mesh already: dualmesh move out takes it back",
-    leaving: "is on its way out: dualmesh move recover completes it",
-    undoing: "is being taken back: dualmesh move recover completes it",
+    leaving: `is on its way out; ${goesOn}`,
+    undoing: `is being taken back; ${goesOn}`,
     closing:
       "is out, and the sidecar that it was moved by has not closed its crossing yet: start that one, or see dualmesh move status",
     forwarded: "is in the mesh, but its sidecar is away: dualmesh move status",
