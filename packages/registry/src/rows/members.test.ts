@@ -23,6 +23,9 @@ test("law: members are found by hash and key while they are there, however many 
   fc.assert(
     fc.property(fc.array(step, { maxLength: 900 }), fc.constantFrom(1, 3, 1_000), (steps, hashes) => {
       const { arena, members, service, services } = open();
+      // Stands beside, and must not notice.
+      const other = services.intern(Buffer.from("other"));
+      members.add(other, 0, 7);
       const before = arena.usedBytes;
       const model = new Map<number, number>();
       let next = 1_000;
@@ -51,6 +54,7 @@ test("law: members are found by hash and key while they are there, however many 
       assert.deepEqual([...members.places(service)].sort(), [...model.values()].sort());
       for (const [key, place] of model) members.remove(service, (key * 2_654_435_761) % hashes, place);
       assert.deepEqual([arena.usedBytes, members.tableBytes, [...members.places(service)]], [before, 0, []]);
+      assert.deepEqual([...members.places(other)], [7]);
       services.release(service);
     }),
     { numRuns: 60 },

@@ -69,22 +69,22 @@ export class Members {
 
   remove(service: Place, hash: number, place: Place): void {
     const count = this.count(service) - 1;
-    this.#services.setWord(service, this.#words.count, count);
     const table = this.#tableOf(service);
-    if (table !== undefined) {
+    if (table === undefined)
+      this.#removeFromSlot(
+        service,
+        this.#indexInSlot(service, hash, (one) => one === place),
+        count,
+      );
+    else
       removeFrom(
         table,
         probe(table, hash, (one) => one === place),
       );
-      if (count * 4 <= mostInSlot) this.#closeTable(service, table);
-      else if (count * 8 < table.length / pairWords) this.#setTable(service, resized(table, table.length / 2));
-      return;
-    }
-    const slot = this.#slot(service);
-    const index = this.#indexInSlot(service, hash, (one) => one === place);
-    this.#arena.setWord(slot, index * pairWords, this.#arena.word(slot, count * pairWords));
-    this.#arena.setWord(slot, index * pairWords + 1, this.#arena.word(slot, count * pairWords + 1));
-    this.#fitSlot(service, count);
+    this.#services.setWord(service, this.#words.count, count);
+    if (table === undefined) this.#fitSlot(service, count);
+    else if (count * 4 <= mostInSlot) this.#closeTable(service, table);
+    else if (count * 8 < table.length / pairWords) this.#setTable(service, resized(table, table.length / 2));
   }
 
   *places(service: Place): IterableIterator<Place> {
@@ -123,6 +123,13 @@ export class Members {
       slot = this.#moveSlot(service, count, roomFor(count + 1));
     this.#arena.setWord(slot, count * pairWords, hash);
     this.#arena.setWord(slot, count * pairWords + 1, place);
+  }
+
+  /** The last pair, the `last`-th, takes its room. */
+  #removeFromSlot(service: Place, index: number, last: number): void {
+    const slot = this.#slot(service);
+    this.#arena.setWord(slot, index * pairWords, this.#arena.word(slot, last * pairWords));
+    this.#arena.setWord(slot, index * pairWords + 1, this.#arena.word(slot, last * pairWords + 1));
   }
 
   /** Another slot for the first `count` pairs, with room for `room`. */
