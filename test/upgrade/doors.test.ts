@@ -3,31 +3,23 @@
  * ensemble. Neither sees its connection end; each request is answered and each change is told, once.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import net from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { test } from "node:test";
-import { systemClock } from "@dualmesh/base/clock";
-import { silentLog } from "@dualmesh/base/log";
-import { systemRandom } from "@dualmesh/base/random";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
-import { dialTcp } from "@dualmesh/client/tcp";
-import { ZooKeeperServers } from "@dualmesh/dialects/testing/zookeeper-servers";
-import { ZooKeeperClient } from "@dualmesh/dialects/zookeeper/client/client";
+import type { ZooKeeperClient } from "@dualmesh/dialects/zookeeper/client/client";
 import { encodeName } from "@dualmesh/dialects/zookeeper/provider-url";
 import type { Crossing } from "@dualmesh/model/crossing";
 import { whyNoHandles } from "@dualmesh/sidecar/transport/native";
 import { eventually, World } from "../hostile/world.ts";
-import { type SidecarPorts, SidecarProcess } from "./sidecar-process.ts";
+import { SidecarProcess } from "./sidecar-process.ts";
+import { Client, Ensemble, startSidecar } from "./zookeeper.ts";
 
 const skip = whyNoHandles(process) ?? false;
 const upgrades = 3;
-const sessionTimeoutMs = 6_000;
 
 test("a client at the ZooKeeper door goes on through three upgrades", { skip }, async () => {
   await using world = await World.open();
-  const { sidecar, folder } = await start(
+  const { sidecar, folder } = await startSidecar(
     (ports) => `registry: { address: "127.0.0.1:${world.registry.streamPort}" }
 doors: { zookeeper: { port: ${ports.zookeeper} }, mesh: false, eureka: false, http: false }`,
   );
@@ -76,7 +68,7 @@ test("a client that goes through a crossing goes on through three upgrades", { s
   await using world = await World.open();
   const ensemble = await Ensemble.listen();
   world.defer(() => ensemble.close());
-  const { sidecar, folder } = await start(
+  const { sidecar, folder } = await startSidecar(
     () => `directory: zookeeper
 zookeeper: { addresses: ["127.0.0.1:${ensemble.port}"] }
 doors: { zookeeper: false, mesh: false, eureka: false, http: false }`,
@@ -120,7 +112,7 @@ doors: { zookeeper: false, mesh: false, eureka: false, http: false }`,
 
 test("what is registered at the HTTP door stays, and its stream ends in order", { skip }, async () => {
   await using world = await World.open();
-  const { sidecar, folder } = await start(
+  const { sidecar, folder } = await startSidecar(
     (ports) => `registry: { address: "127.0.0.1:${world.registry.streamPort}" }
 doors: { zookeeper: false, mesh: false, eureka: false, http: { port: ${ports.http} } }`,
   );
@@ -150,53 +142,6 @@ doors: { zookeeper: false, mesh: false, eureka: false, http: { port: ${ports.htt
   assert.deepEqual(await known(), before, "it is the same, to whoever knows it");
   await again.body?.cancel();
 });
-
-async function start(yaml: (ports: SidecarPorts) => string) {
-  const folder = mkdtempSync(join(tmpdir(), "upgrade-doors-"));
-  const sidecar = await SidecarProcess.start({
-    folder,
-    supervised: false,
-    fault: "new:said ready:kill",
-    yaml: (ports) => `${yaml(ports)}
-outbound: { port: ${ports.outbound} }
-inbound: { host: 127.0.0.1, port: ${ports.inbound} }
-admin: { port: ${ports.admin} }
-drain: { idleMs: 0, lingerMs: 0, maxMs: 500 }`,
-  });
-  return { sidecar, folder };
-}
-
-/** An application's client. */
-class Client {
-  readonly zookeeper: ZooKeeperClient;
-  /** As `TYPE PATH`, in their order. */
-  readonly events: string[] = [];
-  #disconnected = 0;
-  readonly #connected = Promise.withResolvers<void>();
-
-  constructor(port: number) {
-    this.zookeeper = new ZooKeeperClient({
-      addresses: [`127.0.0.1:${port}`],
-      ...{ dial: dialTcp, clock: systemClock, random: systemRandom, log: silentLog, sessionTimeoutMs },
-      onConnected: () => this.#connected.resolve(),
-      onDisconnected: () => void this.#disconnected++,
-      onExpired: () => {},
-      onEvent: ({ type, path }) => void this.events.push(`${type} ${path}`),
-      onProven: () => {},
-    });
-    this.zookeeper.start();
-  }
-
-  connected(): Promise<void> {
-    return this.#connected.promise;
-  }
-
-  readonly disconnected = (): number => this.#disconnected;
-
-  async close(): Promise<void> {
-    await this.zookeeper.close();
-  }
-}
 
 /** Writes and reads without a pause, several requests at a time; every answer is what it has to be. */
 class Work {
@@ -236,50 +181,5 @@ class Work {
       assert.ok(client.zxid >= zxid);
       this.done += 1;
     }
-  }
-}
-
-/** A small ensemble behind a port. */
-class Ensemble {
-  readonly #servers = new ZooKeeperServers(systemClock);
-  readonly #server: net.Server;
-  readonly #sockets = new Set<net.Socket>();
-  connections = 0;
-
-  private constructor(server: net.Server) {
-    this.#server = server;
-    server.on("connection", (socket) => this.#serve(socket));
-  }
-
-  static async listen(): Promise<Ensemble> {
-    const server = net.createServer();
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    return new Ensemble(server);
-  }
-
-  get port(): number {
-    return (this.#server.address() as net.AddressInfo).port;
-  }
-
-  close(): void {
-    this.#server.close();
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  #serve(socket: net.Socket): void {
-    this.connections += 1;
-    this.#sockets.add(socket);
-    const channel = this.#servers.dial("ensemble", {
-      opened: () => {},
-      received: (bytes) => void socket.write(bytes),
-      drained: () => {},
-      closed: () => void socket.destroy(),
-    });
-    socket.on("data", (bytes: Buffer) => channel.send(bytes));
-    socket.on("error", () => {});
-    socket.on("close", () => {
-      this.#sockets.delete(socket);
-      channel.destroy();
-    });
   }
 }

@@ -12,7 +12,8 @@
  *     crossing.close    CrossingNameArguments     {}         nothing new comes through; published ports go on for `drain.lingerMs`
  *
  * All may be repeated: what is so already is not done again. Errors: `crossing.unknown` (no crossing of that name), `crossing.malformed`,
- * `crossing.not-carried` (a registration that should be in the mesh cannot be carried; says which and why), `listen.…`, `zookeeper.…`.
+ * `crossing.not-carried` (a registration that should be in the mesh cannot be carried; says which and why), `listen.…`, `zookeeper.…`,
+ * `control.upgrading` (of a sidecar that is being upgraded, also by a step that was under way: another process does it when it is asked again).
  */
 
 export type Place = "direct" | "mesh";

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { createConnection, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { FakeClock } from "../clock.ts";
 import { MeshError } from "../errors.ts";
-import { type ControlHandler, callControl, controlPath, openControl } from "./control-socket.ts";
+import { type ControlHandler, callControl, controlPath, openControl, upgradingError } from "./control-socket.ts";
 
 let directory = "";
 before(async () => {
@@ -114,4 +114,34 @@ test("a client that asks and never reads is cut, and others go on", async () => 
   } finally {
     await server.close();
   }
+});
+
+test("one server takes the place of another: at every moment somebody answers, and what waits is answered", async () => {
+  const { promise: held, resolve: release } = Promise.withResolvers<object>();
+  let isUpgrading = false;
+  const first = await openControl({
+    directory,
+    handlers: new Map<string, ControlHandler>([
+      ["who", async () => (isUpgrading ? Promise.reject(upgradingError()) : "first")],
+      ["wait", () => held],
+    ]),
+  });
+  const waiting = callControl(first.path, "wait");
+  assert.equal(await callControl(first.path, "who"), "first");
+  // In production it is another process, which binds by another name.
+  const second = await openControl({ directory, handlers: new Map([["who", async () => "second"]]), isHidden: true });
+  assert.equal(await callControl(first.path, "who"), "first", "nobody finds the hidden one");
+  isUpgrading = true;
+  await assert.rejects(callControl(first.path, "who", {}, { timeoutMs: 100 }), { code: "control.upgrading" });
+  const asking = callControl(first.path, "who");
+  second.show();
+  assert.equal(await asking, "second", "whoever was told to ask again has asked again");
+  first.leave();
+  release({ a: 1 });
+  assert.deepEqual(await waiting, { a: 1 });
+  assert.equal((await stat(second.path)).mode & 0o777, 0o600);
+  assert.equal(await callControl(second.path, "who"), "second", "the one that left has taken nothing away");
+  await second.close();
+  await assert.rejects(stat(second.path), { code: "ENOENT" });
+  assert.deepEqual(await readdir(directory), []);
 });

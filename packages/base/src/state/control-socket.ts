@@ -3,12 +3,16 @@
  * The admin port reads; whatever changes a part comes through here.
  *
  *     {"id":1,"command":"status","arguments":{}}   ->   {"id":1,"ok":true,"result":…} or {"id":1,"ok":false,"error":{"code":…,"message":…}}
+ *
+ * While a part is upgraded somebody listens there at every moment: the process that goes answers `control.upgrading` until the one that comes takes its place,
+ * and whoever asks asks again.
  */
+import { renameSync } from "node:fs";
 import { chmod, rm } from "node:fs/promises";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { StringDecoder } from "node:string_decoder";
-import { type Clock, systemClock, type Timer } from "../clock.ts";
+import { type Clock, sleep, systemClock, type Timer } from "../clock.ts";
 import { isMeshError, MeshError, messageOf } from "../errors.ts";
 import { type Log, silentLog } from "../log.ts";
 
@@ -24,12 +28,18 @@ export interface ControlOptions {
   readonly maxConnections?: number;
   /** A connection without a whole command for this long is closed. */
   readonly idleTimeoutMs?: number;
+  /** Nobody finds it before `show`. */
+  readonly isHidden?: boolean;
 }
 
 export interface ControlServer {
   readonly path: string;
-  /** Ends every connection; with `answering` those that wait for an answer once they have it. */
-  close(options?: { readonly answering: boolean }): Promise<void>;
+  /** Takes the place of whoever was found at the path until now: at once, so that nothing is asked in between. Throws `control.listen-failed`. */
+  show(): void;
+  /** Ends every connection; nobody is found at the path any more. */
+  close(): Promise<void>;
+  /** Another one is found at the path, or will be: listens no more, and ends each connection once what it waits for is answered. */
+  leave(): void;
 }
 
 const maxLineLength = 1024 * 1024;
@@ -41,11 +51,22 @@ export function controlPath(directory: string): string {
   return join(directory, "control.sock");
 }
 
+/** The name that a socket is bound by before it is given the other one, and under which the kernel lists it. No longer than that: the length of a path is limited. */
+function boundPath(directory: string): string {
+  return join(directory, `ctl-${process.pid}`);
+}
+
+/** Whether the kernel lists the socket of a part under this path. */
+export function isControlPath(path: string): boolean {
+  return /\/(control\.sock|ctl-\d+)$/.test(path);
+}
+
 /** Listens on `control.sock`. A socket left by a former process gives way, since the lock says that it is gone. */
 export async function openControl(options: ControlOptions): Promise<ControlServer> {
-  const { maxConnections = 16, log = silentLog } = options;
+  const { maxConnections = 16, log = silentLog, isHidden = false } = options;
   const path = controlPath(options.directory);
-  await rm(path, { force: true });
+  const bound = boundPath(options.directory);
+  await rm(bound, { force: true });
   const sockets = new Set<Socket>();
   const answering = new Set<Socket>();
   const server = createServer((socket) => {
@@ -61,38 +82,55 @@ export async function openControl(options: ControlOptions): Promise<ControlServe
     socket.on("close", () => sockets.delete(socket));
     serve(socket, options, answering, () => !server.listening);
   });
-  await listen(server, path);
-  await chmod(path, 0o600);
+  await listen(server, bound);
+  await chmod(bound, 0o600);
   server.on("error", (error) => log.warn({ error: error.message }, "the control socket could not accept a connection"));
-  return {
+  let isShown = false;
+  const control: ControlServer = {
     path,
-    close: (how) =>
-      new Promise((resolve) => {
-        const kept = how?.answering === true ? answering : new Set();
+    show() {
+      try {
+        renameSync(bound, path);
+      } catch (error) {
+        throw listenFailed(path, error);
+      }
+      isShown = true;
+    },
+    async close() {
+      // Node takes away the name that it was bound by.
+      if (isShown) await rm(path, { force: true });
+      await new Promise<void>((resolve) => {
         server.close(() => resolve());
-        if (kept.size > 0) resolve();
-        for (const socket of sockets) if (!kept.has(socket)) socket.destroy();
-      }),
+        for (const socket of sockets) socket.destroy();
+      });
+    },
+    leave() {
+      server.close();
+      for (const socket of sockets) if (!answering.has(socket)) socket.destroy();
+    },
   };
+  if (isHidden) return control;
+  try {
+    control.show();
+    return control;
+  } catch (error) {
+    await control.close();
+    throw error;
+  }
 }
 
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once("error", (error) =>
-      reject(
-        new MeshError(
-          "control.listen-failed",
-          `cannot listen on ${path}: ${error.message}`,
-          { path },
-          { cause: error },
-        ),
-      ),
-    );
+    server.once("error", (error) => reject(listenFailed(path, error)));
     server.listen(path, () => {
       server.removeAllListeners("error");
       resolve();
     });
   });
+}
+
+function listenFailed(path: string, cause: unknown): MeshError {
+  return new MeshError("control.listen-failed", `cannot listen on ${path}: ${messageOf(cause)}`, { path }, { cause });
 }
 
 /** One command at a time for each connection, in order; what comes meanwhile waits in the kernel. */
@@ -212,15 +250,40 @@ export interface CallOptions {
   readonly clock?: Clock;
 }
 
+/** What a part answers that is being upgraded: whatever was asked is not begun, or was broken off where it may be asked again. */
+export function upgradingError(): MeshError {
+  return new MeshError("control.upgrading", "it is being upgraded, and another process answers in a moment: ask again");
+}
+
+const againMs = 50;
+
 /**
- * Sends one command to the part whose socket is at `path` and resolves with its result. Rejects with the part's own error code, with
- * `control.unreachable` when nobody listens, or with `control.timeout`.
+ * Sends one command to the part whose socket is at `path` and resolves with its result; while the part is being upgraded it is sent again. Rejects with the
+ * part's own error code, with `control.unreachable` when nobody listens, with `control.timeout`, or with `control.upgrading` when that
+ * goes on for longer.
  */
-export function callControl(
+export async function callControl(
   path: string,
   command: string,
   commandArguments: Readonly<Record<string, unknown>> = {},
   { timeoutMs = 5_000, clock = systemClock }: CallOptions = {},
+): Promise<unknown> {
+  const end = clock.now() + timeoutMs;
+  for (let leftMs = timeoutMs; ; leftMs = end - clock.now()) {
+    try {
+      return await callOnce(path, command, commandArguments, { timeoutMs: leftMs, clock });
+    } catch (error) {
+      if (!isMeshError(error, "control.upgrading") || end - clock.now() <= againMs) throw error;
+      await sleep(clock, againMs);
+    }
+  }
+}
+
+function callOnce(
+  path: string,
+  command: string,
+  commandArguments: Readonly<Record<string, unknown>>,
+  { timeoutMs, clock }: Required<CallOptions>,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path);
@@ -236,7 +299,11 @@ export function callControl(
     const timer = clock.after(
       timeoutMs,
       () =>
-        end(() => reject(new MeshError("control.timeout", `no answer from ${path} within ${timeoutMs} ms`, { path }))),
+        end(() =>
+          reject(
+            new MeshError("control.timeout", `no answer from ${path} within ${Math.round(timeoutMs)} ms`, { path }),
+          ),
+        ),
       true,
     );
     socket.on("error", (error) => end(() => reject(unreachable(error.message))));

@@ -4,7 +4,7 @@
  */
 import { access, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { controlPath } from "./control-socket.ts";
+import { isControlPath } from "./control-socket.ts";
 
 const maxDirectories = 1_000;
 
@@ -19,7 +19,7 @@ export async function listeningDirectories(table = "/proc/net/unix"): Promise<st
 }
 
 /**
- * The directories in which a `control.sock` is bound; flag 00010000 says that it listens. The kernel writes a path as it was given, and everybody may bind
+ * The directories in which a control socket is bound; flag 00010000 says that it listens. The kernel writes a path as it was given, and everybody may bind
  * one: what would move the cursor of a terminal is passed over, and a line may be made up by the end of another. Whose a directory is must be
  * looked at before it is believed.
  */
@@ -27,8 +27,7 @@ function listening(table: string): Set<string> {
   const directories = new Set<string>();
   for (const line of table.split("\n")) {
     const [, flags, path] = /^\S+ \S+ \S+ (\S+) \S+ \S+ +\S+ (\/\P{Cc}*)$/u.exec(line) ?? [];
-    if (flags === "00010000" && path !== undefined && path === controlPath(dirname(path)))
-      directories.add(dirname(path));
+    if (flags === "00010000" && path !== undefined && isControlPath(path)) directories.add(dirname(path));
   }
   return directories;
 }

@@ -4,7 +4,7 @@ import { type Clock, systemClock } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
 import { systemRandom } from "@dualmesh/base/random";
 import { Scope } from "@dualmesh/base/scope";
-import { type ControlHandler, type ControlServer, openControl } from "@dualmesh/base/state/control-socket";
+import { type ControlHandler, openControl, upgradingError } from "@dualmesh/base/state/control-socket";
 import { openState, type StateDirectory } from "@dualmesh/base/state/state";
 import type { Taken } from "@dualmesh/sidecar/upgrade/taken";
 import { productVersion } from "../version.ts";
@@ -20,6 +20,8 @@ export interface SessionOptions<Config> {
   readonly taken?: Taken | undefined;
   /** What it may be told beside what the part itself may. */
   readonly commands: ReadonlyMap<string, ControlHandler>;
+  /** Another process answers at the control socket until `show`. */
+  readonly isHidden: boolean;
 }
 
 export interface Session {
@@ -28,8 +30,12 @@ export interface Session {
   readonly admin: string | undefined;
   /** One orderly end. */
   close(): Promise<void>;
-  /** Lays down what another process can take up from the state directory; who waits for an answer at the control socket still gets it. */
+  /** Answers at the control socket from now on. Throws `control.listen-failed`. */
+  show(): void;
+  /** Lays down what another process can take up from the state directory. Whoever asks something meanwhile is told to ask again. */
   suspend(): ReturnType<NonNullable<RunningPart["upgrade"]>["suspend"]>;
+  /** Once it is laid down, and another one answers at the control socket. */
+  leave(): void;
 }
 
 /** Rejects with `state.…`, `listen.…` or what the part rejects with; what had been opened is closed then. */
@@ -44,7 +50,7 @@ export async function openSession<Config>(options: SessionOptions<Config>): Prom
 }
 
 async function opened<Config>(
-  { part, run, log, started, taken, commands }: SessionOptions<Config>,
+  { part, run, log, started, taken, commands, isHidden }: SessionOptions<Config>,
   scope: Scope,
 ): Promise<Session> {
   const clock: Clock = systemClock;
@@ -52,11 +58,11 @@ async function opened<Config>(
   const state = scope.use(await openState({ path: run.state, part: part.name, clock, log }));
   const context = { config, shown, state, clock, random: systemRandom, log, ...(taken === undefined ? {} : { taken }) };
   const { running, admin: pages, warnings = [] } = await part.start(context);
-  const ending = { isOrderly: true };
+  let isSuspended = false;
   let before: Awaited<ReturnType<Session["suspend"]>> | undefined;
   scope.defer(async () => {
-    if (ending.isOrderly) await running.close();
-    else before = await running.upgrade?.suspend();
+    if (isSuspended) before = await running.upgrade?.suspend();
+    else await running.close();
   });
   let admin: Admin | undefined;
   const report = (): PartReport => ({
@@ -70,13 +76,15 @@ async function opened<Config>(
     status: running.status(),
   });
   // Before the admin port, so that whoever finds the part ready can also tell it what to do.
+  const own = [...(running.commands ?? []), ["status", async () => report()] as const] as const;
   const handlers = new Map<string, ControlHandler>([
-    ...(running.commands ?? []),
+    ...own.map(([name, handler]) => [name, unlessSuspended(handler, () => isSuspended)] as const),
     ...commands,
-    ["status", async () => report()],
   ]);
-  const control: ControlServer = await openControl({ directory: state.path, handlers, clock, log });
-  scope.defer(() => control.close({ answering: !ending.isOrderly }));
+  const control = await openControl({ directory: state.path, handlers, clock, log, isHidden });
+  scope.defer(async () => {
+    if (!isSuspended) await control.close();
+  });
   if (pages !== undefined) {
     const routes = new Map([...pages.routes, ["/status", () => jsonReply(report())] as const]);
     const bind = running.upgrade?.data.ports.atOnce;
@@ -94,10 +102,25 @@ async function opened<Config>(
     state,
     admin: admin?.address,
     close: () => scope.end(),
+    show: () => control.show(),
     async suspend() {
-      ending.isOrderly = false;
+      isSuspended = true;
       await scope.end();
       return before as NonNullable<typeof before>;
     },
+    leave() {
+      if (isSuspended) control.leave();
+    },
+  };
+}
+
+/** What was begun before may have been broken off, or done to what is another process's since: only that one can say how it stands. */
+function unlessSuspended(handler: ControlHandler, isSuspended: () => boolean): ControlHandler {
+  return async (given) => {
+    if (isSuspended()) throw upgradingError();
+    const [end] = await Promise.allSettled([handler(given)]);
+    if (isSuspended()) throw upgradingError();
+    if (end.status === "rejected") throw end.reason;
+    return end.value;
   };
 }

@@ -37,6 +37,7 @@ const inabilityAt = (socket: string): string => `${socket}.cannot`;
 const lockTries = 50;
 const lockAgainMs = 20;
 const resumeAgainMs = 1_000;
+const formerMs = 1_000;
 /** What the journals of either process may need at once. */
 const roomBytes = 256 * 1024;
 
@@ -54,6 +55,8 @@ class UpgradablePart<Config> implements Upgradable {
   #session: Session | undefined;
   #isUpgrading = false;
   #isClosing = false;
+  /** Resolves when the process that was upgraded to this one has passed on its last reply. */
+  #former: Promise<void> | undefined;
 
   constructor(options: UpgradableOptions<Config>) {
     this.#options = options;
@@ -72,10 +75,10 @@ class UpgradablePart<Config> implements Upgradable {
     await this.#session?.close();
   }
 
-  async #openSession(taken: Taken | undefined): Promise<Session> {
+  async #openSession(taken: Taken | undefined, isHidden = false): Promise<Session> {
     const { part, run, log } = this.#options;
     const commands = new Map([["upgrade", (words: Readonly<Record<string, unknown>>) => this.#upgrade(words)]]);
-    const session = await openSession({ part, run, log, taken, commands, started: this.#started });
+    const session = await openSession({ part, run, log, taken, commands, isHidden, started: this.#started });
     this.#session = session;
     return session;
   }
@@ -92,6 +95,7 @@ class UpgradablePart<Config> implements Upgradable {
     const program = readProgram(words["program"]);
     this.#isUpgrading = true;
     try {
+      await this.#formerEnded();
       const end = await this.#handOver(session, program, words["drain"] === true ? "draining" : "any");
       await tellHandedOver();
       // The answer leaves first.
@@ -100,6 +104,16 @@ class UpgradablePart<Config> implements Upgradable {
     } finally {
       this.#isUpgrading = false;
     }
+  }
+
+  /** What it still passes on would come to a process that has no caller for it any more. Its last word may be on its way. */
+  async #formerEnded(): Promise<void> {
+    const former = this.#former?.then(() => true);
+    if (former === undefined || (await Promise.race([former, sleep(systemClock, formerMs)])) === true) return;
+    throw new MeshError(
+      "upgrade.busy",
+      "the process before this one still passes on late replies: it ends within a minute",
+    );
   }
 
   async #handOver(session: Session, program: readonly string[], how: "any" | "draining") {
@@ -142,6 +156,7 @@ class UpgradablePart<Config> implements Upgradable {
       log.info({ ...end }, "another process has taken over");
       return { ...end, steps };
     } finally {
+      session.leave();
       await rm(path, { force: true });
     }
   }
@@ -181,8 +196,11 @@ class UpgradablePart<Config> implements Upgradable {
       random: systemRandom,
       log,
     });
+    const { promise: former, resolve: onAlone } = Promise.withResolvers<void>();
+    this.#former = former;
     await takeOver({
-      ...{ calls, clock: systemClock, log, path, version: productVersion() },
+      ...{ calls, clock: systemClock, log, path, version: productVersion(), onAlone },
+      onServing: () => this.#show(),
       takeUp: async (taken) => {
         const session = await this.#takeUp(taken);
         const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
@@ -197,10 +215,20 @@ class UpgradablePart<Config> implements Upgradable {
     await tellManager(log, calls);
   }
 
+  /** Not before it serves: until then whatever was asked here would be asked of connections that the old process has. */
+  #show(): void {
+    try {
+      this.#session?.show();
+    } catch (error) {
+      this.#options.log.error({ error: messageOf(error), againMs: resumeAgainMs }, "it cannot be told what to do yet");
+      systemClock.after(resumeAgainMs, () => this.#isClosing || this.#show());
+    }
+  }
+
   async #takeUp(taken: Taken): Promise<Session> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#openSession(taken);
+        return await this.#openSession(taken, true);
       } catch (error) {
         if (!isMeshError(error, "state.locked") || attempt >= lockTries) throw error;
         await new Promise<void>((resolve) => void systemClock.after(lockAgainMs, resolve, true));

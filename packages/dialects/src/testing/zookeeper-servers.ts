@@ -10,6 +10,7 @@ import {
   type ConnectRequest,
   decodeConnectRequest,
   decodeRequest,
+  openAcl,
   type Request,
   type RequestBody,
 } from "@dualmesh/wire/jute/request";
@@ -268,6 +269,10 @@ class ServedConnection {
         const stat = servers.statOf(request.path);
         if (stat === undefined) return { error: -101 };
         return { error: 0, body: { kind: "data", data: servers.nodes.get(request.path)?.data, stat } };
+      }
+      case "getAcl": {
+        const stat = servers.statOf(request.path);
+        return stat === undefined ? { error: -101 } : { error: 0, body: { kind: "acl", acl: openAcl, stat } };
       }
       case "getEphemerals": {
         if (servers.old) return { error: -6 };

@@ -47,6 +47,8 @@ const askAgainMs = 200;
 const stepLookMs = 1_000;
 /** The process has ended, or nobody is left in its network namespace: what was made for it is taken away. */
 const gone = "move.gone";
+/** The sidecar is there, and another process of it answers in a moment. */
+const upgrading = "control.upgrading";
 
 export class OneMove {
   readonly world: MoveWorld;
@@ -234,6 +236,7 @@ export class OneMove {
       return true;
     } catch (error) {
       if (isAway(error)) return false;
+      if (isMeshError(error, upgrading)) return true;
       throw error;
     }
   }
@@ -301,7 +304,8 @@ export function isAway(error: unknown): boolean {
   return isMeshError(error, "control.unreachable") || isMeshError(error, "control.timeout");
 }
 
-/** What the registry's servers, or a session that is reconnecting, may be able to do in a while. */
+/** What the registry's servers, a session that is reconnecting, or a sidecar that is being upgraded may be able to do in a while. */
 function isPassing(error: unknown): boolean {
-  return isMeshError(error) && (error.code.startsWith("zookeeper.") || error.code === "control.busy");
+  if (!isMeshError(error)) return false;
+  return error.code.startsWith("zookeeper.") || error.code === "control.busy" || error.code === upgrading;
 }

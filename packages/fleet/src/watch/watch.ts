@@ -157,7 +157,7 @@ class Watch implements Watching {
       const figures = await this.#options.figures();
       this.#witness.take(figures, this.#clock.wall());
     } catch (error) {
-      const isAway = isMeshError(error, "control.unreachable");
+      const isAway = isMeshError(error, "control.unreachable") || isMeshError(error, "control.upgrading");
       const why = isAway ? "it was not there for a while" : messageOf(error);
       this.#say(`the sidecar did not say what it counted: ${why}`);
     }

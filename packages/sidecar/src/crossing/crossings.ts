@@ -31,6 +31,8 @@ export class Crossings {
   readonly #options: CrossingsOptions;
   readonly #context: CrossingContext;
   readonly #open = new Map<string, OpenCrossing>();
+  /** Those whose applications are being brought back before they are closed. */
+  readonly #closing = new Set<OpenCrossing>();
   /** Doors are opened and closed one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -98,7 +100,8 @@ export class Crossings {
 
   /** Ends with the process; the disk keeps everything. */
   async close(): Promise<void> {
-    await Promise.all([...this.#open.values()].map((crossing) => crossing.close("with the process")));
+    const all = [...this.#open.values(), ...this.#closing];
+    await Promise.all(all.map((crossing) => crossing.close("with the process")));
     this.#open.clear();
   }
 
@@ -141,12 +144,21 @@ export class Crossings {
     return crossing.view();
   }
 
+  async #closeForGood(crossing: OpenCrossing): Promise<void> {
+    this.#closing.add(crossing);
+    try {
+      await crossing.close("for good");
+    } finally {
+      this.#closing.delete(crossing);
+    }
+  }
+
   /** Nothing when there is none of that name: it may have been closed by whoever asked before. */
   async #close(name: string): Promise<object> {
     const { keep, log } = this.#options;
     const crossing = this.#open.get(name);
     this.#open.delete(name);
-    await crossing?.close("for good");
+    if (crossing !== undefined) await this.#closeForGood(crossing);
     keep.delete(name);
     try {
       await keep.flushed();

@@ -183,9 +183,10 @@ export class OpenCrossing {
     return crossingOf(shape, this.#door, this.#carried);
   }
 
-  /** Nothing comes through any more; what is published goes on being served for a while, unless the process ends. */
+  /** Nothing comes through any more; what is published goes on being served for a while, unless the process ends. Rejects with `crossing.closed` when that comes in between. */
   async close(how: "for good" | "with the process"): Promise<void> {
     if (how === "for good") await this.#bringBack();
+    if (this.#closed) throw closedError(this.name);
     this.#closed = true;
     for (const turn of Object.values(this.#turns)) turn.end();
     await Promise.all([...this.#hosts.values()].map((host) => host.close()));
@@ -246,6 +247,10 @@ export class OpenCrossing {
       },
     };
     const host = await this.#context.listen(door, loopback, kept);
+    if (this.#closed) {
+      await host.close();
+      throw closedError(this.name);
+    }
     this.#hosts.set(server, host);
     return host;
   }
@@ -311,7 +316,7 @@ export class OpenCrossing {
   }
 
   async #keep(change: Partial<CrossingRecord>, to: Place = "mesh"): Promise<void> {
-    if (this.#closed) throw new MeshError("crossing.closed", `the crossing ${this.name} was closed`);
+    if (this.#closed) throw closedError(this.name);
     this.#record = { ...this.#record, ...change };
     this.#context.keep.put(this.#record);
     await this.#flushed(to);
@@ -345,6 +350,10 @@ async function all(steps: readonly Promise<void>[]): Promise<void> {
   if (first !== undefined) throw first;
   const [refused] = failures;
   if (refused !== undefined && failures.length === steps.length) throw refused;
+}
+
+function closedError(name: string): MeshError {
+  return new MeshError("crossing.closed", `the crossing ${name} was closed`);
 }
 
 function notCarried(service: string, reason: string): MeshError {

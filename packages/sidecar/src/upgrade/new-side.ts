@@ -25,6 +25,10 @@ export interface NewSideOptions {
   readonly version: string;
   /** Opens the state directory and everything that stands on it, at the ports that are given. Resolves once every route is known that there was. */
   readonly takeUp: (taken: Taken) => Promise<DataSide>;
+  /** Told in the moment in which this process begins to serve, before the old one hears of it. */
+  readonly onServing: () => void;
+  /** Told once nothing more comes from the old process. */
+  readonly onAlone: () => void;
 }
 
 const greetMs = 10_000;
@@ -61,8 +65,9 @@ class NewSide {
     const socket = this.#connect();
     if (socket === undefined) {
       this.#alone();
+      this.#options.onAlone();
       this.#data = await takeUp({ ports: this.#ports });
-      return this.#begin();
+      return this.#beginAlone();
     }
     const uid = calls.credentialsOf(socket)?.uid;
     if (uid !== undefined && uid !== process.getuid?.())
@@ -84,7 +89,7 @@ class NewSide {
     this.#data = data;
     if (talk.isOver) {
       if (!talk.isGone) throw new MeshError("upgrade.given-up", "the old process did not wait for this one");
-      return this.#begin();
+      return this.#beginAlone();
     }
     this.#arriving = new Arriving({
       ...this.#options,
@@ -100,8 +105,9 @@ class NewSide {
     } catch (error) {
       this.#aloneOr(error, talk);
       this.#arriving.end(false);
-      return this.#begin();
+      return this.#beginAlone();
     }
+    this.#options.onServing();
     talk.channel.say({ say: "committed" });
     this.#arriving.commit();
     this.#begin();
@@ -131,6 +137,11 @@ class NewSide {
     }
   }
 
+  #beginAlone(): void {
+    this.#options.onServing();
+    this.#begin();
+  }
+
   #begin(): void {
     this.#hasBegun = true;
     this.#ports.begin();
@@ -147,6 +158,7 @@ class NewSide {
     } else if (message.say === "end") {
       this.#isDone = true;
       this.#arriving?.end(true);
+      this.#options.onAlone();
     } else this.#arriving?.hear(message, body, descriptors);
   }
 
@@ -158,6 +170,7 @@ class NewSide {
   /** Once nothing more comes from the old process. */
   #left(reason: string): void {
     this.#over = reason;
+    this.#options.onAlone();
     if (!this.#hasBegun || this.#isDone) return;
     this.#options.log.warn({ reason }, "the old process has ended before it had passed on every reply");
     // One that stands still has copies of what goes on here, whose peers would not hear of an end.
