@@ -1,6 +1,7 @@
 /**
  * Conversations of plain bytes: each side says an endless text of its own in pieces at odd moments, and reads the other's. The caller begins with the
- * number of the conversation, and ends its half first; the server says some more and ends the rest.
+ * number of the conversation, and ends its half first; the server says some more and ends the rest. They are held by tcp, or in a tunnel: HTTP that has
+ * switched protocols, as for a WebSocket.
  */
 import net from "node:net";
 import type { Random } from "@dualmesh/base/random";
@@ -18,6 +19,12 @@ const pieceMs = 25;
 /** The number of the conversation, and for how many milliseconds the server goes on when the caller has ended. */
 const headBytes = 8;
 const lastWords = 5_000;
+const lineEnd = "\r\n";
+const endOfHead = "\r\n\r\n";
+const switching = `Connection: Upgrade${lineEnd}Upgrade: websocket${lineEnd}Sec-WebSocket-Key: k${endOfHead}`;
+
+/** What the server of a tunnel answers. */
+export const switched: string = `HTTP/1.1 101 Switching Protocols${lineEnd}${switching}`;
 
 function half(number: number): Half {
   return { said: 0, heard: new TextReader(number), ended: false };
@@ -46,7 +53,7 @@ export class Conversations {
     const server = net.createServer({ allowHalfOpen: true });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const conversations = new Conversations(server);
-    server.on("connection", (socket) => conversations.#serve(socket, later));
+    server.on("connection", (socket) => conversations.serve(socket, later));
     return conversations;
   }
 
@@ -59,7 +66,8 @@ export class Conversations {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #serve(socket: net.Socket, later: Later): void {
+  /** A connection that came in here or elsewhere; `first` was read of it already. */
+  serve(socket: net.Socket, later: Later, first: Buffer = Buffer.alloc(0)): void {
     this.#sockets.add(socket);
     socket.on("close", () => this.#sockets.delete(socket));
     socket.on("error", () => {});
@@ -72,7 +80,7 @@ export class Conversations {
       say(socket, own, number + 1, 1 + ((own.said * 7) % 900));
       later(pieceMs, speak);
     };
-    socket.on("data", (bytes: Buffer) => {
+    const hear = (bytes: Buffer): void => {
       if (head === undefined) return own?.heard.read(bytes);
       head = Buffer.concat([head, bytes]);
       if (head.length < headBytes) return;
@@ -83,7 +91,9 @@ export class Conversations {
       own.heard.read(head.subarray(headBytes));
       head = undefined;
       speak();
-    });
+    };
+    hear(first);
+    socket.on("data", hear);
     socket.on("end", () => {
       if (own === undefined) return void socket.destroy();
       const spoken = own;
@@ -108,6 +118,7 @@ export interface ConversationOptions {
   readonly address: string;
   readonly port: number;
   readonly random: Random;
+  readonly isTunnel?: boolean;
   /** Says no more after so long, and hears the server for so long from then on. */
   readonly half?: { readonly afterMs: number; readonly lingerMs: number };
 }
@@ -128,11 +139,21 @@ export class Conversation {
   #timer: NodeJS.Timeout | undefined;
   #closed: string | undefined;
 
-  constructor({ address, port, random, half: halfClosed }: ConversationOptions) {
+  constructor({ address, port, random, isTunnel = false, half: halfClosed }: ConversationOptions) {
     this.#random = random;
     const socket = net.connect({ host: address, port, allowHalfOpen: true });
     this.#socket = socket;
-    socket.on("data", (bytes: Buffer) => this.#own.heard.read(bytes));
+    let answer: string | undefined = isTunnel ? "" : undefined;
+    socket.on("data", (bytes: Buffer) => {
+      if (answer === undefined) return this.#own.heard.read(bytes);
+      answer += bytes.toString("latin1");
+      const end = answer.indexOf(endOfHead);
+      if (end < 0) return;
+      if (!answer.startsWith("HTTP/1.1 101 ")) return void socket.destroy(new Error(`it was answered ${answer}`));
+      this.#own.heard.read(Buffer.from(answer.slice(end + endOfHead.length), "latin1"));
+      answer = undefined;
+      begin();
+    });
     socket.on("end", () => {
       this.#own.ended = true;
       this.#ended.resolve();
@@ -145,12 +166,16 @@ export class Conversation {
       clearTimeout(this.#timer);
       this.#ended.resolve();
     });
-    const head = Buffer.alloc(headBytes);
-    head.writeUInt32BE(this.#number);
-    head.writeUInt32BE(halfClosed?.lingerMs ?? 300, 4);
-    socket.write(head);
-    this.#speak();
-    if (halfClosed !== undefined) setTimeout(() => this.#end(), halfClosed.afterMs).unref();
+    const begin = (): void => {
+      const head = Buffer.alloc(headBytes);
+      head.writeUInt32BE(this.#number);
+      head.writeUInt32BE(halfClosed?.lingerMs ?? 300, 4);
+      socket.write(head);
+      this.#speak();
+      if (halfClosed !== undefined) setTimeout(() => this.#end(), halfClosed.afterMs).unref();
+    };
+    if (isTunnel) socket.write(`GET / HTTP/1.1${lineEnd}Host: bytes${lineEnd}${switching}`);
+    else begin();
   }
 
   /** Ends this side and waits for the other; in order each has heard exactly what the other said. */

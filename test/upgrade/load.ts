@@ -31,6 +31,7 @@ const webKinds: readonly (readonly [WebKind, number])[] = [
   ["at rest", 4],
 ];
 const conversations = 4;
+const tunnels = 3;
 const answerLimitMs = 12_000;
 const onTheWayMs = 1_500;
 
@@ -98,18 +99,21 @@ export class Load {
         for (const _ of times(count)) this.#web.push(new WebCaller({ ...shared, kind, ...place }));
     await Promise.all(this.#rpc.map((caller) => caller.start()));
     for (const caller of this.#web) caller.start();
-    for (const place of places.tcp) for (const _ of times(conversations)) this.#talk(place, false);
-    for (const place of places.tcp) this.#talk(place, true);
+    for (const place of places.tcp) for (const _ of times(conversations)) this.#talk(place);
+    for (const place of places.http) for (const _ of times(tunnels)) this.#talk(place, { isTunnel: true });
+    for (const place of places.tcp) this.#talk(place, { isHalf: true });
+    for (const place of places.http) this.#talk(place, { isHalf: true, isTunnel: true });
     // Those that are over by themselves are followed by others.
     this.#renewing = setInterval(() => {
-      for (const place of places.tcp) this.#talk(place, true);
+      for (const place of places.tcp) this.#talk(place, { isHalf: true });
+      for (const place of places.http) this.#talk(place, { isHalf: true, isTunnel: true });
     }, 4_000).unref();
   }
 
-  #talk({ host, port }: Places["tcp"][number], isHalf: boolean): void {
+  #talk({ host, port }: Places["tcp"][number], { isHalf = false, isTunnel = false } = {}): void {
     const { random } = this.#options;
     const half = { afterMs: 500 + random.next() * 1_000, lingerMs: 3_000 };
-    this.#talks.push(new Conversation({ address: host, port, random, ...(isHalf ? { half } : {}) }));
+    this.#talks.push(new Conversation({ address: host, port, random, isTunnel, ...(isHalf ? { half } : {}) }));
   }
 }
 

@@ -6,7 +6,7 @@ import { boltResponse, type Peer, type Received } from "@dualmesh/sidecar/reques
 import { frameKind } from "@dualmesh/wire/rpc";
 import { dubboResponse } from "../hostile/dubbo.ts";
 import { openProvider } from "../hostile/world.ts";
-import { Conversations } from "./conversations.ts";
+import { Conversations, switched } from "./conversations.ts";
 import { markOf, readMark, TextReader, textOf } from "./marked.ts";
 import type { LedgerPlace } from "./world.ts";
 
@@ -42,8 +42,8 @@ export async function openProviders(place: LedgerPlace): Promise<Providers> {
     else later(mark.delayMs, () => peer.send(reply));
   };
   const [bolt, dubbo] = [await rpc("bolt"), await rpc("dubbo")];
-  const web = await openWeb(place, later);
   const conversations = await Conversations.listen(later);
+  const web = await openWeb(place, later, conversations);
   return {
     bolt: bolt.port,
     dubbo: dubbo.port,
@@ -60,8 +60,12 @@ export async function openProviders(place: LedgerPlace): Promise<Providers> {
   };
 }
 
-/** GET streams a text in pieces over some time; POST reads one and answers how much was right. */
-async function openWeb(place: LedgerPlace, later: (ms: number, work: () => void) => void) {
+/** GET streams a text in pieces over some time; POST reads one and answers how much was right; what switches protocols becomes a conversation. */
+async function openWeb(
+  place: LedgerPlace,
+  later: (ms: number, work: () => void) => void,
+  conversations: Conversations,
+) {
   const server = http.createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
     const mark = readMark(decodeURIComponent(request.url ?? ""));
     if (mark === undefined) return void response.writeHead(404).end();
@@ -72,6 +76,10 @@ async function openWeb(place: LedgerPlace, later: (ms: number, work: () => void)
       request.on("data", (bytes: Buffer) => text.read(bytes));
       request.on("end", () => response.end(`${markOf(mark)} ${text.at} ${text.wrongAt ?? "right"}`));
     }
+  });
+  server.on("upgrade", (_request, socket, first: Buffer) => {
+    socket.write(switched);
+    conversations.serve(socket as net.Socket, later, first);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

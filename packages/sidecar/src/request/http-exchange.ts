@@ -12,6 +12,7 @@ import type { HttpPool } from "../upstream/http-pool.ts";
 import { Exchange, type ExchangeOrigin, type StreamOwner } from "./exchange.ts";
 import { answers } from "./http-answers.ts";
 import type { HttpWay } from "./http-way.ts";
+import type { MovedEndpoint, Obstacle } from "./moving.ts";
 import type { ReplayRing } from "./replay.ts";
 
 /** Bytes that one side may leave unread before the other is not read any more. */
@@ -40,6 +41,7 @@ export class HttpExchange extends Exchange implements HttpCarried {
   responded = false;
   /** Bytes are passed, and messages no more. */
   tunnel = false;
+  #endpointEnded = false;
   /** Clock time of the last byte from the endpoint after a switch of protocols. */
   heardMs = 0;
   /** The final response's connection goes on after it. */
@@ -257,11 +259,36 @@ export class HttpExchange extends Exchange implements HttpCarried {
   }
 
   tunnelEnded(): void {
+    this.#endpointEnded = true;
     this.caller.transport.endWriting();
   }
 
   upstreamDrained(): void {
-    this.caller.resume();
+    if (this.tunnel) this.caller.taken();
+    else this.caller.resume();
+  }
+
+  // ---- to another process, once it is a tunnel ----
+
+  /** The endpoint's connection stands still; or why it cannot now, and then nothing has changed. */
+  freeze(callerEnded: boolean): MovedEndpoint | Obstacle {
+    const { upstream, pool, service } = this;
+    if (upstream === undefined || pool === undefined) return "closing";
+    const descriptor = upstream.freeze();
+    if (descriptor === undefined) return upstream.queuedBytes > 0 ? "unread" : "closing";
+    const bytes = { service, endpoint: pool.endpoint, callerEnded, endpointEnded: this.#endpointEnded, spoken: true };
+    return { descriptor, wroteAll: upstream.wroteAll, bytes };
+  }
+
+  thaw(): void {
+    this.upstream?.thaw();
+  }
+
+  surrender(): void {
+    const { upstream } = this;
+    this.upstream = undefined;
+    upstream?.surrender();
+    this.#owner.moved(this);
   }
 
   broken(reason: string, malformed: boolean): void {

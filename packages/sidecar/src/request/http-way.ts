@@ -21,6 +21,7 @@ import { authorityOf, ForwardedFields, locationFor } from "./http-fields.ts";
 import { wantsWebSocket, writeHead, writtenHead } from "./http-heads.ts";
 import type { Frozen, MovedState, Obstacle } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
+import { tcpProtocolName } from "./tcp-way.ts";
 import type { AddressedCaller, CarriedProtocol, Rejection, Way } from "./way.ts";
 
 export interface HttpLimits {
@@ -115,6 +116,12 @@ export class HttpWay implements Way, AddressedCaller {
 
   get heldBytes(): number {
     return this.#reader.heldBytes + (this.#rest?.length ?? 0);
+  }
+
+  /** The endpoint of a tunnel has taken what it was sent: both may go to another process now. */
+  taken(): void {
+    this.resume();
+    this.#downstream.quiet();
   }
 
   // ---- reading ----
@@ -510,7 +517,8 @@ export class HttpWay implements Way, AddressedCaller {
   freeze(): Frozen | Obstacle {
     const { transport, exchange } = this;
     if (this.closed) return "closing";
-    if (exchange?.untouched === false) return exchange.tunnel ? "tunnel" : "exchange";
+    if (exchange?.tunnel === true) return this.#freezeTunnel(exchange);
+    if (exchange?.untouched === false) return "exchange";
     if (this.#behind) return "unread";
     if (!transport.freeze()) return transport.descriptor === undefined ? "closing" : "unread";
     const waits = this.#rest?.subarray(this.#restAt) ?? noBytes;
@@ -524,8 +532,33 @@ export class HttpWay implements Way, AddressedCaller {
     return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
 
+  /** From the switch on it is bytes, and goes as those of any other connection do: both ends, or none. */
+  #freezeTunnel(exchange: HttpExchange): Frozen | Obstacle {
+    const { transport, source, isLoop } = this;
+    // Bytes that wait were read before there was a tunnel, and are passed on in the same turn.
+    if (this.#rest !== undefined) return "exchange";
+    const moved = exchange.freeze(this.#peerEnded);
+    if (typeof moved === "string") return moved;
+    if (!transport.freeze()) {
+      exchange.thaw();
+      return transport.descriptor === undefined ? "closing" : "unread";
+    }
+    return {
+      state: {
+        ...{ protocol: tcpProtocolName, source, writer: 0, isLoop, leaving: false, residual: noBytes },
+        bytes: moved.bytes,
+      },
+      descriptors: [transport.descriptor as number, moved.descriptor],
+      wroteAll: [transport.wroteAll, moved.wroteAll],
+    };
+  }
+
   thaw(): void {
     if (this.closed) return;
+    if (this.exchange?.tunnel === true) {
+      this.transport.thaw();
+      return this.exchange.thaw();
+    }
     this.#forget();
     this.transport.thaw();
     const residual = this.#residual;
@@ -534,7 +567,10 @@ export class HttpWay implements Way, AddressedCaller {
   }
 
   surrender(): void {
+    const { exchange } = this;
+    this.exchange = undefined;
     this.transport.letGo();
+    exchange?.surrender();
     this.closed = true;
     this.#forget();
   }

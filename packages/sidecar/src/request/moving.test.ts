@@ -171,6 +171,45 @@ describe("a connection that goes to another data plane", { skip: why ?? false },
     );
   });
 
+  test("of HTTP that has switched protocols goes as bytes, and each end still hears of the other's", async () => {
+    await using one = new HttpWorld();
+    await using other = new HttpWorld();
+    await using server = await RawServer.open();
+    for (const world of [one, other]) world.provide([server.port]);
+    const caller = await one.caller();
+    const entrance = { service: httpService };
+    caller.send("GET /ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    const far = await server.peer();
+    await far.take("\r\n\r\n");
+    assert.deepEqual(moveAll(one.plane, other.plane, entrance), ["exchange"], "it may be answered by anything yet");
+    far.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nfirst");
+    await caller.take("first");
+    let [here, there] = [one.plane, other.plane];
+    for (let round = 0; round < 6; round++) {
+      if (round < 4) caller.send(`to ${round} `);
+      far.send(`from ${round} `);
+      if (round === 0) {
+        // As when the other process does not take it.
+        const [downstream] = here.connections();
+        await until(() => !isObstacle(downstream?.freeze() ?? "closing"));
+        downstream?.thaw();
+      }
+      await until(() => moveAll(here, there, entrance).length === 0 && here.connections().length === 0);
+      [here, there] = [there, here];
+      if (round === 3) caller.socket.end();
+      await caller.take(`from ${round} `);
+      if (round < 4) await far.take(`to ${round} `);
+    }
+    await far.until(() => far.ended, "the caller's end");
+    far.send("last");
+    far.socket.end();
+    await caller.take("last");
+    await caller.until(() => caller.closed, "the end of both");
+    await until(() => one.plane.endpointConnections + other.plane.endpointConnections === 0);
+    assert.deepEqual([one.plane.inFlight, other.plane.inFlight], [0, 0]);
+    assert.equal(one.count("ok") + other.count("ok"), 1, "it is counted once");
+  });
+
   test("of bytes takes its endpoint's along, and each end still hears of the other's", async () => {
     await using one = new TcpWorld();
     await using other = new TcpWorld();

@@ -8,12 +8,11 @@ import type { Endpoint } from "../snapshot.ts";
 /** Why a connection cannot go right now. Each passes by itself, or by the drain's deadline; they are counted by these names. */
 export type Obstacle =
   | "exchange" /* an HTTP exchange is under way */
-  | "tunnel" /* HTTP has become something else, of which nothing is known */
   | "unread" /* the peer has not taken what was written */
   | "dialling" /* the endpoint's connection is not there yet */
   | "closing";
 
-/** The conversation of bytes with an endpoint. */
+/** The conversation of bytes with an endpoint: of tcp, or what HTTP has become after it has switched protocols. */
 export interface MovedBytes {
   readonly service: string;
   readonly endpoint: Endpoint;
@@ -21,6 +20,14 @@ export interface MovedBytes {
   readonly endpointEnded: boolean;
   /** A byte has passed in either direction. */
   readonly spoken: boolean;
+}
+
+/** An endpoint's connection that stands still, and the conversation with it. */
+export interface MovedEndpoint {
+  readonly bytes: MovedBytes;
+  readonly descriptor: number;
+  /** This side has said that nothing more is written. */
+  readonly wroteAll: boolean;
 }
 
 export interface MovedState {

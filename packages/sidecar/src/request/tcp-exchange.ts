@@ -8,7 +8,7 @@ import type { EndpointPool } from "../upstream/endpoint-pool.ts";
 import type { TcpCarried, TcpUpstream } from "../upstream/tcp-connection.ts";
 import type { TcpPool } from "../upstream/tcp-pool.ts";
 import { Exchange, type ExchangeOrigin, type StreamOwner } from "./exchange.ts";
-import type { MovedBytes, Obstacle } from "./moving.ts";
+import type { MovedBytes, MovedEndpoint, Obstacle } from "./moving.ts";
 import type { TcpWay } from "./tcp-way.ts";
 
 /** Bytes that one side may leave unread before the other is not read any more. */
@@ -107,7 +107,7 @@ export class TcpExchange extends Exchange implements TcpCarried {
   // ---- to another process ----
 
   /** Both connections stand still; or why they cannot now, and then nothing has changed. */
-  freeze(): { readonly bytes: MovedBytes; readonly descriptor: number; readonly wroteAll: boolean } | Obstacle {
+  freeze(): MovedEndpoint | Obstacle {
     const upstream = this.#upstream;
     const endpoint = this.pool?.endpoint;
     if (!this.flowing || upstream === undefined || endpoint === undefined) return "dialling";
@@ -187,7 +187,7 @@ export class TcpExchange extends Exchange implements TcpCarried {
   }
 
   endpointDrained(): void {
-    this.caller.resume();
+    this.caller.taken();
   }
 
   endpointEnded(): void {

@@ -99,6 +99,12 @@ export class TcpWay implements Way, AddressedCaller {
     this.transport.resume();
   }
 
+  /** The endpoint has taken what it was sent. */
+  taken(): void {
+    this.resume();
+    this.#downstream.quiet();
+  }
+
   onDrain(): void {
     this.#exchange?.callerDrained();
   }

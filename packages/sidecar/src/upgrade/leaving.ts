@@ -35,8 +35,8 @@ const lookMs = 20;
 interface Going {
   readonly key: number;
   readonly downstream: Downstream;
-  /** The other process has its descriptors. */
-  shared: boolean;
+  /** How many descriptors of it the other process has. */
+  shared: number;
   /** Requests that waited for somewhere to go: the other process takes them anew. */
   readonly unsent: Buffer[];
   state: "here" | "frozen" | "late" | "there";
@@ -202,7 +202,7 @@ export class Leaving {
   #goingOf(downstream: Downstream): Going {
     const before = this.#going.get(downstream);
     if (before !== undefined) return before;
-    const going: Going = { key: this.#nextKey++, downstream, shared: false, unsent: [], state: "here" };
+    const going: Going = { key: this.#nextKey++, downstream, shared: 0, unsent: [], state: "here" };
     this.#going.set(downstream, going);
     this.#byKey.set(going.key, going);
     downstream.onGone = () => this.#gone(going);
@@ -213,7 +213,7 @@ export class Leaving {
   #gone(going: Going): void {
     this.#going.delete(going.downstream);
     this.#byKey.delete(going.key);
-    if (going.shared) this.#options.channel.say({ say: "forget", key: going.key });
+    if (going.shared > 0) this.#options.channel.say({ say: "forget", key: going.key });
   }
 
   #shareAll(all: readonly Going[]): void {
@@ -225,7 +225,7 @@ export class Leaving {
     const lines = here.map(({ going, transport }): SharedLine => lineOf(going, [transport.wroteAll]));
     const descriptors = here.map(({ descriptor }) => descriptor);
     this.#options.channel.say({ say: "connections", all: lines }, undefined, descriptors);
-    for (const { going } of here) going.shared = true;
+    for (const { going } of here) going.shared = 1;
   }
 
   /** True when it stands still now. */
@@ -244,9 +244,11 @@ export class Leaving {
   ): void {
     const { channel, plane } = this.#options;
     const { key, downstream } = going;
-    if (!going.shared) {
+    if (going.shared !== descriptors.length) {
+      // Of a tunnel the other process has the caller's alone, or none; both go together.
+      if (going.shared > 0) channel.say({ say: "forget", key });
       channel.say({ say: "connections", all: [lineOf(going, wroteAll)] }, undefined, descriptors);
-      going.shared = true;
+      going.shared = descriptors.length;
     }
     const lines: OwedLine[] = [];
     for (const exchange of owed.get(downstream.way as unknown as Caller) ?? []) {

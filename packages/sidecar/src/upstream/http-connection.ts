@@ -139,6 +139,30 @@ export class HttpUpstream implements TransportEvents {
     this.destroy(reason);
   }
 
+  /** The descriptor of a tunnel that stands still; undefined when it cannot now. */
+  freeze(): number | undefined {
+    const transport = this.#transport;
+    return transport?.freeze() === true ? transport.descriptor : undefined;
+  }
+
+  thaw(): void {
+    this.#transport?.thaw();
+  }
+
+  get wroteAll(): boolean {
+    return this.#transport?.wroteAll ?? false;
+  }
+
+  /** It is another process's now. */
+  surrender(): void {
+    this.#closed = true;
+    this.#carried = undefined;
+    this.#transport?.letGo();
+    this.#transport = undefined;
+    this.pool.context.dialled.delete(this.#name);
+    this.pool.moved(this);
+  }
+
   /** Nothing more will be written; what the endpoint still says is passed on. */
   end(): void {
     this.#transport?.endWriting();

@@ -80,6 +80,11 @@ export class HttpPool extends EndpointPool {
     if (!needless && (used || !connected)) this.connectionLost(connected);
   }
 
+  /** A connection is another process's now. */
+  moved(connection: HttpUpstream): void {
+    this.#all.delete(connection);
+  }
+
   retire(): void {
     this.#retired = true;
     for (const connection of this.#idle.splice(0)) connection.close();
