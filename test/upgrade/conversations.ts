@@ -138,6 +138,9 @@ export class Conversation {
   readonly #ended = Promise.withResolvers<void>();
   #timer: NodeJS.Timeout | undefined;
   #closed: string | undefined;
+  #hasBegun = false;
+  /** It is to end as soon as it has begun. */
+  #endsAtOnce = false;
 
   constructor({ address, port, random, isTunnel = false, half: halfClosed }: ConversationOptions) {
     this.#random = random;
@@ -171,7 +174,9 @@ export class Conversation {
       head.writeUInt32BE(this.#number);
       head.writeUInt32BE(halfClosed?.lingerMs ?? 300, 4);
       socket.write(head);
+      this.#hasBegun = true;
       this.#speak();
+      if (this.#endsAtOnce) this.#end();
       if (halfClosed !== undefined) setTimeout(() => this.#end(), halfClosed.afterMs).unref();
     };
     if (isTunnel) socket.write(`GET / HTTP/1.1${lineEnd}Host: bytes${lineEnd}${switching}`);
@@ -203,6 +208,8 @@ export class Conversation {
   }
 
   #end(): void {
+    this.#endsAtOnce = true;
+    if (!this.#hasBegun) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (!this.#socket.writableEnded) this.#socket.end();

@@ -11,9 +11,13 @@ import { ZooKeeperServers } from "@dualmesh/dialects/testing/zookeeper-servers";
 import { ZooKeeperClient } from "@dualmesh/dialects/zookeeper/client/client";
 import { type SidecarPorts, SidecarProcess } from "./sidecar-process.ts";
 
-const sessionTimeoutMs = 6_000;
+/** Longer than this machine may be busy with something else: a session that ends takes what it owns with it. */
+const sessionTimeoutMs = 30_000;
 
-export async function startSidecar(yaml: (ports: SidecarPorts) => string): Promise<{
+export async function startSidecar(
+  yaml: (ports: SidecarPorts) => string,
+  { lingerMs = 0 } = {},
+): Promise<{
   readonly sidecar: SidecarProcess;
   readonly folder: string;
 }> {
@@ -26,7 +30,7 @@ export async function startSidecar(yaml: (ports: SidecarPorts) => string): Promi
 outbound: { port: ${ports.outbound} }
 inbound: { host: 127.0.0.1, port: ${ports.inbound} }
 admin: { port: ${ports.admin} }
-drain: { idleMs: 0, lingerMs: 0, maxMs: 500 }`,
+drain: { idleMs: 0, lingerMs: ${lingerMs}, maxMs: 500 }`,
   });
   return { sidecar, folder };
 }

@@ -32,13 +32,12 @@ import { Ready } from "./ready.ts";
 import { SnapshotFeed } from "./request/feed.ts";
 import { RouteGate } from "./request/gate.ts";
 import { loopbackRangeOf, meshDoorOf, usualPorts } from "./settings.ts";
-import type { Snapshot } from "./snapshot.ts";
 import { isLoopback, type Listener, listen } from "./transport/listener.ts";
 import { machineAddress } from "./transport/machine.ts";
 import type { PublishedPorts } from "./transport/published-ports.ts";
 import { probe } from "./transport/tcp.ts";
 import type { Transport } from "./transport/transport.ts";
-import type { Taken } from "./upgrade/taken.ts";
+import type { Before, Taken } from "./upgrade/taken.ts";
 
 export interface SidecarOptions {
   readonly config: SidecarConfig;
@@ -70,8 +69,8 @@ export interface RunningSidecar {
   close(): Promise<void>;
   /** What carries calls, which may outlive the rest. */
   readonly data: DataSide;
-  /** Lays down everything but that, for whoever takes it up from the same state directory: nothing is taken back. Resolves with the routes in force. */
-  suspend(): Promise<Snapshot>;
+  /** Lays down everything but that, for whoever takes it up from the same state directory: nothing is taken back. Resolves with what is in force and not on disk. */
+  suspend(): Promise<Before>;
   /** Resolves once everything is known here again that `data` knew; rejects with `upgrade.routes` when that takes too long. */
   covered(): Promise<void>;
 }
@@ -112,7 +111,7 @@ class Assembly {
   }
 
   async start(): Promise<RunningSidecar> {
-    const { config, state, clock, random, log } = this.#options;
+    const { config, state, clock, random, log, taken } = this.#options;
     const scope = this.#scope;
     const directory = await openDirectory(config, { state, clock, random, log });
     scope.defer(() => directory.close({ orderly: false }));
@@ -161,6 +160,7 @@ class Assembly {
       this.#data.informant = undefined;
     });
     const gate = this.#feed(face, pair);
+    await face.linger(taken?.before?.lingering ?? []);
     // From `#ports` to here the outbound port listens, but nothing waits for more than a promise: no call is read before these have routes.
     for (const { kind, name } of directory.status().feeds) if (kind === "service") face.ensure(name);
 
@@ -203,9 +203,9 @@ class Assembly {
       close: () => this.#close(face, directory),
       data: this.#data,
       suspend: async () => {
-        const { snapshot } = gate;
+        const before = { ...gate.snapshot, lingering: face.lingering() };
         await scope.end();
-        return snapshot;
+        return before;
       },
       covered: () => gate.opened(),
     };

@@ -426,4 +426,48 @@ describe("what an application is shown through a crossing", () => {
     const later = await shown();
     assert.equal(later.length === 1 && standIn.test(later[0] ?? ""), true, later.join());
   });
+
+  it("shows the providers beside a new stand-in for as long as was meant, also after a restart", async () => {
+    const fixture = new CrossingFixture();
+    const { client, shown } = await consumer(fixture);
+    await shown();
+    await fixture.command("consume", { name: "shop", to: "mesh", overlapMs: 0 });
+    const name = await fixture.other();
+    await fixture.settle();
+    assert.equal((await shown()).length, 2);
+    await fixture.restart(); // which takes five of the six seconds
+    const [crossing] = (await fixture.list()).crossings;
+    const again = await fixture.client(crossing as Crossing, client.identity);
+    const read = async (): Promise<readonly string[]> => {
+      const xid = again.list(providers, true);
+      await fixture.settle();
+      return again.children(xid) ?? [];
+    };
+    const beside = await read();
+    assert.equal(beside.includes(name) && beside.some((one) => standIn.test(one)), true, beside.join());
+    await fixture.clock.advance(1_500);
+    const alone = await read();
+    assert.equal(alone.length === 1 && standIn.test(alone[0] ?? ""), true, alone.join());
+  });
+
+  it("does not believe a list that is suddenly empty, also after a restart", async () => {
+    const fixture = new CrossingFixture();
+    const name = await fixture.other();
+    const { client, shown } = await consumer(fixture);
+    await shown();
+    const moving = fixture.command("consume", { name: "shop", to: "mesh", overlapMs: 0 });
+    await fixture.clock.advance(1_000);
+    await moving;
+    const before = await shown();
+    assert.equal(before.length === 1 && standIn.test(before[0] ?? ""), true);
+    fixture.ensemble.delete(`${providers}/${name}`);
+    await fixture.settle();
+    assert.deepEqual(await shown(), before, "the sidecar can call it still");
+    await fixture.restart();
+    const [crossing] = (await fixture.list()).crossings;
+    const again = await fixture.client(crossing as Crossing, client.identity);
+    const xid = again.list(providers, true);
+    await fixture.settle();
+    assert.deepEqual(again.children(xid), before);
+  });
 });

@@ -25,6 +25,28 @@ export interface CarriedRecord {
   readonly published: Address;
 }
 
+/** A service that is shown by its stand-in. */
+export interface AdoptedRecord {
+  readonly service: string;
+  /** Dialects and interfaces in whose lists it stands. */
+  readonly places: readonly string[];
+  /** Wall time until which the providers themselves are shown as well. */
+  readonly realUntil: number;
+}
+
+/** Lenient: former versions kept nothing but the name. */
+function adoptedOf(value: Buffer): Omit<AdoptedRecord, "service"> {
+  try {
+    const { places, realUntil } = JSON.parse(value.toString("utf8")) as Partial<AdoptedRecord>;
+    return {
+      places: Array.isArray(places) ? places.filter((place) => typeof place === "string") : [],
+      realUntil: typeof realUntil === "number" ? realUntil : 0,
+    };
+  } catch {
+    return { places: [], realUntil: 0 };
+  }
+}
+
 export class CrossingKeep {
   readonly #journal: Journal;
   readonly #log: Log;
@@ -58,13 +80,15 @@ export class CrossingKeep {
   }
 
   /** The services that a crossing shows by stand-ins. */
-  adopted(name: string): readonly string[] {
+  adopted(name: string): readonly AdoptedRecord[] {
     const prefix = `adopted/${name}/`;
-    return [...this.#journal.entries()].flatMap(([key]) => (key.startsWith(prefix) ? key.slice(prefix.length) : []));
+    return [...this.#journal.entries()].flatMap(([key, value]) =>
+      key.startsWith(prefix) ? [{ ...adoptedOf(value), service: key.slice(prefix.length) }] : [],
+    );
   }
 
-  putAdopted(name: string, service: string): void {
-    this.#journal.put(`adopted/${name}/${service}`, "");
+  putAdopted(name: string, { service, ...more }: AdoptedRecord): void {
+    this.#journal.put(`adopted/${name}/${service}`, JSON.stringify(more));
   }
 
   deleteAdopted(name: string, service: string): void {

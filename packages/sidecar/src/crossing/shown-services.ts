@@ -36,6 +36,8 @@ interface Followed {
   adopted: boolean;
   /** Clock time until which the providers themselves are shown as well. */
   realUntil: number;
+  /** Dialects and interfaces in whose lists it is shown by its stand-in. */
+  readonly places: Set<string>;
   timer: Timer | undefined;
 }
 
@@ -56,10 +58,13 @@ export class ShownServices {
 
   /** Goes on with what a former process showed; resolves when that is known again, or after `withinMs`. */
   async restore(withinMs: number): Promise<void> {
-    const { keep, name } = this.#options;
-    for (const service of keep.adopted(name)) {
+    const { keep, name, clock } = this.#options;
+    for (const { service, places, realUntil } of keep.adopted(name)) {
       const followed = this.#follow(service);
-      if (followed?.watch !== undefined) followed.adopted = true;
+      if (followed?.watch === undefined) continue;
+      followed.adopted = true;
+      this.#showReal(followed, realUntil - clock.wall());
+      for (const place of places) this.#standsIn(followed, place);
     }
     await this.#until(() => this.#pending([...this.#followed.keys()]).length === 0, withinMs);
   }
@@ -84,17 +89,34 @@ export class ShownServices {
       if (same === undefined) real.set(instance.service, [instance]);
       else same.push(instance);
     }
-    const known = this.#ofInterface.get(`${dialect} ${interfaceName}`) ?? new Set<string>();
+    const place = `${dialect} ${interfaceName}`;
+    const known = this.#ofInterface.get(place) ?? new Set<string>();
     // Of a service that is gone from this list the sidecar may know better: a list that is suddenly empty is not believed at once.
     for (const service of known) if (!real.has(service) && this.#options.reaches(service)) real.set(service, []);
     return [...real].flatMap(([service, own]) => {
       const followed = this.#follow(service);
       this.#adopt(service, overlapMs);
       if (followed?.adopted !== true || followed.instances.length === 0) return own;
-      this.#ofInterface.set(`${dialect} ${interfaceName}`, known.add(service));
+      if (this.#standsIn(followed, place)) this.#keep(followed);
       const shown = followed.instances.map((one) => own.find((other) => isSamePlace(one, other)) ?? one);
       return followed.realUntil > this.#options.clock.now() ? [...new Set([...shown, ...own])] : shown;
     });
+  }
+
+  /** True when that was not known. */
+  #standsIn({ service, places }: Followed, place: string): boolean {
+    const services = this.#ofInterface.get(place) ?? new Set<string>();
+    if (services.has(service)) return false;
+    this.#ofInterface.set(place, services.add(service));
+    places.add(place);
+    return true;
+  }
+
+  /** A service that has a stand-in, as a process that takes over has to show it. */
+  #keep({ service, places, realUntil }: Followed): void {
+    const { keep, name, clock } = this.#options;
+    const leftMs = realUntil - clock.now();
+    keep.putAdopted(name, { service, places: [...places], realUntil: leftMs > 0 ? clock.wall() + leftMs : 0 });
   }
 
   /** Nobody is shown stand-ins any more. */
@@ -132,6 +154,7 @@ export class ShownServices {
       instances: [],
       adopted: false,
       realUntil: 0,
+      places: new Set(),
       timer: undefined,
     };
     this.#followed.set(service, followed);
@@ -149,15 +172,22 @@ export class ShownServices {
 
   /** Shows the stand-in from now on, if it leads anywhere, and for a while the providers beside it. */
   #adopt(service: string, besideMs: number): void {
-    const { clock, keep, name, onChange, reaches } = this.#options;
+    const { reaches } = this.#options;
     const followed = this.#followed.get(service);
     if (followed === undefined || followed.adopted) return;
     if (!reaches(service) || !followed.instances.some((one) => this.#isStandIn(one))) return;
     followed.adopted = true;
-    keep.putAdopted(name, service);
-    if (besideMs === 0) return;
-    followed.realUntil = clock.now() + besideMs;
-    followed.timer = clock.after(besideMs, onChange);
+    this.#showReal(followed, besideMs);
+    this.#keep(followed);
+  }
+
+  /** The providers themselves, beside the stand-in, until a client has surely taken that. */
+  #showReal(followed: Followed, besideMs: number): void {
+    if (besideMs <= 0) return;
+    const { clock, onChange } = this.#options;
+    const leftMs = Math.min(besideMs, overlapMs);
+    followed.realUntil = clock.now() + leftMs;
+    followed.timer = clock.after(leftMs, onChange);
   }
 
   /** Those that have not been heard of, or have no stand-in that leads anywhere yet. */

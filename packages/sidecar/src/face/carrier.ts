@@ -9,7 +9,7 @@ import type { Instance } from "@dualmesh/model/instance";
 import type { AppHealth } from "../apps/apps.ts";
 import type { PortTable } from "../ports/port-table.ts";
 import { authorityOf, type CarriedProtocols, statedTimeoutMs } from "./carriage.ts";
-import { InboundTable } from "./inbound.ts";
+import { InboundTable, type LingeringEntry } from "./inbound.ts";
 import type { Carriage } from "./offer.ts";
 
 export interface CarrierOptions {
@@ -89,6 +89,18 @@ export class Carrier {
         this.#again.set(name, timer);
       }),
     );
+  }
+
+  /** Goes on serving what had left in another process before. */
+  async linger(one: LingeringEntry): Promise<void> {
+    const { bindHost, port, inbound } = one.entry;
+    try {
+      await this.#options.openPort(bindHost, port);
+      await this.inbound.linger(one);
+    } catch (error) {
+      const fields = { service: inbound.service, port, error: messageOf(error) };
+      this.#options.told.error(inbound.service, fields, "callers of what was withdrawn are not served any longer");
+    }
   }
 
   close(): void {

@@ -14,7 +14,7 @@ import type { PortEntry, PortTable } from "../ports/port-table.ts";
 import { CarriedProtocols } from "./carriage.ts";
 import { Carrier } from "./carrier.ts";
 import { type Carried, Elsewhere } from "./elsewhere.ts";
-import type { InboundListener, InboundPort } from "./inbound.ts";
+import type { InboundListener, InboundPort, LingeringEntry } from "./inbound.ts";
 import type { LoopbackAddress } from "./loopback.ts";
 import { Provided, type ProvidedStatus } from "./provided.ts";
 import type { StandIns } from "./stand-ins.ts";
@@ -70,6 +70,9 @@ export interface Face extends Directory {
   /** The published ports and what is behind them. */
   inbound(): readonly InboundPort[];
   onInbound(listener: InboundListener): Watch;
+  /** What has left and is served for a while yet: another process goes on with it by `linger`. */
+  lingering(): readonly LingeringEntry[];
+  linger(all: readonly LingeringEntry[]): Promise<void>;
   /** Brings an instance behind a published port of `host`, while its application itself tells others of it. */
   carry(instance: Instance, host: string): Carried;
   /** Where this host's applications reach a service that has an address of its own; undefined for others, and when none can be had. */
@@ -112,6 +115,8 @@ export function openFace(options: FaceOptions): Face {
     consumer: (service, timeoutMs) => wanted.consumer(service, timeoutMs),
     inbound: () => carrier.inbound.ports(),
     onInbound: (listener) => carrier.inbound.listen(listener),
+    lingering: () => carrier.inbound.lingering(),
+    linger: async (all) => void (await Promise.all(all.map((one) => carrier.linger(one)))),
     carry: (instance, host) => elsewhere.carry(instance, host),
     standIn: async (service) => standIns?.get(service),
     suspect: (host, port) => apps.suspect(host, port),

@@ -45,6 +45,15 @@ export interface InboundEntry {
   readonly inbound: InboundService;
 }
 
+/** One that left and is served for callers that have not heard of it, as another process goes on with it. */
+export interface LingeringEntry {
+  readonly key: string;
+  readonly entry: InboundEntry;
+  readonly leftMs: number;
+}
+
+/** So long at least, since whoever takes it over waits until every route is there that there was. */
+const inheritedLingerMs = 15_000;
 /** How long an address is remembered by clients that ask now and then. */
 const pollingLingerMs = 120_000;
 
@@ -53,6 +62,8 @@ interface Row {
   /** Its application refuses connections, and others are not told so by this sidecar. */
   isRefused: boolean;
   leaving: Timer | undefined;
+  /** Clock time of its end, once it is leaving. */
+  until: number;
 }
 
 export class InboundTable {
@@ -91,7 +102,7 @@ export class InboundTable {
   async put(key: string, entry: InboundEntry): Promise<void> {
     const row = this.#rows.get(key);
     row?.leaving?.cancel();
-    this.#rows.set(key, { entry, leaving: undefined, isRefused: false });
+    this.#rows.set(key, { entry, leaving: undefined, isRefused: false, until: 0 });
     await this.#tell();
   }
 
@@ -124,12 +135,35 @@ export class InboundTable {
     const lingerMs = isAddressed(row.entry.inbound.service)
       ? Math.max(this.#options.lingerMs, pollingLingerMs)
       : this.#options.lingerMs;
-    row.leaving = this.#options.clock.after(lingerMs, () => {
+    this.#leave(key, row, lingerMs);
+    await this.#tell();
+  }
+
+  #leave(key: string, row: Row, lingerMs: number): void {
+    const { clock, ports } = this.#options;
+    row.until = clock.now() + lingerMs;
+    row.leaving = clock.after(lingerMs, () => {
       const { inbound, registeredHost } = row.entry;
       this.#rows.delete(key);
-      this.#options.ports.release({ service: inbound.service, host: registeredHost, appPort: inbound.appPort });
+      ports.release({ service: inbound.service, host: registeredHost, appPort: inbound.appPort });
       void this.#tell();
     });
+  }
+
+  /** What another process has to serve for a while yet: nothing on disk says so. */
+  lingering(): readonly LingeringEntry[] {
+    const now = this.#options.clock.now();
+    return [...this.#rows].flatMap(([key, { entry, leaving, until }]) =>
+      leaving === undefined ? [] : [{ key, entry, leftMs: Math.max(0, Math.round(until - now)) }],
+    );
+  }
+
+  /** Goes on with what another process served so, unless it has been put here meanwhile. */
+  async linger({ key, entry, leftMs }: LingeringEntry): Promise<void> {
+    if (this.#rows.has(key)) return;
+    const row: Row = { entry, leaving: undefined, isRefused: false, until: 0 };
+    this.#rows.set(key, row);
+    this.#leave(key, row, Math.max(leftMs, inheritedLingerMs));
     await this.#tell();
   }
 

@@ -157,6 +157,31 @@ test("what is withdrawn leaves the directory at once and is served until callers
   assert.deepEqual(face.status().apps, []);
 });
 
+test("what is served until callers know goes on in another process, and stays there when it is registered again", async () => {
+  const before = openWorld({ lingerMs: 30_000 });
+  before.accepting.add("127.0.0.1:20880");
+  const publishing = before.face.publish(dubbo());
+  await before.clock.advance(10);
+  assert.deepEqual(before.face.lingering(), []);
+  await (await publishing).withdraw();
+  await before.clock.advance(10_000);
+  const said = before.face.lingering();
+  assert.deepEqual(
+    said.map(({ entry, leftMs }) => [entry.port, entry.inbound.service, leftMs]),
+    [[before.face.inbound()[0]?.port, dubbo().service, 20_000]],
+  );
+  const { clock, face, accepting } = openWorld({ lingerMs: 30_000 });
+  await face.linger(said);
+  assert.deepEqual(face.inbound(), before.face.inbound());
+  await clock.advance(21_000);
+  assert.deepEqual(face.inbound(), []);
+  await face.linger(said);
+  accepting.add("127.0.0.1:20880");
+  void face.publish(dubbo());
+  await clock.advance(60_000);
+  assert.equal(face.inbound()[0]?.services[0]?.leaving, false);
+});
+
 test("a change that its own withdrawal overtakes is no failure", async () => {
   const { clock, face, directory, accepting } = openWorld();
   accepting.add("127.0.0.1:20880");
