@@ -1,4 +1,4 @@
-/** What the command line of a bench may say, parsed once. */
+/** What the command line of the bench `dataplane` may say, parsed once, and what options of every bench are read with. */
 import { parseArgs } from "node:util";
 import { MeshError } from "@dualmesh/base/errors";
 
@@ -134,7 +134,8 @@ function parseLoad(text: string): Load {
   return { connections: Number(match[1]), inFlight: Number(match[2]) };
 }
 
-function list<Name extends string>(option: string, text: string, known: readonly Name[]): readonly Name[] {
+/** Throws `bench.usage`. */
+export function list<Name extends string>(option: string, text: string, known: readonly Name[]): readonly Name[] {
   return text.split(",").map((part) => {
     const found = known.find((name) => name === part);
     if (found === undefined) throw usageError(`${option}: "${part}" is none of ${known.join(", ")}`);
@@ -142,12 +143,13 @@ function list<Name extends string>(option: string, text: string, known: readonly
   });
 }
 
-function positive(option: string, text: string): number {
+/** Throws `bench.usage`. */
+export function positive(option: string, text: string): number {
   const value = Number(text);
   if (!(value > 0) || value > 100_000) throw usageError(`${option}: expected a number above 0, not "${text}"`);
   return value;
 }
 
-function usageError(message: string): MeshError {
+export function usageError(message: string): MeshError {
   return new MeshError("bench.usage", message);
 }

@@ -29,13 +29,30 @@ const httpName = "bench-echo";
 const readyTimeoutMs = 30_000;
 
 export const startDualmesh: StartProxy = async (scope, work, echoPort) => {
-  const directory = temporaryDirectory(scope);
-  const stream = await startRegistry(scope, directory);
-  await announce(scope, join(directory, "provider.journal"), stream, work, echoPort);
-  const sidecar = await startSidecar(scope, directory, "sidecar", stream);
-  const place = work === "http" ? await standIn(sidecar, "sdk") : { port: sidecar.outbound };
+  const { sidecar, places } = await startDualmeshFor(scope, [{ work, port: echoPort }]);
+  const place = places.get(work) as Place;
   return { ...place, pid: sidecar.pid, heapMb: () => heapMb(sidecar.admin) };
 };
+
+export interface ProviderPort {
+  readonly work: Work;
+  readonly port: number;
+}
+
+/** One sidecar before several providers, and where each work is called there. */
+export async function startDualmeshFor(
+  scope: Scope,
+  providers: readonly ProviderPort[],
+): Promise<{ readonly sidecar: Sidecar; readonly places: ReadonlyMap<Work, Place> }> {
+  const directory = temporaryDirectory(scope);
+  const stream = await startRegistry(scope, directory);
+  await announce(scope, join(directory, "provider.journal"), stream, providers);
+  const sidecar = await startSidecar(scope, directory, "sidecar", stream);
+  const places = new Map<Work, Place>();
+  for (const { work } of providers)
+    places.set(work, work === "http" ? await standIn(sidecar, "sdk") : { port: sidecar.outbound });
+  return { sidecar, places };
+}
 
 /** The caller's sidecar and the provider's, where the server at `providerPort` registers by HTTP. */
 export async function startDualmeshPair(
@@ -69,8 +86,12 @@ async function startRegistry(scope: Scope, directory: string): Promise<number> {
   return stream;
 }
 
-interface Sidecar {
+export interface Sidecar {
   readonly pid: number;
+  /** By which the processes that it becomes are known, since all of them are started with it. */
+  readonly file: string;
+  /** Its state directory. */
+  readonly state: string;
   readonly outbound: number;
   readonly admin: number;
   /** The port of its HTTP door. */
@@ -89,7 +110,7 @@ async function startSidecar(scope: Scope, directory: string, name: string, strea
   };
   const started = startPart(scope, { core: proxyCore, part: "sidecar", name, directory, configuration });
   await ready(name, started, admin);
-  return { pid: started.pid, outbound, admin, door };
+  return { pid: started.pid, file: started.file, state: started.state, outbound, admin, door };
 }
 
 interface PartOptions {
@@ -101,17 +122,19 @@ interface PartOptions {
   readonly configuration: object;
 }
 
-function startPart(scope: Scope, { core, part, name, directory, configuration }: PartOptions): Started {
+interface StartedPart extends Started {
+  readonly file: string;
+  readonly state: string;
+}
+
+function startPart(scope: Scope, { core, part, name, directory, configuration }: PartOptions): StartedPart {
   const [program, ...words] = productCommand();
   const file = join(directory, `${name}.yaml`);
   const state = join(directory, name);
   mkdirSync(state, { mode: 0o700 });
   writeFileSync(file, JSON.stringify(configuration)); // JSON is YAML too
-  return start(scope, {
-    core,
-    command: program,
-    args: [...words, part, "run", "--config", file, "--state", state],
-  });
+  const args = [...words, part, "run", "--config", file, "--state", state];
+  return { ...start(scope, { core, command: program, args }), file, state };
 }
 
 /** Where the service is called over HTTP, once the sidecar knows its provider in this mode. */
@@ -134,15 +157,21 @@ async function standIn({ door, admin }: Sidecar, mode: Instance["mode"]): Promis
   throw new MeshError("bench.start", `the sidecar does not come to know the HTTP provider: ${shown}`);
 }
 
-/** Registers the echo server; it is taken back when `scope` ends. */
-async function announce(scope: Scope, journalPath: string, stream: number, work: Work, port: number): Promise<void> {
+/** Registers the echo servers; they are taken back when `scope` ends. */
+async function announce(
+  scope: Scope,
+  journalPath: string,
+  stream: number,
+  providers: readonly ProviderPort[],
+): Promise<void> {
   const journal = scope.use(await openJournal({ path: journalPath }));
   const directory = openRegistryDirectory({
     ...{ addresses: [`${host}:${stream}`], nodeId: "bench-provider", kind: "sdk", journal },
     ...{ clock: systemClock, random: systemRandom, log: silentLog },
   });
   scope.defer(() => directory.close({ orderly: true }));
-  await directory.publish(provider(work, port), { signal: AbortSignal.timeout(readyTimeoutMs) });
+  for (const { work, port } of providers)
+    await directory.publish(provider(work, port), { signal: AbortSignal.timeout(readyTimeoutMs) });
 }
 
 function provider(work: Work, port: number): Instance {

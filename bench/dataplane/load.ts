@@ -1,6 +1,6 @@
 /** The C programs of `bench/load`: built on first use, and run from here. */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { MeshError } from "@dualmesh/base/errors";
 import { Scope } from "@dualmesh/base/scope";
@@ -9,7 +9,7 @@ import { loadCore, type Started, start } from "./process.ts";
 
 const sources = new URL("../load/", import.meta.url).pathname;
 const built = new URL("../build/", import.meta.url).pathname;
-const programs = ["load", "echo", "stuck", "stream"] as const;
+const programs = ["load", "echo", "stuck", "stream", "steady"] as const;
 type Program = (typeof programs)[number];
 
 /** What the generator found in one window. */
@@ -71,24 +71,27 @@ export function buildLoad(): void {
   mkdirSync(built, { recursive: true });
   const shared = files.filter((name) => name.endsWith(".c") && !programs.some((program) => name === `${program}.c`));
   for (const program of stale) {
+    // Whole at once: another process may build it, or run it, at the same time.
+    const fresh = `${built}${program}.${process.pid}`;
     const args = [
       "-O2",
       "-std=gnu11",
       "-Wall",
       "-pthread",
       "-o",
-      built + program,
+      fresh,
       ...[`${program}.c`, ...shared].map((name) => sources + name),
     ];
     const { status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
     if (status !== 0)
       throw new MeshError("bench.compiler", `${compiler} could not build bench/load/${program}.c:\n${stderr}`);
+    renameSync(fresh, built + program);
   }
 }
 
 /** Starts the provider; resolves with its port once it listens. */
-export function startEcho(scope: Scope, work: Work): Promise<Provider> {
-  return startServer(scope, "echo", [work, "127.0.0.1:0"]);
+export function startEcho(scope: Scope, work: Work, port = 0): Promise<Provider> {
+  return startServer(scope, "echo", [work, `127.0.0.1:${port}`]);
 }
 
 /** Starts the server that takes and gives bodies of any length over HTTP. */
@@ -148,6 +151,27 @@ export interface Streamed {
 /** Sends or fetches one body; every byte of it was right. */
 export function runStream(way: "up" | "down", at: Place, bytes: number, signal?: AbortSignal): Promise<Streamed> {
   return runProgram<Streamed>("stream", [way, addressOf(at), String(bytes)], signal);
+}
+
+/** Starts the callers at a steady rate (`steady.c`), which end with `scope` or with their input; resolves with the lines that they print. */
+export function startSteady(
+  scope: Scope,
+  options: { readonly rate: number; readonly bodyBytes: number; readonly targets: readonly SteadyTarget[] },
+): { readonly started: Started; readonly lines: AsyncIterable<string> } {
+  const targets = options.targets.flatMap(({ work, place, connections }) => [
+    work,
+    addressOf(place),
+    String(connections),
+  ]);
+  const args = [String(options.rate), String(options.bodyBytes), ...targets];
+  const started = start(scope, { core: loadCore, command: `${built}steady`, args, speaks: true });
+  return { started, lines: linesOf(started) };
+}
+
+export interface SteadyTarget {
+  readonly work: Work;
+  readonly place: Place;
+  readonly connections: number;
 }
 
 function addressOf({ host = "127.0.0.1", port }: Place): string {

@@ -128,6 +128,13 @@ export function memoryOf(pid: number): Memory {
   }
 }
 
+/** User and system, of all threads; the kernel counts in hundredths of a second. */
+export function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
 /** Tells a person; standard output belongs to the results. */
 export function say(text: string): void {
   process.stderr.write(`${text}\n`);

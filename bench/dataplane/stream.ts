@@ -9,7 +9,7 @@ import { Scope } from "@dualmesh/base/scope";
 import type { DataplaneOptions, ProxyName } from "../options.ts";
 import { startDualmeshPair } from "./dualmesh.ts";
 import { type Place, runStream, startStreamServer } from "./load.ts";
-import { memoryOf, say } from "./process.ts";
+import { cpuSeconds, memoryOf, say } from "./process.ts";
 import { isUnavailable, type Unavailable } from "./proxy.ts";
 import { starters } from "./starters.ts";
 import { median, rounded } from "./statistics.ts";
@@ -189,13 +189,6 @@ function peakMb(pid: number): number {
   const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
   if (found === null) throw new MeshError("bench.memory", `the kernel does not tell the peak of process ${pid}`);
   return Number(found[1]) / 1_024;
-}
-
-/** User and system, of all threads; the kernel counts in hundredths of a second. */
-function cpuSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 function sum(values: readonly (number | null)[]): number {

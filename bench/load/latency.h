@@ -21,6 +21,12 @@ static inline void latency_add(struct latencies *all, uint64_t nanos) {
   all->count++;
 }
 
+/* Adds all of `some` to `all`. */
+static inline void latency_merge(struct latencies *all, const struct latencies *some) {
+  for (unsigned i = 0; i < sizeof all->buckets / sizeof *all->buckets; i++) all->buckets[i] += some->buckets[i];
+  all->count += some->count;
+}
+
 static inline double latency_quantile_micros(const struct latencies *all, double quantile) {
   uint64_t wanted = (uint64_t)((double)all->count * quantile), seen = 0;
   for (unsigned i = 0; i < sizeof all->buckets / sizeof *all->buckets; i++) {

@@ -25,7 +25,6 @@
 #define WATCHED_MAX 8
 #define CORES_MAX 64
 #define EVENTS 256
-#define STAMP 16
 #define REOPENINGS_MAX 1000
 #define DRAIN_NANOS 2000000000u
 
@@ -70,12 +69,6 @@ static int measuring, sending = 1;
 static uint64_t total_replies, errors, reopenings, in_flight;
 static struct latencies latencies;
 
-static void make_stamp(char stamp[STAMP + 1], const struct connection *connection, uint64_t id) {
-  static const char digits[] = "0123456789abcdef";
-  uint64_t value = (uint64_t)(connection - connections) << 40 ^ id;
-  for (int i = STAMP - 1; i >= 0; i--, value >>= 4) stamp[i] = digits[value & 15];
-}
-
 static void send_request(struct connection *connection, unsigned slot) {
   /* The low bits name the slot, the others tell one use of it from the next; all fit the protocol's ids and wrap with them. */
   uint64_t generation_mask = (1ull << (protocol->id_bits - SLOT_BITS - 1)) - 1;
@@ -85,7 +78,7 @@ static void send_request(struct connection *connection, unsigned slot) {
   char stamp[STAMP + 1];
   memcpy(place, template, template_size);
   protocol->set_id(place, id);
-  make_stamp(stamp, connection, id);
+  make_stamp(stamp, (uint64_t)(connection - connections), id);
   memcpy(place + body_at, stamp, STAMP);
   connection->out.to += template_size;
   connection->slots[slot] = (struct slot){.id = id, .sent = now_nanos()};
@@ -123,7 +116,7 @@ static void reopen_connection(struct connection *connection) {
 
 static int reply_is_right(const struct connection *connection, const struct frame *frame, uint64_t id) {
   char stamp[STAMP + 1];
-  make_stamp(stamp, connection, id);
+  make_stamp(stamp, (uint64_t)(connection - connections), id);
   return frame->ok && frame->body_size == options.body && memcmp(frame->body, stamp, STAMP) == 0;
 }
 

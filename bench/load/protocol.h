@@ -46,6 +46,15 @@ extern const struct protocol http_protocol;
 /* The protocol of this name, or NULL. */
 const struct protocol *find_protocol(const char *name);
 
+/* The beginning of each body that a caller sends: it tells which connection and request a reply belongs to, in text. */
+#define STAMP 16
+
+static inline void make_stamp(char stamp[STAMP + 1], uint64_t connection, uint64_t id) {
+  static const char digits[] = "0123456789abcdef";
+  uint64_t value = connection << 40 ^ id;
+  for (int i = STAMP - 1; i >= 0; i--, value >>= 4) stamp[i] = digits[value & 15];
+}
+
 static inline uint16_t get16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
 static inline uint32_t get32(const uint8_t *at) { return (uint32_t)get16(at) << 16 | get16(at + 2); }
 static inline uint64_t get64(const uint8_t *at) { return (uint64_t)get32(at) << 32 | get32(at + 4); }
