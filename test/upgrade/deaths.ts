@@ -56,7 +56,7 @@ export const deaths: readonly Death[] = [
   { step: "take-up", side: "new", place: "say ready", cost: "nothing" },
   { step: "take-up", side: "new", place: "said ready", cost: "nothing" },
   { step: "share", side: "new", place: "took connections", cost: "nothing" },
-  { step: "freeze", side: "new", place: "took state", cost: "nothing" },
+  { step: "freeze", side: "new", place: "took states", cost: "nothing" },
   { step: "commit", side: "new", place: "heard commit", cost: "nothing" },
   { step: "commit", side: "new", place: "commit", cost: "its connections" },
   { step: "relay", side: "new", place: "relay", cost: "its connections" },

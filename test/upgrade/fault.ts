@@ -65,7 +65,7 @@ function plantOld(): void {
 function plantSlowness(): void {
   let isFirst = true;
   after(Arriving.prototype, "hear", (message: Message) => {
-    if (message.say !== "state" || !isFirst) return;
+    if (message.say !== "states" || !isFirst) return;
     isFirst = false;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, slowMs);
   });

@@ -38,8 +38,8 @@ const settleMs = 700;
 const light = { size: 0.5, slowMs: 800 };
 
 export const trials: readonly Trial[] = [
-  { name: "the new process stands still for 2 s before it has anything", run: stands("new", "took state", 2_000) },
-  { name: "the new process stands still for ever before it has anything", run: stands("new", "took state") },
+  { name: "the new process stands still for 2 s before it has anything", run: stands("new", "took states", 2_000) },
+  { name: "the new process stands still for ever before it has anything", run: stands("new", "took states") },
   { name: "the new process stands still for 2 s while the old one relays", run: stands("new", "relay", 2_000) },
   {
     name: "the new process stands still for ever while the old one relays",
@@ -92,7 +92,7 @@ export const trials: readonly Trial[] = [
   },
   {
     name: "the new process speaks this version and the next",
-    run: (seed) => under({ seed, fault: "speaks:1:2" }, (world) => upgraded(world, { fault: true })),
+    run: (seed) => under({ seed, fault: "speaks:2:3" }, (world) => upgraded(world, { fault: true })),
   },
   { name: "nothing can be moved, and callers end their connections themselves", run: (seed) => drained(seed, false) },
   {

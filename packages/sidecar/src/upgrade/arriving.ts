@@ -16,7 +16,7 @@ import type { StillConnections } from "../transport/still-connections.ts";
 import type { Transport } from "../transport/transport.ts";
 import { ArrivingDoors } from "./arriving-doors.ts";
 import type { Channel } from "./channel.ts";
-import type { Message, OwedLine, SharedLine, StateLine } from "./messages.ts";
+import { decodeStates, type Message, type MovedLine, type OwedLine, type SharedLine } from "./messages.ts";
 
 export interface ArrivingOptions {
   readonly plane: DataPlane;
@@ -31,10 +31,10 @@ export interface ArrivingOptions {
 
 interface Arrived {
   readonly line: SharedLine;
-  /** Until a connection has been made of each. */
-  descriptors: readonly number[];
-  readonly pieces: Buffer[];
-  state: StateLine | undefined;
+  /** The caller's, and the endpoint's where that goes as well. */
+  readonly transports: readonly Transport[];
+  /** A conversation of bytes, whose end in the midst has to be seen. */
+  isBytes: boolean;
   owed: Map<string, OwedLine & { readonly dueMs: number }>;
   downstream: Downstream | undefined;
   begun: boolean;
@@ -51,6 +51,8 @@ export class Arriving {
   readonly #all = new Map<number, Arrived>();
   readonly #doors: ArrivingDoors;
   readonly #looking: { cancel(): void };
+  /** What is told in several pieces. */
+  readonly #pieces: Buffer[] = [];
   #began = 0;
 
   constructor(options: ArrivingOptions) {
@@ -70,20 +72,12 @@ export class Arriving {
         return this.#take(message.all, descriptors);
       case "forget":
         return this.#forget(message.key);
-      case "state": {
-        const arrived = this.#all.get(message.key);
-        if (arrived === undefined) return;
-        const now = this.#options.clock.now();
-        arrived.state = message.state;
-        arrived.owed = new Map(
-          message.owed.map((line) => [nameOf(line), { ...line, dueMs: now + line.leftMs + graceMs }]),
-        );
-        return this.#residual(arrived, body, message.more);
-      }
-      case "residual": {
-        const arrived = this.#all.get(message.key);
-        return arrived === undefined ? undefined : this.#residual(arrived, body, message.more);
-      }
+      case "shared":
+        return this.#options.channel.say({ say: "holds" });
+      case "states":
+        this.#pieces.push(Buffer.from(body));
+        if (!message.more) for (const line of decodeStates(Buffer.concat(this.#pieces.splice(0)))) this.#adopt(line);
+        return;
       case "late": {
         const arrived = this.#all.get(message.key);
         this.#options.channel.say({ say: "taken", key: message.key });
@@ -119,15 +113,20 @@ export class Arriving {
     this.#all.clear();
   }
 
+  /** Makes connections of them, which takes longer than all that is done while they stand still. */
   #take(lines: readonly SharedLine[], descriptors: readonly number[]): void {
+    const { adopt, calls } = this.#options;
     let at = 0;
     for (const line of lines) {
       const own = descriptors.slice(at, at + line.wroteAll.length);
       at += line.wroteAll.length;
-      const known = { line, descriptors: own, pieces: [], state: undefined, owed: new Map(), downstream: undefined };
+      const transports = own.map((descriptor, index) =>
+        adopt(descriptor, line.wroteAll[index] === true, index === 0 ? line : "endpoint"),
+      );
+      const known = { line, transports, isBytes: false, owed: new Map(), downstream: undefined };
       this.#all.set(line.key, { ...known, begun: false, reply: [] });
     }
-    for (const descriptor of descriptors.slice(at)) this.#options.calls.close(descriptor);
+    for (const descriptor of descriptors.slice(at)) calls.close(descriptor);
   }
 
   /** It has ended in the other process, or with that. */
@@ -135,26 +134,22 @@ export class Arriving {
     const arrived = this.#all.get(key);
     this.#all.delete(key);
     if (arrived === undefined) return;
-    if (arrived.downstream === undefined)
-      for (const descriptor of arrived.descriptors) this.#options.calls.close(descriptor);
-    else discard(arrived.downstream, isBroken && arrived.state?.bytes !== undefined);
+    if (arrived.downstream !== undefined) discard(arrived.downstream, isBroken && arrived.isBytes);
+    else for (const transport of arrived.transports) transport.destroy(endedThere);
   }
 
-  #residual(arrived: Arrived, piece: Buffer, more: boolean): void {
-    arrived.pieces.push(Buffer.from(piece));
-    if (!more) this.#adopt(arrived);
-  }
-
-  #adopt(arrived: Arrived): void {
-    const { plane, adopt, channel } = this.#options;
-    const { line, descriptors, pieces, state } = arrived;
-    if (state === undefined) return;
-    arrived.descriptors = [];
-    const [caller, endpoint] = descriptors.map((descriptor, index) =>
-      adopt(descriptor, line.wroteAll[index] === true, index === 0 ? line : "endpoint"),
-    );
-    const residual = Buffer.concat(pieces.splice(0));
-    const downstream = caller && plane.adopt(caller, line.entrance, { ...state, residual }, endpoint);
+  #adopt({ key, state, owed }: MovedLine): void {
+    const { plane, channel, clock } = this.#options;
+    const arrived = this.#all.get(key);
+    if (arrived === undefined) return;
+    const now = clock.now();
+    arrived.owed = new Map(owed.map((line) => [nameOf(line), { ...line, dueMs: now + line.leftMs + graceMs }]));
+    arrived.isBytes = state.bytes !== undefined;
+    const {
+      line,
+      transports: [caller, endpoint],
+    } = arrived;
+    const downstream = caller && plane.adopt(caller, line.entrance, state, endpoint);
     if (downstream === undefined) {
       this.#options.log.warn(
         { protocol: state.protocol, entrance: line.entrance },
@@ -217,13 +212,14 @@ export class Arriving {
   }
 }
 
+const endedThere = "it ended in the process that had it before";
+
 /** It never went on here, and is let go of with all that was made for it. Bytes that break off in the midst have to look like that to both ends. */
 function discard(downstream: Downstream, isBroken: boolean): void {
-  const why = "it ended in the process that had it before";
   if (isBroken) {
     downstream.begin();
-    downstream.transport.reset(why);
-  } else if (isObstacle(downstream.freeze())) downstream.transport.destroy(why);
+    downstream.transport.reset(endedThere);
+  } else if (isObstacle(downstream.freeze())) downstream.transport.destroy(endedThere);
   else downstream.surrender(() => {});
 }
 

@@ -59,8 +59,7 @@ describe("connections on their way to a new process", { skip: why ?? false }, ()
     await world.leaving.share();
     await world.leaving.freeze();
     world.leaving.commit();
-    await until(() => world.committed);
-    assert.equal(world.one.plane.callers, 0);
+    await until(() => world.committed && world.one.plane.callers === 0);
     await until(() => sent.every((at) => at === perCaller) && rest.every(({ length }) => length === 0));
     pump.cancel();
     const left = await world.leaving.left();
@@ -232,7 +231,7 @@ async function open(): Promise<Worlds> {
       onMessage: (message: Message) => {
         if (message.say === "committed") {
           state.committed = true;
-          leaving.surrender();
+          void leaving.surrender();
         } else leaving.hear(message);
       },
       onEnd: (reason) => {

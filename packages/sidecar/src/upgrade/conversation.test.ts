@@ -7,10 +7,10 @@ import { describe, test } from "node:test";
 import { type Clock, FakeClock } from "@dualmesh/base/clock";
 import { openSystemCalls, whyNoHandles } from "../transport/native.ts";
 import { Conversation } from "./conversation.ts";
-import { encodeMessage, type Message } from "./messages.ts";
+import { encodeMessage, type Message, spoken } from "./messages.ts";
 
 const why = whyNoHandles(process);
-const hello: Message = { say: "hello", oldest: 1, newest: 1, version: "1", pid: 1 };
+const hello: Message = { say: "hello", ...spoken, version: "1", pid: 1 };
 
 describe("a conversation of two processes", { skip: why ?? false }, () => {
   test("hears one by one what came all at once", async () => {

@@ -16,7 +16,7 @@ export interface ConversationOptions {
 }
 
 /** What one side waits for. */
-const awaited: ReadonlySet<Message["say"]> = new Set(["hello", "take-up", "ready", "commit", "committed"]);
+const awaited: ReadonlySet<Message["say"]> = new Set(["hello", "take-up", "ready", "holds", "commit", "committed"]);
 
 interface Waiter {
   readonly word: Message["say"];

@@ -13,7 +13,7 @@ import { type Frozen, isObstacle, type Obstacle } from "../request/moving.ts";
 import type { DataPlane } from "../request/plane.ts";
 import type { StillConnection, StillConnections } from "../transport/still-connections.ts";
 import type { Channel } from "./channel.ts";
-import type { Message, OwedLine, SharedLine } from "./messages.ts";
+import { encodeStates, type Message, type MovedLine, type OwedLine, type SharedLine } from "./messages.ts";
 
 export interface LeavingOptions {
   readonly plane: DataPlane;
@@ -32,6 +32,8 @@ const sliceMs = 2;
 const connectionsPerPacket = 100;
 const lookMs = 20;
 
+type Owed = ReadonlyMap<Caller, readonly FrameExchange[]>;
+
 interface Going {
   readonly key: number;
   readonly downstream: Downstream;
@@ -39,6 +41,8 @@ interface Going {
   shared: number;
   /** Requests that waited for somewhere to go: the other process takes them anew. */
   readonly unsent: Buffer[];
+  /** Something that was sent for it is not answered: it is passed on. */
+  isOwed: boolean;
   state: "here" | "frozen" | "late" | "there";
 }
 
@@ -75,7 +79,7 @@ export class Leaving {
 
   // ---- before the other process has anything ----
 
-  /** Gives the other process a copy of every connection, while they go on here. */
+  /** Gives the other process a copy of every connection, while they go on here; it says when it has made connections of them. */
   async share(): Promise<void> {
     const { plane } = this.#options;
     const all = plane.connections().filter(({ way }) => way?.protocol !== "tcp"); // of which two go, when they stand still
@@ -91,6 +95,7 @@ export class Leaving {
       });
     }
     await this.#shareDoors();
+    this.#options.channel.say({ say: "shared" });
   }
 
   /** Gives the other process those of doors, with all that it needs to know. */
@@ -112,11 +117,13 @@ export class Leaving {
     for (let at = 0; at < all.length; ) {
       at = await this.#slice((isOver) => {
         const owed = plane.owed();
+        const told: MovedLine[] = [];
         let next = at;
         while (next < all.length && (next === at || !isOver())) {
           const downstream = all[next++] as Downstream;
-          if (!downstream.closed) this.#freeze(this.#goingOf(downstream), owed);
+          if (!downstream.closed) told.push(...this.#freeze(this.#goingOf(downstream), owed));
         }
+        this.#tell(told);
         return next;
       });
     }
@@ -143,17 +150,23 @@ export class Leaving {
   }
 
   /** The other process goes on: what it has is let go of here, and what is left goes as it can. */
-  surrender(): void {
-    this.#movedOfDoors = this.#options.still.letGo();
+  async surrender(): Promise<void> {
+    const { still, plane } = this.#options;
+    this.#movedOfDoors = still.letGo();
     this.#moved += this.#movedOfDoors;
-    this.#surrendered = true;
-    for (const going of [...this.#going.values()]) {
-      if (going.state === "frozen") this.#surrender(going);
-      else this.#waitFor(going);
+    // First those whose callers may have replies here already, which they get now.
+    const frozen = [...this.#going.values()].filter(({ state }) => state === "frozen");
+    const all = [...frozen.filter(({ isOwed }) => isOwed), ...frozen.filter(({ isOwed }) => !isOwed)];
+    for (let at = 0; at < all.length; ) {
+      at = await this.#slice((isOver) => {
+        let next = at;
+        while (next < all.length && (next === at || !isOver())) this.#surrender(all[next++] as Going);
+        return next;
+      });
     }
-    for (const downstream of this.#options.plane.connections())
-      if (!this.#going.has(downstream)) this.#waitFor(this.#goingOf(downstream));
-    this.#options.plane.retire();
+    this.#surrendered = true;
+    for (const downstream of plane.connections()) this.#waitFor(this.#goingOf(downstream));
+    plane.retire();
   }
 
   /** Takes what the other process says of connections. */
@@ -202,7 +215,8 @@ export class Leaving {
   #goingOf(downstream: Downstream): Going {
     const before = this.#going.get(downstream);
     if (before !== undefined) return before;
-    const going: Going = { key: this.#nextKey++, downstream, shared: 0, unsent: [], state: "here" };
+    const key = this.#nextKey++;
+    const going: Going = { key, downstream, shared: 0, unsent: [], isOwed: false, state: "here" };
     this.#going.set(downstream, going);
     this.#byKey.set(going.key, going);
     downstream.onGone = () => this.#gone(going);
@@ -228,20 +242,19 @@ export class Leaving {
     for (const { going } of here) going.shared = 1;
   }
 
-  /** True when it stands still now. */
-  #freeze(going: Going, owed: ReadonlyMap<Caller, readonly FrameExchange[]>): boolean {
+  /** What is to be told of it, when it stands still now. */
+  #freeze(going: Going, owed: Owed): readonly MovedLine[] {
     const frozen = going.downstream.freeze();
-    if (isObstacle(frozen)) return false;
+    if (isObstacle(frozen)) return [];
     going.state = "frozen";
-    this.#tell(going, frozen, owed);
-    return true;
+    return [this.#lineOf(going, frozen, owed)];
   }
 
-  #tell(
-    going: Going,
-    { state: { residual, ...state }, descriptors, wroteAll }: Frozen,
-    owed: ReadonlyMap<Caller, readonly FrameExchange[]>,
-  ): void {
+  #tell(lines: readonly MovedLine[]): void {
+    if (lines.length > 0) this.#options.channel.sayAll((more) => ({ say: "states", more }), encodeStates(lines));
+  }
+
+  #lineOf(going: Going, { state, descriptors, wroteAll }: Frozen, owed: Owed): MovedLine {
     const { channel, plane } = this.#options;
     const { key, downstream } = going;
     if (going.shared !== descriptors.length) {
@@ -256,17 +269,9 @@ export class Leaving {
       if (unsent === undefined) lines.push(this.#owedLine(exchange));
       else going.unsent.push(unsent);
     }
-    let isFirst = true;
-    channel.sayAll(
-      (more) => {
-        const message: Message = isFirst
-          ? { say: "state", key, state, owed: lines, more }
-          : { say: "residual", key, more };
-        isFirst = false;
-        return message;
-      },
-      Buffer.concat([...going.unsent, residual]),
-    );
+    going.isOwed = lines.length > 0;
+    const residual = going.unsent.length === 0 ? state.residual : Buffer.concat([...going.unsent, state.residual]);
+    return { key, state: { ...state, residual }, owed: lines };
   }
 
   #tellDoor({ key, transports, standing: { state, unread } }: StillConnection): void {
@@ -316,7 +321,7 @@ export class Leaving {
       return false;
     }
     going.state = "late";
-    this.#tell(going, frozen, plane.owed());
+    this.#tell([this.#lineOf(going, frozen, plane.owed())]);
     channel.say({ say: "late", key: going.key });
     return true;
   }

@@ -9,7 +9,7 @@ import type { MovedState, OwedReply } from "../request/moving.ts";
 import { maxPacketBytes } from "../transport/native.ts";
 
 /** Versions of what is said here that this program speaks. */
-export const spoken = { oldest: 1, newest: 1 } as const;
+export const spoken = { oldest: 2, newest: 2 } as const;
 
 /** Who is there, and what it speaks. */
 export interface Greeting {
@@ -38,15 +38,11 @@ export type Message =
   | { readonly say: "listener"; readonly host: string; readonly port: number; readonly asked: number }
   | { readonly say: "connections"; readonly all: readonly SharedLine[] }
   | { readonly say: "forget"; readonly key: number }
-  | {
-      readonly say: "state";
-      readonly key: number;
-      readonly state: StateLine;
-      readonly owed: readonly OwedLine[];
-      readonly more: boolean;
-    }
-  /** More of what was read of a connection. */
-  | { readonly say: "residual"; readonly key: number; readonly more: boolean }
+  /** Old to new: all that were there have been shared. It is answered once the other process has made connections of them, which is the slow part. */
+  | { readonly say: "shared" }
+  | { readonly say: "holds" }
+  /** What is to be known of connections that stand still, many at once and in pieces (`encodeStates`). */
+  | { readonly say: "states"; readonly more: boolean }
   /**
    * A connection of a door, with its descriptors: the client's, then those that the door had opened for it. What is to be known of it follows
    * in pieces: its state as JSON, then what was read of each and has to be read again, of these lengths.
@@ -80,8 +76,44 @@ export interface SharedLine {
   readonly wroteAll: readonly boolean[];
 }
 
-/** A state without its bytes, which are beside it. */
-export type StateLine = Omit<MovedState, "residual">;
+/** What is to be known of a connection that stands still. */
+export interface MovedLine {
+  readonly key: number;
+  readonly state: MovedState;
+  readonly owed: readonly OwedLine[];
+}
+
+/** The same without the bytes that were read of it, which follow. */
+interface BareLine extends Pick<MovedLine, "key" | "owed"> {
+  readonly state: Omit<MovedState, "residual">;
+  readonly bytes: number;
+}
+
+/** All lines in one JSON, then the bytes of each: packets, and what is done for each of them, cost more than what is in them. */
+export function encodeStates(lines: readonly MovedLine[]): Buffer {
+  const bare = lines.map(({ key, owed, state: { residual, ...state } }): BareLine => {
+    return { key, owed, state, bytes: residual.length };
+  });
+  const head = Buffer.from(JSON.stringify(bare));
+  const size = Buffer.allocUnsafe(headBytes);
+  size.writeUInt32LE(head.length);
+  return Buffer.concat([size, head, ...lines.map(({ state }) => state.residual)]);
+}
+
+/** Throws `upgrade.message`. */
+export function decodeStates(text: Buffer): readonly MovedLine[] {
+  const size = text.length < headBytes ? text.length : text.readUInt32LE(0);
+  let at = headBytes + size;
+  if (text.length < at) throw malformed(`a head of ${size} bytes in ${text.length}`);
+  const bare = parsed(text.toString("utf8", headBytes, at));
+  if (!Array.isArray(bare)) throw malformed("its head is no list");
+  return (bare as readonly BareLine[]).map(({ key, owed, state, bytes }) => {
+    const residual = text.subarray(at, at + bytes);
+    if (residual.length < bytes) throw malformed(`${bytes} bytes of a connection, and ${residual.length} came`);
+    at += bytes;
+    return { key, owed, state: { ...state, residual } };
+  });
+}
 
 const headBytes = 4;
 /** What a piece of a longer text may have, so that its head fits as well. */
@@ -103,12 +135,7 @@ export function encodeMessage(message: Message, body: Uint8Array = nothing): Buf
 export function decodeMessage(packet: Buffer): { readonly message: Message; readonly body: Buffer } | undefined {
   const size = packet.length < headBytes ? packet.length : packet.readUInt32LE(0);
   if (packet.length < headBytes + size) throw malformed(`a head of ${size} bytes in a packet of ${packet.length}`);
-  let message: { readonly say?: unknown };
-  try {
-    message = JSON.parse(packet.toString("utf8", headBytes, headBytes + size)) as typeof message;
-  } catch (error) {
-    throw malformed(messageOf(error));
-  }
+  const message = parsed(packet.toString("utf8", headBytes, headBytes + size)) as { readonly say?: unknown };
   if (typeof message?.say !== "string") throw malformed("it says nothing");
   if (!words.has(message.say)) return undefined;
   return { message: message as Message, body: packet.subarray(headBytes + size) };
@@ -123,8 +150,9 @@ const words: ReadonlySet<string> = new Set<Message["say"]>([
   "listener",
   "connections",
   "forget",
-  "state",
-  "residual",
+  "shared",
+  "holds",
+  "states",
   "door",
   "door-state",
   "commit",
@@ -137,6 +165,14 @@ const words: ReadonlySet<string> = new Set<Message["say"]>([
   "taken",
   "gone",
 ]);
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw malformed(messageOf(error));
+  }
+}
 
 function malformed(why: string): MeshError {
   return new MeshError("upgrade.message", `what came from the other process is no message: ${why}`);

@@ -59,6 +59,7 @@ export interface UpgradeEnd extends Left {
 const startMs = 60_000;
 const greetMs = 10_000;
 const takeUpMs = 30_000;
+const holdsMs = 30_000;
 const commitMs = 10_000;
 const endedMs = 2_000;
 
@@ -158,7 +159,10 @@ class OldSide {
     const { plane, metrics, still } = data;
     const leaving = new Leaving({ plane, still, channel, metrics, clock, log, drainMs });
     this.#leaving = leaving;
-    if (calls.takesDescriptors) await leaving.share();
+    if (calls.takesDescriptors) {
+      await leaving.share();
+      await talk.hears("holds", holdsMs);
+    }
     this.#tell("share");
     this.#stillSince = clock.now();
     talk.isStill = true;
@@ -168,7 +172,7 @@ class OldSide {
     await talk.hears("committed", commitMs);
     talk.isStill = false;
     const stillMs = Math.round(clock.now() - this.#stillSince);
-    if (calls.takesDescriptors) leaving.surrender();
+    if (calls.takesDescriptors) await leaving.surrender();
     else data.plane.farewell();
     this.#leaving = undefined;
     await data.stopListening();
