@@ -63,6 +63,7 @@ struct connection {
 struct tally {
   char name[NAME_MAX_BYTES];
   uint64_t nanos, calls, failed, lost, worst, late;
+  uint64_t worst_at; /* from the beginning of its window until the worst call was due */
   struct latencies latencies;
 };
 
@@ -86,10 +87,11 @@ static unsigned total_count;
 static struct window *window_of(uint64_t number) { return &windows[number % WINDOWS]; }
 
 static void print_tally(const char *kind, const struct tally *tally) {
-  printf("{\"%s\":\"%s\",\"seconds\":%.3f,\"calls\":%llu,\"failed\":%llu,\"lost\":%llu,\"p50Ms\":%.4f,\"p99Ms\":%.4f,\"worstMs\":%.4f,\"lateMs\":%.4f}\n",
+  printf("{\"%s\":\"%s\",\"seconds\":%.3f,\"calls\":%llu,\"failed\":%llu,\"lost\":%llu,\"p50Ms\":%.4f,\"p99Ms\":%.4f,\"worstMs\":%.4f,\"worstAtMs\":%.1f,\"lateMs\":%.4f}\n",
          kind, tally->name, (double)tally->nanos / 1e9, (unsigned long long)tally->calls, (unsigned long long)tally->failed,
          (unsigned long long)tally->lost, latency_quantile_micros(&tally->latencies, 0.5) / 1e3,
-         latency_quantile_micros(&tally->latencies, 0.99) / 1e3, (double)tally->worst / 1e6, (double)tally->late / 1e6);
+         latency_quantile_micros(&tally->latencies, 0.99) / 1e3, (double)tally->worst / 1e6, (double)tally->worst_at / 1e6,
+         (double)tally->late / 1e6);
   fflush(stdout);
 }
 
@@ -108,7 +110,7 @@ static void add_to_total(const struct tally *tally) {
   total->calls += tally->calls;
   total->failed += tally->failed;
   total->lost += tally->lost;
-  if (tally->worst > total->worst) total->worst = tally->worst;
+  if (tally->worst > total->worst) total->worst = tally->worst, total->worst_at = tally->worst_at;
   if (tally->late > total->late) total->late = tally->late;
   latency_merge(&total->latencies, &tally->latencies);
 }
@@ -149,7 +151,10 @@ static void request_answered(const struct request *request, uint64_t now) {
   struct window *window = window_of(request->window);
   uint64_t nanos = now - request->due;
   latency_add(&window->tally.latencies, nanos);
-  if (nanos > window->tally.worst) window->tally.worst = nanos;
+  if (nanos > window->tally.worst) {
+    window->tally.worst = nanos;
+    window->tally.worst_at = request->due > window->opened ? request->due - window->opened : 0;
+  }
   window->outstanding--;
 }
 

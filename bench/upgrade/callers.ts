@@ -21,6 +21,8 @@ export interface Tally {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly worstMs: number;
+  /** From the beginning of the window until the worst was due. */
+  readonly worstAtMs: number;
   /** How late the callers themselves were with a call, at worst: what is not the sidecar's. */
   readonly lateMs: number;
 }

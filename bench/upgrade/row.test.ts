@@ -35,7 +35,17 @@ test("goals that are missed are told", () => {
   assert.equal(goalLines(slow).filter((line) => line.startsWith("MISSED")).length, 4);
 });
 
-const quiet: Tally = { seconds: 1, calls: 100, failed: 0, lost: 0, p50Ms: 1, p99Ms: 3, worstMs: 9, lateMs: 1 };
+const quiet: Tally = {
+  seconds: 1,
+  calls: 100,
+  failed: 0,
+  lost: 0,
+  p50Ms: 1,
+  p99Ms: 3,
+  worstMs: 9,
+  worstAtMs: 0,
+  lateMs: 1,
+};
 
 function upgradeOf(times: { readonly totalMs: number; readonly stillMs: number; readonly loopMs: number }) {
   return {

@@ -107,7 +107,17 @@ export function makeRow({ options, seen, end, busyBefore }: Measured): UpgradeRo
   };
 }
 
-const nothing: Tally = { seconds: 0, calls: 0, failed: 0, lost: 0, p50Ms: 0, p99Ms: 0, worstMs: 0, lateMs: 0 };
+const nothing: Tally = {
+  seconds: 0,
+  calls: 0,
+  failed: 0,
+  lost: 0,
+  p50Ms: 0,
+  p99Ms: 0,
+  worstMs: 0,
+  worstAtMs: 0,
+  lateMs: 0,
+};
 
 function inHundredths(ms: number): number {
   return Number(ms.toFixed(2));
@@ -143,17 +153,27 @@ export function goalLines(row: UpgradeRow): readonly string[] {
   return judged.map(([isReached, text]) => `${isReached ? "reached" : "MISSED "}  ${text}`);
 }
 
-const widths = [8, 8, 8, 6, 6, 9, 7, 7, 9, 9, 9, 8, 8, 9, 9];
+const widths = [8, 8, 8, 6, 6, 7, 9, 7, 7, 9, 9, 9, 8, 8, 9, 9];
 
 export const tableHead: string = columns([
-  ...["window", "calls", "p50 ms", "p99", "worst", "own late", "failed", "lost"],
+  ...["window", "calls", "p50 ms", "p99", "worst", "due at", "own late", "failed", "lost"],
   ...["total ms", "still ms", "loop ms", "gone ms", "moved", "RSS x", "PSS x"],
 ]);
 
 /** A window of the load, with the upgrade in it. */
 export function tableLine(name: string, tally: Tally, seen?: SeenUpgrade): string {
-  const { calls, p50Ms, p99Ms, worstMs, lateMs, failed, lost } = tally;
-  const cells = [name, calls, p50Ms.toFixed(2), p99Ms.toFixed(1), worstMs.toFixed(1), lateMs.toFixed(1), failed, lost];
+  const { calls, p50Ms, p99Ms, worstMs, worstAtMs, lateMs, failed, lost } = tally;
+  const cells = [
+    name,
+    calls,
+    p50Ms.toFixed(2),
+    p99Ms.toFixed(1),
+    worstMs.toFixed(1),
+    worstAtMs.toFixed(0),
+    lateMs.toFixed(1),
+    failed,
+    lost,
+  ];
   if (seen === undefined) return columns(cells);
   const { totalMs, stillMs, loopMs, oldGoneMs, moved, rssMb, pssMb, stayed, cut } = seen;
   const memory = [rssMb, pssMb].map(({ one, both }) => (both / one).toFixed(2));
