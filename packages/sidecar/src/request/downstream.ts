@@ -71,7 +71,7 @@ export class Downstream implements TransportEvents {
     return this.way === undefined && this.#first.length === 0 && !this.closed;
   }
 
-  /** Opens the way of this protocol before the first byte: nothing that comes says which it is. */
+  /** Opens the way of this protocol before the first byte: where nothing that comes says which it is, or somebody else has heard it. */
   speak(protocol: CarriedProtocol): void {
     this.way = protocol.open(this);
   }
@@ -176,7 +176,7 @@ export class Downstream implements TransportEvents {
   inherit(state: MovedState, protocol: CarriedProtocol | undefined): void {
     this.#first = state.residual;
     if (protocol === undefined) return;
-    this.way = protocol.open(this);
+    this.way ??= protocol.open(this);
     this.way.inherit(state);
   }
 

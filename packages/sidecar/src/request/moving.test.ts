@@ -42,8 +42,8 @@ describe("a connection that goes to another data plane", { skip: why ?? false },
       adoptTransport(calls.duplicate(descriptor), wroteAll[index] === true, () => {}),
     );
     assert.ok(caller !== undefined);
-    const adopted = to.adopt(caller, entrance, state, endpoint);
-    assert.ok(adopted !== undefined);
+    const adopted = to.prepare(caller, entrance, state.protocol);
+    assert.ok(to.adopt(adopted, state, endpoint));
     downstream.surrender((bytes, start, end) => {
       assert.ok(adopted.way instanceof FrameWay);
       adopted.way.reply(bytes, start, end);

@@ -102,17 +102,17 @@ export class DataPlane implements EndpointEvents {
   /** Takes a caller's connection: at the outbound port, at the address of one service there, or at a published port. */
   accept(transport: Transport, from: Entrance): void {
     const downstream = this.#downstream(transport, from);
+    this.#downstreams.add(downstream);
     transport.open(downstream);
     this.#beginIfBytes(downstream);
   }
 
+  /** It is none of this plane's yet. */
   #downstream(transport: Transport, from: Entrance): Downstream {
     const context = this.#downstreamContext;
     const { routing } = this.#requests;
     const table = isInbound(from) ? routing.inbound(from.inboundPort) : routing.outbound;
-    const downstream = new Downstream(transport, from, table, context);
-    this.#downstreams.add(downstream);
-    return downstream;
+    return new Downstream(transport, from, table, context);
   }
 
   /** Where only bytes are expected nothing is waited for: the server may be the one that speaks first. */
@@ -191,21 +191,34 @@ export class DataPlane implements EndpointEvents {
     return this.#requests.unbegin(exchange);
   }
 
-  /**
-   * Takes a caller's connection that another process sent, and the endpoint's where that came with it. Nothing is read before `begin`. A protocol
-   * that is not known here gives undefined.
-   */
-  adopt(transport: Transport, from: Entrance, state: MovedState, endpoint?: Transport): Downstream | undefined {
-    const { protocol: name, bytes } = state;
-    const protocol =
-      name === tcpProtocolName ? this.#tcp : this.#downstreamContext.protocols.find((one) => one.protocol === name);
-    if ((name !== "" && protocol === undefined) || (bytes === undefined) !== (endpoint === undefined)) return undefined;
+  /** Makes what `adopt` needs for a caller's connection that another process still has; `protocol` is what it is known to speak, or empty. */
+  prepare(transport: Transport, from: Entrance, protocol: string): Downstream {
     const downstream = this.#downstream(transport, from);
-    downstream.inherit(state, protocol);
-    const { way } = downstream;
+    const known = this.#protocol(protocol);
+    if (known !== undefined) downstream.speak(known);
+    return downstream;
+  }
+
+  /**
+   * Takes a caller's connection that another process sent, and the endpoint's where that came with it. Nothing is read before `begin`. False when that
+   * cannot be, since its protocol is not known here.
+   */
+  adopt(prepared: Downstream, state: MovedState, endpoint?: Transport): boolean {
+    const { protocol: name, bytes } = state;
+    const protocol = this.#protocol(name);
+    if ((name !== "" && protocol === undefined) || (bytes === undefined) !== (endpoint === undefined)) return false;
+    if (prepared.way !== undefined && prepared.way.protocol !== name) return false;
+    this.#downstreams.add(prepared);
+    prepared.inherit(state, protocol);
+    const { way } = prepared;
     if (way instanceof TcpWay && bytes !== undefined && endpoint !== undefined)
       this.#requests.rejoin(way, endpoint, bytes);
-    return downstream;
+    return true;
+  }
+
+  #protocol(name: string): CarriedProtocol | undefined {
+    if (name === tcpProtocolName) return this.#tcp;
+    return this.#downstreamContext.protocols.find(({ protocol }) => protocol === name);
   }
 
   /** Everything that was sent goes on being answered; connections to endpoints end with their last reply. */

@@ -31,13 +31,12 @@ export interface ArrivingOptions {
 
 interface Arrived {
   readonly line: SharedLine;
-  /** The caller's, and the endpoint's where that goes as well. */
-  readonly transports: readonly Transport[];
-  /** A conversation of bytes, whose end in the midst has to be seen. */
-  isBytes: boolean;
+  readonly downstream: Downstream;
+  /** The endpoint's connection, where that goes as well. */
+  readonly endpoint: Transport | undefined;
+  /** `told`: everything is known of it. A conversation of bytes is one whose end in the midst has to be seen. */
+  state: "shared" | "told" | "told of bytes" | "begun";
   owed: Map<string, OwedLine & { readonly dueMs: number }>;
-  downstream: Downstream | undefined;
-  begun: boolean;
   /** A reply that comes in several pieces. */
   reply: Buffer[];
 }
@@ -45,12 +44,16 @@ interface Arrived {
 /** What the former process has not answered by then is answered here: its own answer would have come before. */
 const graceMs = 1_000;
 const lookMs = 200;
+/** Gone on with before the event loop has its turn. */
+const connectionsPerTurn = 100;
 
 export class Arriving {
   readonly #options: ArrivingOptions;
   readonly #all = new Map<number, Arrived>();
   readonly #doors: ArrivingDoors;
   readonly #looking: { cancel(): void };
+  /** Those that are gone on with next. */
+  #waiting: Arrived[] = [];
   /** What is told in several pieces. */
   readonly #pieces: Buffer[] = [];
   #began = 0;
@@ -85,7 +88,9 @@ export class Arriving {
       }
       case "relay": {
         const arrived = this.#all.get(message.key);
-        return arrived === undefined ? undefined : this.#reply(arrived, body, message.more);
+        if (arrived === undefined) return;
+        this.#begin(arrived);
+        return this.#reply(arrived, body, message.more);
       }
       case "door":
       case "door-state":
@@ -94,18 +99,28 @@ export class Arriving {
     }
   }
 
-  /** Goes on with all of which everything is known. */
+  /**
+   * Goes on with all of which everything is known, some in each turn of the event loop, in the order in which they came to stand still: what has come for
+   * the first is served before the last are read.
+   */
   commit(): void {
     this.#began += this.#doors.commit();
-    for (const arrived of [...this.#all.values()]) if (arrived.downstream !== undefined) this.#begin(arrived);
+    this.#waiting = [...this.#all.values()].filter(({ state }) => state !== "shared");
+    this.#beginSome();
+  }
+
+  #beginSome(): void {
+    for (const arrived of this.#waiting.splice(0, connectionsPerTurn)) this.#begin(arrived);
+    if (this.#waiting.length > 0) setImmediate(() => this.#beginSome());
   }
 
   /** The former process says nothing more. In order it has nothing left to say; otherwise its callers are told. */
   end(inOrder: boolean): void {
     this.#looking.cancel();
     this.#doors.end();
+    for (const arrived of this.#waiting.splice(0)) this.#begin(arrived);
     for (const [key, arrived] of [...this.#all]) {
-      if (!arrived.begun) this.#forget(key, !inOrder);
+      if (arrived.state !== "begun") this.#forget(key, !inOrder);
       else if (!inOrder)
         for (const line of arrived.owed.values())
           this.#answer(arrived, line, "the process of the sidecar that had sent the request has died");
@@ -115,16 +130,17 @@ export class Arriving {
 
   /** Makes connections of them, which takes longer than all that is done while they stand still. */
   #take(lines: readonly SharedLine[], descriptors: readonly number[]): void {
-    const { adopt, calls } = this.#options;
+    const { plane, adopt, calls } = this.#options;
     let at = 0;
     for (const line of lines) {
       const own = descriptors.slice(at, at + line.wroteAll.length);
       at += line.wroteAll.length;
-      const transports = own.map((descriptor, index) =>
+      const [caller, endpoint] = own.map((descriptor, index) =>
         adopt(descriptor, line.wroteAll[index] === true, index === 0 ? line : "endpoint"),
       );
-      const known = { line, transports, isBytes: false, owed: new Map(), downstream: undefined };
-      this.#all.set(line.key, { ...known, begun: false, reply: [] });
+      if (caller === undefined) continue;
+      const downstream = plane.prepare(caller, line.entrance, line.protocol);
+      this.#all.set(line.key, { line, downstream, endpoint, state: "shared", owed: new Map(), reply: [] });
     }
     for (const descriptor of descriptors.slice(at)) calls.close(descriptor);
   }
@@ -134,8 +150,9 @@ export class Arriving {
     const arrived = this.#all.get(key);
     this.#all.delete(key);
     if (arrived === undefined) return;
-    if (arrived.downstream !== undefined) discard(arrived.downstream, isBroken && arrived.isBytes);
-    else for (const transport of arrived.transports) transport.destroy(endedThere);
+    if (arrived.state !== "shared") return discard(arrived.downstream, isBroken && arrived.state === "told of bytes");
+    arrived.downstream.transport.destroy(endedThere);
+    arrived.endpoint?.destroy(endedThere);
   }
 
   #adopt({ key, state, owed }: MovedLine): void {
@@ -143,31 +160,26 @@ export class Arriving {
     const arrived = this.#all.get(key);
     if (arrived === undefined) return;
     const now = clock.now();
-    arrived.owed = new Map(owed.map((line) => [nameOf(line), { ...line, dueMs: now + line.leftMs + graceMs }]));
-    arrived.isBytes = state.bytes !== undefined;
-    const {
-      line,
-      transports: [caller, endpoint],
-    } = arrived;
-    const downstream = caller && plane.adopt(caller, line.entrance, state, endpoint);
-    if (downstream === undefined) {
+    for (const line of owed) arrived.owed.set(nameOf(line), { ...line, dueMs: now + line.leftMs + graceMs });
+    const { line, downstream, endpoint } = arrived;
+    if (!plane.adopt(downstream, state, endpoint)) {
       this.#options.log.warn(
         { protocol: state.protocol, entrance: line.entrance },
         "a connection cannot go on here and is closed",
       );
-      caller?.destroy("it cannot go on here");
+      downstream.transport.destroy("it cannot go on here");
       endpoint?.destroy("it cannot go on here");
       return;
     }
-    arrived.downstream = downstream;
+    arrived.state = state.bytes === undefined ? "told" : "told of bytes";
     downstream.onGone = () => {
-      if (this.#all.delete(line.key) && arrived.begun) channel.say({ say: "gone", key: line.key });
+      if (this.#all.delete(line.key) && arrived.state === "begun") channel.say({ say: "gone", key: line.key });
     };
   }
 
   #begin(arrived: Arrived): void {
-    if (arrived.begun || arrived.downstream === undefined) return;
-    arrived.begun = true;
+    if (arrived.state === "begun" || arrived.state === "shared" || arrived.downstream.closed) return;
+    arrived.state = "begun";
     this.#began++;
     arrived.downstream.begin();
   }
@@ -178,7 +190,7 @@ export class Arriving {
     if (more) return;
     const bytes = reply.length === 1 ? (reply[0] as Buffer) : Buffer.concat(reply);
     reply.length = 0;
-    const way = downstream?.way;
+    const { way } = downstream;
     if (!(way instanceof FrameWay)) return;
     const frame = way.codec.view() as RpcFrame;
     // What is answered already here, since it was overdue, is not answered twice.
@@ -187,8 +199,7 @@ export class Arriving {
     way.reply(bytes, 0, bytes.length);
   }
 
-  #answer({ downstream }: Arrived, line: OwedLine, why: string): void {
-    const way = downstream?.way;
+  #answer({ downstream: { way } }: Arrived, line: OwedLine, why: string): void {
     if (!(way instanceof FrameWay) || way.closed) return;
     try {
       const bytes = way.codec.errorReplyTo(line, "unavailable", `${line.service}: ${why}`);
@@ -202,7 +213,7 @@ export class Arriving {
   #overdue(): void {
     const now = this.#options.clock.now();
     for (const arrived of this.#all.values()) {
-      if (!arrived.begun) continue;
+      if (arrived.state !== "begun") continue;
       for (const [name, line] of arrived.owed) {
         if (line.dueMs > now) continue;
         arrived.owed.delete(name);

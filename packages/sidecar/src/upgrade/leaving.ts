@@ -29,6 +29,8 @@ export interface LeavingOptions {
 
 /** At most so long is anything done before the event loop has its turn. */
 const sliceMs = 2;
+/** After a slice of what nobody waits for. */
+const restMs = 4;
 const connectionsPerPacket = 100;
 const lookMs = 20;
 
@@ -163,6 +165,8 @@ export class Leaving {
         while (next < all.length && (next === at || !isOver())) this.#surrender(all[next++] as Going);
         return next;
       });
+      // The new process has to catch up meanwhile, and may have no core but this one.
+      if (all[at]?.isOwed === false) await this.#rest();
     }
     this.#surrendered = true;
     for (const downstream of plane.connections()) this.#waitFor(this.#goingOf(downstream));
@@ -178,6 +182,8 @@ export class Leaving {
       if (going.state === "late") this.#surrender(going);
       return;
     }
+    // Its peer does not hear of the end before both have closed it.
+    if (going.state === "frozen") this.#surrender(going);
     this.#byKey.delete(message.key);
     // Nobody waits for its answers any more.
     going.downstream.way?.onClose();
@@ -291,7 +297,8 @@ export class Leaving {
 
   #surrender(going: Going): void {
     const { channel } = this.#options;
-    const { key, downstream } = going;
+    const { key, downstream, state } = going;
+    if (state !== "frozen" && state !== "late") return;
     this.#going.delete(downstream);
     if (downstream.closed) {
       // It was cut here in the moment between.
@@ -326,6 +333,10 @@ export class Leaving {
     return true;
   }
 
+  #rest(): Promise<void> {
+    return new Promise((resolve) => void this.#options.clock.after(restMs, resolve, true));
+  }
+
   async #slice<Result>(work: (isOver: () => boolean) => Result): Promise<Result> {
     const { clock } = this.#options;
     const began = clock.now();
@@ -336,6 +347,7 @@ export class Leaving {
   }
 }
 
-function lineOf({ key, downstream: { entrance, transport } }: Going, wroteAll: readonly boolean[]): SharedLine {
-  return { key, entrance, port: transport.localPort, wroteAll };
+function lineOf({ key, downstream }: Going, wroteAll: readonly boolean[]): SharedLine {
+  const { entrance, transport, way } = downstream;
+  return { key, entrance, port: transport.localPort, protocol: way?.protocol ?? "", wroteAll };
 }

@@ -72,6 +72,8 @@ export interface SharedLine {
   readonly entrance: Entrance;
   /** The port that was called. */
   readonly port: number;
+  /** What it speaks; empty while that is not known. */
+  readonly protocol: string;
   /** Of the descriptors in this packet, in order: for each whether this side has said that nothing more is written. One, or the caller's and the endpoint's. */
   readonly wroteAll: readonly boolean[];
 }
