@@ -25,6 +25,8 @@ export interface ArrivingOptions {
   readonly calls: Packets;
   readonly clock: Clock;
   readonly log: Log;
+  /** Makes room, at a moment at which nobody waits for this process. */
+  readonly collect: () => void;
   /** Makes a connection of a descriptor: a caller's, that came in where the line says, or an endpoint's. */
   readonly adopt: (descriptor: number, wroteAll: boolean, from: SharedLine | "endpoint") => Transport;
 }
@@ -45,7 +47,7 @@ interface Arrived {
 const graceMs = 1_000;
 const lookMs = 200;
 /** Gone on with before the event loop has its turn. */
-const connectionsPerTurn = 100;
+const connectionsPerTurn = 20;
 
 export class Arriving {
   readonly #options: ArrivingOptions;
@@ -76,6 +78,7 @@ export class Arriving {
       case "forget":
         return this.#forget(message.key);
       case "shared":
+        this.#options.collect();
         return this.#options.channel.say({ say: "holds" });
       case "states":
         this.#pieces.push(Buffer.from(body));

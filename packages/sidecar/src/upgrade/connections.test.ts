@@ -262,6 +262,7 @@ async function open(): Promise<Worlds> {
   const arriving = new Arriving({
     ...{ channel: there, calls, clock, log: silentLog, plane: other.plane },
     still: still.other,
+    collect: () => {},
     adopt: (descriptor, wroteAll) => adoptTransport(descriptor, wroteAll, () => {}),
   });
   return {

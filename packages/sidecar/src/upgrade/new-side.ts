@@ -13,6 +13,7 @@ import { Ports } from "../transport/ports.ts";
 import { adoptTransport } from "../transport/tcp.ts";
 import { Arriving } from "./arriving.ts";
 import { goneText } from "./channel.ts";
+import { collectGarbage } from "./collect.ts";
 import { Conversation } from "./conversation.ts";
 import type { Message } from "./messages.ts";
 import type { Taken } from "./taken.ts";
@@ -96,6 +97,7 @@ class NewSide {
       plane: data.plane,
       still: data.still,
       channel: talk.channel,
+      collect: collectGarbage,
       adopt: (descriptor, wroteAll, from) =>
         from === "endpoint" ? adoptTransport(descriptor, wroteAll, () => {}) : data.adopt(descriptor, wroteAll, from),
     });
