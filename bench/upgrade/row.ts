@@ -129,6 +129,8 @@ export function isSound({ connections, kept, failed }: UpgradeRow): boolean {
 }
 
 const worstMoreMs = 50;
+/** More of them stand still for longer, which is told and not judged. */
+const worstConnections = 1_000;
 const goneGoalMs = 5_000;
 const loopGoalMs = 1_000;
 const memoryGoal = 2;
@@ -136,21 +138,30 @@ const memoryGoal = 2;
 /** What is asked of an upgrade, and whether it is reached. */
 export function goalLines(row: UpgradeRow): readonly string[] {
   const more = row.worstMs - row.worstBeforeMs;
-  const judged: readonly (readonly [boolean, string])[] = [
+  const judged: readonly (readonly [boolean | undefined, string])[] = [
     [row.failed === 0, `${row.failed} of ${row.calls} calls failed (goal: none)`],
     [row.kept === row.connections, `${row.kept} of ${row.connections} connections were kept (goal: all)`],
-    [more <= worstMoreMs, `the worst call took ${more.toFixed(1)} ms more than without (goal: ${worstMoreMs})`],
+    [
+      row.connections <= worstConnections ? more <= worstMoreMs : undefined,
+      `the worst call took ${more.toFixed(1)} ms more than without (goal, up to ${worstConnections} connections: ${worstMoreMs})`,
+    ],
     [
       (row.oldGoneMs ?? Number.POSITIVE_INFINITY) <= goneGoalMs,
       `the old process was gone after ${row.oldGoneMs} ms (goal: ${goneGoalMs})`,
     ],
     [row.loopMs < loopGoalMs, `${row.loopMs} ms of the old process's loop were taken (goal: below ${loopGoalMs})`],
+    // What both take of the machine's memory: RSS has the pages of the program twice, of which there is one.
     [
-      (row.rssRatio ?? Number.POSITIVE_INFINITY) <= memoryGoal,
-      `both took ${row.rssRatio} times the RSS of one, and ${row.pssRatio} times its PSS (goal: RSS ${memoryGoal})`,
+      (row.pssRatio ?? Number.POSITIVE_INFINITY) <= memoryGoal,
+      `both took ${row.pssRatio} times the PSS of one (goal: ${memoryGoal}), and ${row.rssRatio} times its RSS`,
     ],
   ];
-  return judged.map(([isReached, text]) => `${isReached ? "reached" : "MISSED "}  ${text}`);
+  const words = new Map([
+    [true, "reached"],
+    [false, "MISSED "],
+    [undefined, "       "],
+  ]);
+  return judged.map(([isReached, text]) => `${words.get(isReached)}  ${text}`);
 }
 
 const widths = [8, 8, 8, 6, 6, 7, 9, 7, 7, 9, 9, 9, 8, 8, 9, 9];
