@@ -246,6 +246,38 @@ describe("a connection that goes to another data plane", { skip: why ?? false },
       [0, 0],
     ]);
   });
+
+  test("of bytes is not begun by what is made for it before anything is known of it", async () => {
+    await using one = new TcpWorld();
+    await using other = new TcpWorld();
+    await using server = await RawServer.open();
+    for (const world of [one, other]) world.provide([server.port]);
+    const caller = await one.caller();
+    const far = await server.peer();
+    far.send("hello ");
+    await caller.take("hello ");
+    const [downstream] = one.plane.connections();
+    const frozen = downstream?.freeze() ?? "closing";
+    if (isObstacle(frozen)) assert.fail(frozen);
+    const [transport, endpoint] = frozen.descriptors.map((descriptor) =>
+      adoptTransport(calls.duplicate(descriptor), false, () => {}),
+    );
+    assert.ok(transport !== undefined);
+    const prepared = other.plane.prepare(transport, { service: "tcp/redis::" }, frozen.state.protocol);
+    await turn();
+    await turn();
+    assert.deepEqual([other.plane.inFlight, other.plane.callers], [0, 0]);
+    assert.ok(other.plane.adopt(prepared, frozen.state, endpoint));
+    assert.deepEqual([other.plane.inFlight, other.plane.callers], [1, 1]);
+    downstream?.surrender(() => {});
+    prepared.begin();
+    caller.send("to the end ");
+    await far.take("to the end ");
+    assert.equal(server.peers.length, 1);
+    caller.socket.end();
+    far.socket.end();
+    await other.until(() => other.plane.inFlight === 0, "the end of both");
+  });
 });
 
 function turn(): Promise<void> {

@@ -194,7 +194,8 @@ export class DataPlane implements EndpointEvents {
   /** Makes what `adopt` needs for a caller's connection that another process still has; `protocol` is what it is known to speak, or empty. */
   prepare(transport: Transport, from: Entrance, protocol: string): Downstream {
     const downstream = this.#downstream(transport, from);
-    const known = this.#protocol(protocol);
+    // A conversation of bytes begins by itself, and this one has begun already elsewhere.
+    const known = protocol === tcpProtocolName ? undefined : this.#protocol(protocol);
     if (known !== undefined) downstream.speak(known);
     return downstream;
   }
