@@ -39,24 +39,36 @@ export function wrongWay(ends: PathEnds): string | undefined {
 
 function reaches(pid: number | undefined, ports: readonly number[]): boolean {
   if (pid === undefined) return false;
-  const remote = remotePorts(pid);
+  const remote = new Set(connectionsOf(pid).map(({ there }) => there));
   return ports.some((port) => remote.has(port));
 }
 
 const established = "01";
 
-/** The ports of the far ends of the established connections of a process. */
-function remotePorts(pid: number): ReadonlySet<number> {
+/** An established connection by its two ports. As long as it stands, its own port is nobody else's. */
+export interface Connected {
+  readonly here: number;
+  readonly there: number;
+}
+
+/** Those of a process, as the kernel has them. */
+export function connectionsOf(pid: number): readonly Connected[] {
   const sockets = new Set(readdirSync(`/proc/${pid}/fd`).map((name) => target(`/proc/${pid}/fd/${name}`)));
-  const ports = new Set<number>();
+  const all: Connected[] = [];
   for (const table of ["tcp", "tcp6"]) {
     for (const line of readFileSync(`/proc/${pid}/net/${table}`, "utf8").split("\n").slice(1)) {
-      const [, , far, state, , , , , , inode] = line.trim().split(/\s+/);
-      if (far === undefined || state !== established || !sockets.has(`socket:[${inode}]`)) continue;
-      ports.add(Number.parseInt(far.slice(far.indexOf(":") + 1), 16));
+      const [, near, far, state, , , , , , inode] = line.trim().split(/\s+/);
+      if (near === undefined || far === undefined || state !== established || !sockets.has(`socket:[${inode}]`))
+        continue;
+      all.push({ here: portOf(near), there: portOf(far) });
     }
   }
-  return ports;
+  return all;
+}
+
+/** Of an address as the kernel writes it. */
+function portOf(address: string): number {
+  return Number.parseInt(address.slice(address.indexOf(":") + 1), 16);
 }
 
 function target(link: string): string {

@@ -110,6 +110,22 @@ export class World implements AsyncDisposable {
     return `127.0.0.1:${port}`;
   }
 
+  /** The state directory of a sidecar, where it is told what to do. */
+  statePath(side: Side): string {
+    return join(this.#folder(`sidecar-of-${side}`), "state");
+  }
+
+  portsOf(side: Side): SidecarPorts {
+    const ports = this.#sidecars.get(side)?.ports;
+    if (ports === undefined) throw new Error(`no sidecar of ${side} in this world`);
+    return ports;
+  }
+
+  get registryPorts(): RegistryPorts {
+    if (this.#registryPorts === undefined) throw new Error("the registry was never started");
+    return this.#registryPorts;
+  }
+
   sidecar(side: Side): Program {
     const program = this.#sidecars.get(side)?.program;
     if (program === undefined) throw new Error(`no sidecar of ${side} in this world`);
@@ -118,8 +134,7 @@ export class World implements AsyncDisposable {
 
   /** Starts a sidecar again that has ended: at the same ports, with the state that it left. Resolves before it listens. */
   restartSidecar(side: Side): SidecarPorts {
-    const ports = this.#sidecars.get(side)?.ports;
-    if (ports === undefined) throw new Error(`no sidecar of ${side} in this world`);
+    const ports = this.portsOf(side);
     this.#launchSidecar(side, ports);
     return ports;
   }
