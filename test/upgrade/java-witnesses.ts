@@ -76,6 +76,37 @@ function counted(page: string, metric: string): Readonly<Record<string, number>>
   return Object.fromEntries([...lines].map(([, name = "", count]) => [name, Number(count)]));
 }
 
+/** Counts connections that end, of those that `all` gives by their ports. */
+export class ConnectionWitness implements Disposable {
+  readonly #all: () => readonly number[];
+  readonly #timer: Timer;
+  #standing: ReadonlySet<number> = new Set();
+  /** Those that have been there since the beginning. */
+  #lasting: ReadonlySet<number>;
+  ended = 0;
+
+  constructor(all: () => readonly number[], everyMs = 100) {
+    this.#all = all;
+    this.#lasting = new Set(all());
+    this.#timer = systemClock.every(everyMs, () => this.#look());
+  }
+
+  get lasting(): number {
+    return this.#lasting.size;
+  }
+
+  [Symbol.dispose](): void {
+    this.#timer.cancel();
+  }
+
+  #look(): void {
+    const now = new Set(this.#all());
+    this.ended += this.#standing.difference(now).size;
+    this.#standing = now;
+    this.#lasting = this.#lasting.intersection(now);
+  }
+}
+
 /** Asks a Eureka door for one application, over and over, on a connection of its own each time, as many clients would. */
 export class EurekaWitness implements Disposable {
   readonly #url: string;

@@ -14,7 +14,13 @@ import { type Implementation, implementations, serviceOf } from "../interop/plan
 import { eventually, type Program } from "../interop/program.ts";
 import { Recorder } from "../interop/recorder.ts";
 import { freePort, World } from "../interop/world.ts";
-import { EurekaWitness, type RegistryCounts, RegistryWitness, registryCounts } from "./java-witnesses.ts";
+import {
+  ConnectionWitness,
+  EurekaWitness,
+  type RegistryCounts,
+  RegistryWitness,
+  registryCounts,
+} from "./java-witnesses.ts";
 import { median } from "./row.ts";
 
 export const javaFrameworks = ["dubbo27", "dubbo3", "sofarpc", "spring"] as const;
@@ -80,8 +86,7 @@ class Play {
   readonly #pids = new Map<Side, number>();
   #programs: Readonly<Record<Side, Program>> | undefined;
   #providerPort = 0;
-  /** Connections of the consumer for its calls that ended while a sidecar was upgraded, and those that the provider then had from another process. */
-  #ended = 0;
+  /** Connections that the provider had from another process after an upgrade. */
   #renewed = 0;
 
   constructor(world: World, options: JavaOptions) {
@@ -94,13 +99,15 @@ class Play {
   }
 
   async run(): Promise<JavaEnd> {
-    const { consumer } = await this.#start();
+    const { consumers: consumer, providers: provider } = await this.#start();
     const admin = this.#world.adminAddress("registry");
     const { services } = await registryCounts(admin);
     await using witness = new RegistryWitness(this.#world.registryPorts.stream, services);
     using lists = await this.#lists();
     await eventually("the registry has answered", 10_000, () => witness.offered === services.length);
+    using near = new ConnectionWitness(() => this.#nearCalls());
     await pause(steadyMs);
+    const usual = near.ended;
     const [before, toldBefore, from] = [await registryCounts(admin), witness.told, systemClock.wall()];
     const held = this.#held();
     await this.#upgradeAll();
@@ -108,22 +115,24 @@ class Play {
     const to = systemClock.wall();
     const after = await registryCounts(admin);
     this.#sameRegistry(before, after, witness.told - toldBefore);
+    const kept = this.#isSpring ? this.#lasting(near, usual, to - from) : `${held.length} connections kept`;
     this.#same("the connections that are not to be made again", held, this.#held());
     if (!(await consumer.ask("stop")).ok) this.#faults.push("calls are still under way 10 s after the last began");
     const told = this.#judge(consumer, { from, to });
     if (witness.emptied > 0)
       this.#faults.push(`the registry had a service without an instance ${witness.emptied} times`);
-    const listsNote = await lists.end(() => this.#programsOf().providers.end());
+    near[Symbol.dispose]();
+    const seen = await lists.end(() => provider.end());
     await eventually("the registry tells that the provider has died", 30_000, () => witness.emptied > 0);
     return {
-      note: this.#note({ ...told, kept: held.length }, listsNote),
+      note: this.#note(told, kept, seen),
       ...{ faults: this.#faults.slice(0, 30), calls: told.calls, upgrades: this.#upgrades.length },
     };
   }
 
   // ---- the applications ----
 
-  async #start(): Promise<{ readonly consumer: Program }> {
+  async #start(): Promise<Readonly<Record<Side, Program>>> {
     const world = this.#world;
     this.#providerPort = await freePort();
     const [provider, consumer] = await Promise.all([
@@ -134,7 +143,8 @@ class Play {
       }),
       world.startConsumer(this.#implementation, "mesh"),
     ]);
-    this.#programs = { providers: provider, consumers: consumer };
+    const programs = { providers: provider, consumers: consumer };
+    this.#programs = programs;
     for (const side of sides) this.#pids.set(side, world.sidecar(side).pid ?? 0);
     await eventually("the provider is reached", reachMs, async () => {
       return (await consumer.ask(`case reach ${this.#service}`)).ok;
@@ -146,7 +156,7 @@ class Play {
     await eventually("slow calls are answered", reachMs, () =>
       consumer.said.some(({ of, who }) => of === slowestMs && who !== undefined),
     );
-    return { consumer };
+    return programs;
   }
 
   #programsOf(): Readonly<Record<Side, Program>> {
@@ -173,8 +183,7 @@ class Play {
   }
 
   async #upgrade(which: readonly Side[]): Promise<readonly UpgradeEnd[]> {
-    const [near, provided] = [this.#nearCalls(), this.#providedCalls()];
-    const far = this.#farCalls();
+    const [provided, far] = [this.#providedCalls(), this.#farCalls()];
     const ends = await Promise.all(
       which.map(async (side) => {
         const state = this.#world.statePath(side);
@@ -187,7 +196,6 @@ class Play {
     this.#upgrades.push(...ends);
     for (const { cut } of ends)
       if (Object.keys(cut).length > 0) this.#faults.push(`connections were cut: ${JSON.stringify(cut)}`);
-    this.#ended += missing(near, this.#nearCalls());
     this.#renewed += missing(this.#providedCalls(), provided);
     // Connections to a sidecar go to its new process, those that it made end with the old one. HTTP's may end for many reasons.
     if (!which.includes("consumers") && !this.#isSpring)
@@ -237,6 +245,16 @@ class Play {
     if (before.join() !== after.join())
       this.#faults.push(`${what} were ${before.join(", ")} and are ${after.join(", ")}`);
     if (before.length === 0 && !this.#isSpring) this.#faults.push(`there were none of ${what}`);
+  }
+
+  /**
+   * Of Spring's two clients the one on the JDK's HttpURLConnection closes some connections by itself every second; the other keeps its own, which were there before the first
+   * upgrade and have to be there after the last.
+   */
+  #lasting({ lasting, ended }: ConnectionWitness, usual: number, upgradesMs: number): string {
+    if (lasting === 0) this.#faults.push("no connection of the consumer lasted throughout");
+    const [before, meanwhile] = [usual / steadyMs, (ended - usual) / upgradesMs].map((one) => (one * 1_000).toFixed(1));
+    return `${lasting} connections lasted, ${meanwhile} of others ended a second (${before} before)`;
   }
 
   // ---- what others see ----
@@ -293,10 +311,9 @@ class Play {
     return { calls: calls.length, failed: failed.length, worstMs };
   }
 
-  #note({ calls, failed, worstMs, kept: held }: Told & { readonly kept: number }, lists: string): string {
+  #note({ calls, failed, worstMs }: Told, kept: string, seen: string): string {
     const middle = (name: "ms" | "stillMs"): number => median(this.#upgrades.map((one) => one[name]));
-    const kept = this.#isSpring ? `${this.#ended} of its connections ended meanwhile` : `${held} connections kept`;
-    return `${failed} of ${calls} calls failed, ${this.#upgrades.length} upgrades of ${middle("ms")} ms, still ${middle("stillMs")} ms (medians), ${kept}, ${this.#renewed} renewed to the provider, worst delay ${worstMs} ms; ${lists}`;
+    return `${failed} of ${calls} calls failed, ${this.#upgrades.length} upgrades of ${middle("ms")} ms, still ${middle("stillMs")} ms (medians), ${kept}, ${this.#renewed} renewed to the provider, worst delay ${worstMs} ms; ${seen}`;
   }
 }
 
