@@ -50,8 +50,8 @@ const pumps = [
   { rate: 4, millis: 1_500 },
 ] as const;
 const slowestMs = 1_500;
-/** What a call may take beyond what its provider does. The clients give up after 3 s; Spring's after 20 s. */
-const delayMs = 1_200;
+/** What a call may take beyond what its provider does: the patience of Dubbo's and SOFA-RPC's clients. Spring's wait for 20 s. */
+const delayMs = 3_000;
 const reachMs = 30_000;
 const upgradeMs = 90_000;
 const steadyMs = 2_000;
