@@ -266,7 +266,7 @@ export class Leaving {
     if (going.shared !== descriptors.length) {
       // Of a tunnel the other process has the caller's alone, or none; both go together.
       if (going.shared > 0) channel.say({ say: "forget", key });
-      channel.say({ say: "connections", all: [lineOf(going, wroteAll)] }, undefined, descriptors);
+      channel.say({ say: "connections", all: [lineOf(going, wroteAll, state.protocol)] }, undefined, descriptors);
       going.shared = descriptors.length;
     }
     const lines: OwedLine[] = [];
@@ -347,7 +347,12 @@ export class Leaving {
   }
 }
 
-function lineOf({ key, downstream }: Going, wroteAll: readonly boolean[]): SharedLine {
-  const { entrance, transport, way } = downstream;
-  return { key, entrance, port: transport.localPort, protocol: way?.protocol ?? "", wroteAll };
+/** `protocol` is what it speaks to the other process, which a tunnel does not as what it came in. */
+function lineOf(
+  { key, downstream }: Going,
+  wroteAll: readonly boolean[],
+  protocol: string = downstream.way?.protocol ?? "",
+): SharedLine {
+  const { entrance, transport } = downstream;
+  return { key, entrance, port: transport.localPort, protocol, wroteAll };
 }
