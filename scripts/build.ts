@@ -141,8 +141,10 @@ async function shipKoffi(): Promise<void> {
   await mkdir(into);
   await cp(join(root, "node_modules/koffi/LICENSE.txt"), join(into, "LICENSE.txt"));
   const packages = join(root, "node_modules/@koromix");
-  for (const name of await readdir(packages).catch((): string[] => [])) {
-    if (!name.startsWith("koffi-linux-")) continue;
+  const names = (await readdir(packages)).filter((name) => name.startsWith("koffi-linux-"));
+  if (names.length === 0)
+    console.warn("no native file of koffi for Linux is installed: this bundle is upgraded by draining only");
+  for (const name of names) {
     for (const platform of await readdir(join(packages, name)))
       if (/^(linux|musl)_/.test(platform))
         await cp(join(packages, name, platform, "koffi.node"), join(into, `${platform}.node`));

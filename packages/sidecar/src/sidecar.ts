@@ -269,6 +269,7 @@ class Assembly {
       target: gate,
       defaultTimeoutMs: config.timeouts.defaultMs,
       isLoop: (address, port) => port === pair.outbound && isLoopback(address),
+      above: taken?.before,
     });
     gate.follow(feed);
     feed.inbound(face.inbound());

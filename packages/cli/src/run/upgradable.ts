@@ -206,7 +206,7 @@ class UpgradablePart<Config> implements Upgradable {
         const upgrade = session.running.upgrade as NonNullable<Session["running"]["upgrade"]>;
         await upgrade.covered().catch((error: unknown) => {
           // Alone there is nobody who could do better.
-          if (taken.before !== undefined) throw error;
+          if (taken.before !== undefined && taken.isAlone?.() !== true) throw error;
           log.warn({ error: messageOf(error) }, "not everything is known that was");
         });
         return upgrade.data;

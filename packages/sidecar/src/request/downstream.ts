@@ -5,7 +5,7 @@
 import { FrameError } from "@dualmesh/wire/codec";
 import type { DataMetrics, Direction, EventName } from "../metrics.ts";
 import type { Transport, TransportEvents } from "../transport/transport.ts";
-import type { Frozen, MovedState, Obstacle, Relay } from "./moving.ts";
+import { type Frozen, isObstacle, type MovedState, type Obstacle, type Relay } from "./moving.ts";
 import type { RouteTable } from "./routes.ts";
 import { type CarriedProtocol, recognise, type Way } from "./way.ts";
 
@@ -51,6 +51,8 @@ export class Downstream implements TransportEvents {
   #unfinishedSinceMs = 0;
   #activeMs: number;
   closed = false;
+  /** Nothing is read, and nothing may be written or ended: another process may have begun to. */
+  isStill = false;
   /** Set while it waits to go to another process. */
   onQuiet: ((downstream: Downstream) => boolean) | undefined = undefined;
   /** Told once when the connection is gone. */
@@ -144,7 +146,12 @@ export class Downstream implements TransportEvents {
   /** Stands still and says what another process needs to know to go on; or why that cannot be now, and then nothing has changed. */
   freeze(): Frozen | Obstacle {
     if (this.closed) return "closing";
-    if (this.way !== undefined) return this.way.freeze();
+    const frozen = this.way === undefined ? this.#freezeFirst() : this.way.freeze();
+    this.isStill = !isObstacle(frozen);
+    return frozen;
+  }
+
+  #freezeFirst(): Frozen | Obstacle {
     const { transport } = this;
     if (!transport.freeze()) return "closing";
     const state = { protocol: "", source: "", writer: 0, isLoop: false, leaving: false, residual: this.#first };
@@ -154,6 +161,7 @@ export class Downstream implements TransportEvents {
   /** Goes on after all. */
   thaw(): void {
     if (this.closed) return;
+    this.isStill = false;
     if (this.way === undefined) this.transport.thaw();
     else this.way.thaw();
   }

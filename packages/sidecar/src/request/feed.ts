@@ -21,6 +21,8 @@ export interface FeedOptions {
   readonly defaultTimeoutMs: number;
   /** True for an address that leads back to this sidecar's own outbound port: calling it would go round for ever. */
   readonly isLoop: (address: string, port: number) => boolean;
+  /** What is in force already by another feed's numbers: this one's are above. */
+  readonly above?: Snapshot | undefined;
 }
 
 export class SnapshotFeed {
@@ -33,6 +35,10 @@ export class SnapshotFeed {
 
   constructor(options: FeedOptions) {
     this.#options = options;
+    const { revision = 0, outbound = [], inbound = [] } = options.above ?? {};
+    this.#revision = revision;
+    for (const { cell } of [...outbound, ...inbound.flatMap(({ routes }) => routes)])
+      this.#cellRevision = Math.max(this.#cellRevision, cell.revision);
   }
 
   /** The snapshot in force. */

@@ -247,6 +247,39 @@ describe("a connection that goes to another data plane", { skip: why ?? false },
     ]);
   });
 
+  test("of bytes that stands still in the turn in which it came is begun once, by whoever goes on with it", async () => {
+    await using one = new TcpWorld();
+    await using other = new TcpWorld();
+    await using server = await RawServer.open();
+    for (const world of [one, other]) world.provide([server.port]);
+    const { promise: came, resolve: comes } = Promise.withResolvers<{
+      readonly downstream: Downstream;
+      readonly frozen: Frozen | Obstacle;
+    }>();
+    const accept = one.plane.accept.bind(one.plane);
+    one.plane.accept = (transport, from) => {
+      accept(transport, from);
+      const [downstream] = one.plane.connections();
+      assert.ok(downstream !== undefined);
+      comes({ downstream, frozen: downstream.freeze() });
+    };
+    const caller = await one.caller();
+    const stands = await came;
+    await turn();
+    await turn();
+    assert.deepEqual([one.plane.inFlight, one.plane.callers], [0, 1]);
+    if (isObstacle(stands.frozen)) assert.fail(stands.frozen);
+    go(stands.downstream, stands.frozen, other.plane, { service: "tcp/redis::" });
+    assert.deepEqual([one.plane.callers, other.plane.callers], [0, 1]);
+    const far = await server.peer();
+    far.send("hello ");
+    await caller.take("hello ");
+    assert.equal(server.peers.length, 1);
+    caller.socket.end();
+    far.socket.end();
+    await other.until(() => other.plane.inFlight === 0, "the end of both");
+  });
+
   test("of bytes is not begun by what is made for it before anything is known of it", async () => {
     await using one = new TcpWorld();
     await using other = new TcpWorld();

@@ -253,6 +253,8 @@ export class DataPlane implements EndpointEvents {
     const nowMs = this.#options.clock.now();
     this.#pools.sweep(nowMs);
     for (const downstream of this.#downstreams) {
+      // Another process may have begun to read it, and to write.
+      if (downstream.isStill) continue;
       // It came while its port listened and had no routes yet, as at a start.
       if (downstream.isSilent) this.#beginIfBytes(downstream);
       downstream.sweep(nowMs);

@@ -44,8 +44,8 @@ export class TcpWay implements Way, AddressedCaller {
   source = "";
   isLoop = false;
   #exchange: TcpExchange | undefined;
-  /** It came from another process. */
-  #isInherited = false;
+  /** Its conversation is begun when this turn is over, unless it stands still or came from another process. */
+  #beginsSoon = true;
   #activeMs: number;
   #queued = 0;
 
@@ -60,7 +60,7 @@ export class TcpWay implements Way, AddressedCaller {
     this.transport.pause();
     // Not before this turn is over: a connection of this process itself is known for one only when both its ends have been told of it.
     setImmediate(() => {
-      if (!this.closed && !this.#isInherited) context.take(this);
+      if (!this.closed && this.#beginsSoon) context.take(this);
     });
   }
 
@@ -156,6 +156,7 @@ export class TcpWay implements Way, AddressedCaller {
       return { state: { ...state, bytes: moved.bytes }, descriptors, wroteAll: [transport.wroteAll, moved.wroteAll] };
     }
     this.#exchange = undefined;
+    this.#beginsSoon = false;
     exchange?.unbegin();
     return { state, descriptors: [transport.descriptor as number], wroteAll: [transport.wroteAll] };
   }
@@ -177,7 +178,7 @@ export class TcpWay implements Way, AddressedCaller {
   inherit({ source, isLoop }: MovedState): void {
     this.source = source;
     this.isLoop = isLoop;
-    this.#isInherited = true;
+    this.#beginsSoon = false;
   }
 
   start(): void {

@@ -117,16 +117,14 @@ export class Arriving {
     if (this.#waiting.length > 0) setImmediate(() => this.#beginSome());
   }
 
-  /** The former process says nothing more. In order it has nothing left to say; otherwise its callers are told. */
+  /** The former process says nothing more. What it had not been answered by then is answered here. */
   end(inOrder: boolean): void {
     this.#looking.cancel();
     this.#doors.end();
     for (const arrived of this.#waiting.splice(0)) this.#begin(arrived);
     for (const [key, arrived] of [...this.#all]) {
       if (arrived.state !== "begun") this.#forget(key, !inOrder);
-      else if (!inOrder)
-        for (const line of arrived.owed.values())
-          this.#answer(arrived, line, "the process of the sidecar that had sent the request has died");
+      else for (const line of arrived.owed.values()) this.#answer(arrived, line, inOrder ? endedWithout : diedWithout);
     }
     this.#all.clear();
   }
@@ -226,6 +224,8 @@ export class Arriving {
   }
 }
 
+const endedWithout = "the process of the sidecar that had sent the request has ended before the reply came";
+const diedWithout = "the process of the sidecar that had sent the request has died";
 const endedThere = "it ended in the process that had it before";
 
 /** It never went on here, and is let go of with all that was made for it. Bytes that break off in the midst have to look like that to both ends. */

@@ -25,6 +25,8 @@ export interface ChannelOptions {
 
 /** What waits to be taken; an other side that takes nothing of so much will not take it. */
 const maxQueueBytes = 256 * 1024 * 1024;
+/** Packets that were taken already and stand before those that wait. */
+const keptSent = 1_024;
 const lookMs = 1;
 /** How an end is told of that nobody announced: the kernel closed the other end, or its process did. */
 export const goneText = "it is gone";
@@ -103,9 +105,7 @@ export class Channel {
     this.#closed = true;
     this.#timer?.cancel();
     const { calls, socket } = this.#options;
-    for (const { copies } of this.#queue.slice(this.#sent)) for (const copy of copies ?? []) calls.close(copy);
-    this.#queue = [];
-    this.#sent = 0;
+    this.#forgetUnsent();
     calls.close(socket);
     for (const resolve of this.#drained.splice(0)) resolve();
   }
@@ -152,9 +152,13 @@ export class Channel {
     } catch (error) {
       // What it had said before it went is read first.
       if (!isMeshError(error, "upgrade.gone")) this.#end(messageOf(error));
-      else this.#queue.length = this.#sent;
+      else this.#forgetUnsent();
     }
     const went = this.#sent > before;
+    if (this.#sent >= keptSent) {
+      this.#queue.splice(0, this.#sent);
+      this.#sent = 0;
+    }
     if (went) this.#saidMs = this.#clock.now();
     if (this.#sent === this.#queue.length) {
       this.#queue = [];
@@ -162,6 +166,13 @@ export class Channel {
       for (const resolve of this.#drained.splice(0)) resolve();
     }
     return went;
+  }
+
+  /** Nobody takes it any more. A copy that stayed open would keep its connection open for the peer. */
+  #forgetUnsent(): void {
+    const unsent = this.#queue.splice(this.#sent);
+    for (const { copies } of unsent) for (const copy of copies ?? []) this.#options.calls.close(copy);
+    this.#queuedBytes = 0;
   }
 
   /** Returns true when something came. */

@@ -146,6 +146,20 @@ export class Leaving {
 
   // ---- from here on the other process has them ----
 
+  /** What stands still may have been read by the other process, which has died, or goes on: nobody could say from which byte on it would be read here. */
+  abandon(): void {
+    for (const { downstream, state } of this.#going.values()) {
+      downstream.onGone = downstream.onQuiet = undefined;
+      if (state === "frozen" || state === "late") downstream.transport.destroy("it was on its way to another process");
+    }
+    this.#going.clear();
+    this.#byKey.clear();
+  }
+
+  get soFar(): Left {
+    return { moved: this.#moved, movedOfDoors: this.#movedOfDoors, stayed: this.#stayed, cut: {} };
+  }
+
   commit(): void {
     const frozen = [...this.#going.values()].filter(({ state }) => state === "frozen");
     this.#options.channel.say({ say: "commit", connections: frozen.length });
@@ -207,7 +221,7 @@ export class Leaving {
     const cuts = Object.values(cut).reduce((sum, count) => sum + count, 0);
     if (cuts > 0) log.warn({ cut }, "connections that could not go to the new process were cut at the deadline");
     await channel.drained();
-    return { moved: this.#moved, movedOfDoors: this.#movedOfDoors, stayed: this.#stayed, cut };
+    return { ...this.soFar, cut };
   }
 
   /** Callers that are still here may call again; when none is, nothing is sent anywhere any more. */
@@ -283,6 +297,8 @@ export class Leaving {
   #tellDoor({ key, transports, standing: { state, unread } }: StillConnection): void {
     const { channel } = this.#options;
     const descriptors = transports.flatMap(({ descriptor }) => (descriptor === undefined ? [] : [descriptor]));
+    // Where one of them has ended the others end with it, here.
+    if (descriptors.length < transports.length) return;
     const text = Buffer.from(JSON.stringify(state));
     const lengths = [text, ...unread].map(({ length }) => length);
     const wroteAll = transports.map((transport) => transport.wroteAll);

@@ -86,7 +86,8 @@ class NewSide {
     } catch (error) {
       this.#aloneOr(error, talk);
     }
-    const data = await takeUp({ ports: this.#ports, ...(before === undefined ? {} : { before }) });
+    const isAlone = (): boolean => talk.isOver && talk.isGone;
+    const data = await takeUp({ ports: this.#ports, isAlone, ...(before === undefined ? {} : { before }) });
     this.#data = data;
     if (talk.isOver) {
       if (!talk.isGone) throw new MeshError("upgrade.given-up", "the old process did not wait for this one");

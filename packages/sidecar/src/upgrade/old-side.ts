@@ -74,6 +74,8 @@ class OldSide {
   #before: Snapshot | undefined;
   #isSuspended = false;
   #leaving: Leaving | undefined;
+  /** The new process goes on with the connections: nothing is taken back unless it has died. */
+  #isCommitted = false;
   #stillSince = 0;
 
   constructor(options: OldSideOptions) {
@@ -100,7 +102,8 @@ class OldSide {
       successor?.kill();
       // Not before nobody else can read a connection that stands still here.
       await this.#within(endedMs, successor?.ended);
-      this.#leaving?.thaw();
+      if (this.#isCommitted) this.#leaving?.abandon();
+      else this.#leaving?.thaw();
       if (this.#isSuspended) await this.#options.resume(this.#before);
       if (isMeshError(error)) throw error;
       throw new MeshError("upgrade.failed", messageOf(error), {}, { cause: error });
@@ -170,28 +173,41 @@ class OldSide {
     this.#tell("freeze");
     leaving.commit();
     await talk.hears("committed", commitMs);
+    this.#isCommitted = true;
     talk.isStill = false;
     const stillMs = Math.round(clock.now() - this.#stillSince);
-    if (calls.takesDescriptors) await leaving.surrender();
-    else data.plane.farewell();
-    this.#leaving = undefined;
-    await data.stopListening();
-    this.#sayFigures(talk);
-    this.#tell("commit");
-    const left = await this.#relayed(talk, leaving, successor);
-    this.#tell("relay");
-    this.#sayFigures(talk);
-    channel.say({ say: "end" });
-    await channel.drained();
-    this.#tell("end");
+    const left = await this.#letGo(talk, leaving, successor);
     channel.close();
     const ms = Math.round(clock.now() - this.#began);
     return { ...left, pid: successor.pid, version: other.version, ms, stillMs, loopMs: Math.round(leaving.busyMs) };
   }
 
+  /** All that is left to do once the new process goes on. Whatever goes wrong here, it does so unless it dies; then this rejects. */
+  async #letGo(talk: Conversation, leaving: Leaving, successor: Successor): Promise<Left> {
+    const { calls, data, log } = this.#options;
+    try {
+      if (calls.takesDescriptors) await leaving.surrender();
+      else data.plane.farewell();
+      await data.stopListening();
+      this.#sayFigures(talk);
+      this.#tell("commit");
+      const left = await this.#relayed(talk, leaving, successor);
+      this.#tell("relay");
+      this.#sayFigures(talk);
+      talk.channel.say({ say: "end" });
+      await talk.channel.drained();
+      this.#tell("end");
+      return left;
+    } catch (error) {
+      if ((await this.#within(endedMs, successor.ended)) !== undefined) throw error;
+      log.error({ error: messageOf(error) }, "the new process goes on without what was still to be passed on to it");
+      leaving.abandon();
+      return leaving.soFar;
+    }
+  }
+
   /** Passes on what is still answered; rejects when the new process dies meanwhile. */
   async #relayed(talk: Conversation, leaving: Leaving, successor: Successor): Promise<Left> {
-    this.#leaving = leaving;
     const left = await leaving.left();
     if (!talk.isOver) return left;
     // Who has done with this process, since it had said nothing for too long, is not dead.

@@ -16,4 +16,6 @@ export interface Taken {
   readonly ports?: Ports;
   /** The routes that were in force; undefined when nobody could say. */
   readonly before?: Before;
+  /** Whether the other process has died: then nobody can do better than this one. */
+  readonly isAlone?: () => boolean;
 }

@@ -35,6 +35,7 @@ export class HttpPool extends EndpointPool {
   /** At rest, the newest last. */
   readonly #idle: HttpUpstream[] = [];
   readonly #all = new Set<HttpUpstream>();
+  /** Nobody wants it any more, so that nothing is kept; until somebody does, as after an upgrade that failed late. */
   #retired = false;
 
   constructor(key: string, endpoint: Endpoint, direction: Direction, context: HttpPoolContext) {
@@ -55,6 +56,7 @@ export class HttpPool extends EndpointPool {
    * made. Undefined when there are too many.
    */
   take(carried: HttpCarried): HttpUpstream | undefined {
+    this.#retired = false;
     for (;;) {
       const kept = this.#idle.pop();
       if (kept === undefined) break;
