@@ -98,7 +98,6 @@ function plantNew(): void {
   });
   before(Arriving.prototype, "commit", () => place === "commit" && strike());
   after(Arriving.prototype, "commit", () => {
-    if (place === "begun") strike();
     if (place === "relay") setTimeout(strike, whileRelayingMs);
   });
   before(Arriving.prototype, "end", () => place === "end" && strike());

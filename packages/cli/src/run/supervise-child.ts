@@ -1,6 +1,6 @@
 /**
  * A child that is had back when it dies, by a parent that does little else: of `--supervised`, for the parts and for the guard of moves. The parent
- * passes signals on, and ends with a child that has ended in order. It reads nothing that its child says.
+ * passes signals on, and ends with a child that has ended in order. It reads nothing that its child says but the wish for one that takes over from it (heirs.ts).
  */
 import type { ChildProcess } from "node:child_process";
 import { type Clock, sleep } from "@dualmesh/base/clock";

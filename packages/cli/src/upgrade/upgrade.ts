@@ -1,6 +1,6 @@
 /** Asks a running sidecar to be replaced by the program that runs here, waits for the end of it, and says what became of its connections. */
 import { resolve } from "node:path";
-import { isMeshError, MeshError } from "@dualmesh/base/errors";
+import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import { callControl, controlPath } from "@dualmesh/base/state/control-socket";
 import { listeningDirectories } from "@dualmesh/base/state/listening";
 import { withoutDebugger } from "@dualmesh/fleet/host/programs";
@@ -24,18 +24,38 @@ export async function runUpgrade(flags: FlagValues): Promise<number> {
   const path = controlPath(state);
   const program = withoutDebugger([process.execPath, ...process.execArgv, resolve(process.argv[1] ?? "")]);
   const before = (await callControl(path, "status", {}, { timeoutMs: askMs })) as PartReport;
-  const end = (await callControl(
-    path,
-    "upgrade",
-    { program, drain: flags.has("drain") },
-    { timeoutMs: limitMs },
-  )) as UpgradeEnd & {
-    readonly steps: readonly Step[];
-  };
-  const after = (await callControl(path, "status", {}, { timeoutMs: askMs })) as PartReport;
+  const words = { program, drain: flags.has("drain") };
+  const end = (await callControl(path, "upgrade", words, { timeoutMs: limitMs }).catch((error: unknown) =>
+    failed(error, before, path),
+  )) as UpgradeEnd & { readonly steps: readonly Step[] };
+  const after = await serving(path);
+  if (after === undefined)
+    throw new MeshError("upgrade.late", `process ${end.pid} has taken over, and does not answer`);
   if (flags.has("json")) process.stdout.write(`${JSON.stringify({ from: before.pid, ...end })}\n`);
   else process.stdout.write(textOf(before, after, end));
   return exitCodes.ok;
+}
+
+/** Rejects with what went wrong, and with who serves now. */
+async function failed(error: unknown, before: PartReport, path: string): Promise<never> {
+  const now = await serving(path);
+  const who =
+    now === undefined
+      ? "nobody answers at its control socket"
+      : now.pid === before.pid
+        ? `the former process, ${now.pid}, serves`
+        : `the new process, ${now.pid}, serves`;
+  const code = isMeshError(error) ? error.code : "upgrade.failed";
+  throw new MeshError(code, `${messageOf(error)}; ${who}`, {}, { cause: error });
+}
+
+async function serving(path: string): Promise<PartReport | undefined> {
+  try {
+    return (await callControl(path, "status", {}, { timeoutMs: askMs })) as PartReport;
+  } catch (error) {
+    if (isMeshError(error)) return undefined;
+    throw error;
+  }
 }
 
 async function theOnlySidecar(): Promise<string> {
