@@ -51,3 +51,44 @@ test("a list that changed while nobody was told replaces the one that was in for
   await gate.opened();
   assert.deepEqual(target.ports, [1]);
 });
+
+test("a route that is heard of and goes again is waited for, though thousands of others have come one by one", async () => {
+  const target = new Target();
+  const former = feedTo(target);
+  const names = Array.from({ length: 5_000 }, (_, index) => `bolt/s${index}:1.0:`);
+  for (const name of names) former.outbound(name, stateOf(1));
+  const before = former.snapshot;
+  const gate = new RouteGate({ target, clock: new FakeClock(), before });
+  const feed = feedTo(gate, before);
+  gate.follow(feed);
+  let isOpen = false;
+  void gate.opened().then(() => {
+    isOpen = true;
+  });
+  const [first = "", ...others] = names;
+  feed.outbound(first, stateOf(2));
+  feed.outbound(first, { ...stateOf(), known: false });
+  await Promise.resolve();
+  for (const name of others) gate.replaceCell(name, { revision: 9_000, known: true, endpoints: [] });
+  for (const name of others) feed.outbound(name, stateOf(2));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(isOpen, false, "the first is not known again");
+  feed.outbound(first, stateOf(2));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(isOpen, true);
+});
+
+test("what does not come back is told of after ten seconds, by name, and the rest is put in force", async () => {
+  const target = new Target();
+  const former = feedTo(target);
+  former.outbound(service, stateOf(1));
+  const clock = new FakeClock();
+  const gate = new RouteGate({ target, clock, before: former.snapshot });
+  gate.follow(feedTo(gate, former.snapshot));
+  const refused = assert.rejects(gate.opened(), {
+    code: "upgrade.routes",
+    message: /of 1 routes that there were: bolt\/a:1\.0:/,
+  });
+  await clock.advance(10_000);
+  await refused;
+});

@@ -22,12 +22,15 @@ export class RouteGate implements FeedTarget {
   readonly #before: Snapshot | undefined;
   readonly #timer: { cancel(): void } | undefined;
   readonly #opened = Promise.withResolvers<void>();
+  /** What was known and has not been heard of again. */
+  readonly #missing: Map<string, boolean>;
   #feed: Pick<SnapshotFeed, "snapshot"> | undefined;
   #isOpen: boolean;
 
   constructor({ target, clock, before }: RouteGateOptions) {
     this.#target = target;
     this.#before = before;
+    this.#missing = new Map(before === undefined ? [] : namesOf(before));
     this.#isOpen = before === undefined;
     this.#opened.promise.catch(() => {}); // whoever asks has it
     if (before === undefined) this.#opened.resolve();
@@ -54,13 +57,17 @@ export class RouteGate implements FeedTarget {
   }
 
   apply(snapshot: Snapshot): void {
-    if (this.#isOpen) this.#target.apply(snapshot);
-    else this.#look();
+    if (this.#isOpen) return this.#target.apply(snapshot);
+    for (const { service, cell } of snapshot.outbound) this.#hear(service, cell);
+    for (const { port, routes } of snapshot.inbound)
+      for (const { service } of routes) this.#missing.delete(inboundName(service, port));
+    this.#look();
   }
 
   replaceCell(service: string, cell: EndpointCell): void {
-    if (this.#isOpen) this.#target.replaceCell(service, cell);
-    else this.#look();
+    if (this.#isOpen) return this.#target.replaceCell(service, cell);
+    this.#hear(service, cell);
+    this.#look();
   }
 
   close(): void {
@@ -68,14 +75,32 @@ export class RouteGate implements FeedTarget {
     this.#opened.reject(new MeshError("upgrade.routes", "it was ended before the routes were known"));
   }
 
+  #hear(service: string, cell: EndpointCell): void {
+    const hadEndpoints = this.#missing.get(service);
+    if (hadEndpoints !== undefined && isBack(cell, hadEndpoints)) this.#missing.delete(service);
+  }
+
+  /** What was heard of may have gone again, so that the whole is looked at once more before it is put in force. */
   #look(): void {
-    if (this.#missing.length > 0) return;
+    if (this.#missing.size > 0) return;
+    const now = this.#feed?.snapshot;
+    if (this.#before === undefined || now === undefined) return;
+    const outbound = new Map(now.outbound.map(({ service, cell }) => [service, cell]));
+    const inbound = new Set(
+      now.inbound.flatMap(({ port, routes }) => routes.map(({ service }) => inboundName(service, port))),
+    );
+    for (const [name, hadEndpoints] of namesOf(this.#before)) {
+      const cell = outbound.get(name);
+      if (!(inbound.has(name) || (cell !== undefined && isBack(cell, hadEndpoints))))
+        this.#missing.set(name, hadEndpoints);
+    }
+    if (this.#missing.size > 0) return;
     this.#open();
     this.#opened.resolve();
   }
 
   #giveUp(): void {
-    const missing = this.#missing;
+    const missing = [...this.#missing.keys()];
     const some = missing.slice(0, 5).join(", ");
     this.#open();
     this.#opened.reject(
@@ -88,28 +113,26 @@ export class RouteGate implements FeedTarget {
 
   #open(): void {
     this.#isOpen = true;
+    this.#missing.clear();
     this.#timer?.cancel();
     if (this.#feed !== undefined) this.#target.apply(this.#feed.snapshot);
   }
+}
 
-  /** What was known and is not known again yet. */
-  get #missing(): readonly string[] {
-    const before = this.#before;
-    const now = this.#feed?.snapshot;
-    if (before === undefined) return [];
-    const outbound = new Map(now?.outbound.map(({ service, cell }) => [service, cell]));
-    const inbound = new Set(
-      now?.inbound.flatMap(({ port, routes }) => routes.map(({ service }) => `${port} ${service}`)),
-    );
-    return [
-      ...before.outbound.flatMap(({ service, cell: { known, endpoints } }) => {
-        const cell = outbound.get(service);
-        const isBack = !known || (cell?.known === true && (endpoints.length === 0 || cell.endpoints.length > 0));
-        return isBack ? [] : [service];
-      }),
-      ...before.inbound.flatMap(({ port, routes }) =>
-        routes.flatMap(({ service }) => (inbound.has(`${port} ${service}`) ? [] : [`${service} at ${port}`])),
-      ),
-    ];
-  }
+/** What was known, and whether it had endpoints: services by their names, those of inbound ports with these. */
+function namesOf({ outbound, inbound }: Snapshot): ReadonlyMap<string, boolean> {
+  return new Map([
+    ...outbound.flatMap(({ service, cell: { known, endpoints } }) =>
+      known ? [[service, endpoints.length > 0] as const] : [],
+    ),
+    ...inbound.flatMap(({ port, routes }) => routes.map(({ service }) => [inboundName(service, port), false] as const)),
+  ]);
+}
+
+function inboundName(service: string, port: number): string {
+  return `${service} at ${port}`;
+}
+
+function isBack({ known, endpoints }: EndpointCell, hadEndpoints: boolean): boolean {
+  return known && (!hadEndpoints || endpoints.length > 0);
 }
