@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { test } from "node:test";
 import { FakeClock } from "@dualmesh/base/clock";
 import { silentLog } from "@dualmesh/base/log";
@@ -59,6 +59,24 @@ test("waits begin again after a child that lived for a while", async () => {
   const passing = { ending: ending.signal, to: () => undefined, end: () => undefined };
   assert.equal(await superviseChild({ start, waitMs, passing, clock, openLog }), 0);
   assert.deepEqual(waits, [1, 2, 1, 2]);
+});
+
+test("a wish to end that comes while one child takes over from another ends both, and is waited for", async () => {
+  const ending = new AbortController();
+  const passing = { ending: ending.signal, to: () => undefined, end: () => undefined };
+  const [first, heir] = [spawn("sleep", ["60"]), spawn("sleep", ["60"])];
+  const heirs = { of: (child: ChildProcess) => () => (child === first ? heir : undefined) };
+  const start = () => {
+    setImmediate(() => {
+      ending.abort("SIGTERM");
+      first.kill("SIGTERM");
+    });
+    return first;
+  };
+  const clock = new HastyClock();
+  const code = await superviseChild({ start, waitMs: () => undefined, passing, clock, openLog, heirs });
+  assert.equal(code, 1, "it did not end by itself");
+  assert.equal(heir.signalCode, "SIGTERM");
 });
 
 test("a start that fails is a death like another, but for the first", async () => {

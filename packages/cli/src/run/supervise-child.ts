@@ -74,7 +74,7 @@ export async function superviseChild({
   let deaths = 0;
   let logging: Promise<Log> | undefined;
   let heir: ChildProcess | undefined;
-  for (let starts = 1; !passing.ending.aborted; starts++) {
+  for (let starts = 1; !passing.ending.aborted || heir !== undefined; starts++) {
     const started = clock.now();
     const following = heir;
     let heirOf: (() => ChildProcess | undefined) | undefined;
@@ -84,6 +84,8 @@ export async function superviseChild({
       return child;
     };
     const life = begin(next, passing, starts === 1);
+    // The wish to end came to the one before, which had handed over by then.
+    if (passing.ending.aborted) following?.kill("SIGTERM");
     logging ??= openLog();
     const { code, signal, failed } = await life;
     heir = heirOf?.();
