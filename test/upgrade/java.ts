@@ -172,14 +172,19 @@ class Play {
 
   /** In turn, but for the last of each, which are at the same time. */
   async #upgradeAll(): Promise<void> {
-    const { upgrades, each } = this.#options;
+    const { upgrades } = this.#options;
     for (let index = 1; index < upgrades; index++)
       for (const side of sides) {
-        each?.(`${index}, ${side}: ${lineOf(await this.#upgrade([side]))}`);
+        await this.#upgradeAndTell(`${index}, ${side}`, [side]);
         await this.#called();
       }
-    each?.(`${upgrades}, both: ${lineOf(await this.#upgrade(sides))}`);
+    await this.#upgradeAndTell(`${upgrades}, both`, sides);
     await this.#called();
+  }
+
+  async #upgradeAndTell(name: string, which: readonly Side[]): Promise<void> {
+    const ends = await this.#upgrade(which);
+    this.#options.each?.(`${name}: ${lineOf(ends)}`);
   }
 
   async #upgrade(which: readonly Side[]): Promise<readonly UpgradeEnd[]> {
