@@ -16,8 +16,13 @@ export function productCommand(): readonly [string, ...string[]] {
     const { status, stderr } = spawnSync(process.execPath, [join(root, "scripts/build.ts")], { encoding: "utf8" });
     if (status !== 0) throw new MeshError("bench.start", `the bundle cannot be built: ${stderr.slice(0, 2_000)}`);
   }
-  const [, flags = ""] = /^#!.* node (--.*)/.exec(readFileSync(bundle, "utf8").slice(0, 200)) ?? [];
-  return [process.execPath, ...flags.split(" ").filter((flag) => flag !== ""), bundle];
+  return commandOf(bundle);
+}
+
+/** The same for a bundle wherever it is. */
+export function commandOf(program: string): readonly [string, ...string[]] {
+  const [, flags = ""] = /^#!.* node (--.*)/.exec(readFileSync(program, "utf8").slice(0, 200)) ?? [];
+  return [process.execPath, ...flags.split(" ").filter((flag) => flag !== ""), program];
 }
 
 /** When a source of the product, or what builds it, was last changed. */

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import test, { type TestContext } from "node:test";
+import test from "node:test";
 import { isMeshError } from "@dualmesh/base/errors";
 import { Scope } from "@dualmesh/base/scope";
-import { buildLoad, runLoad, runStuck, startEcho } from "./load.ts";
+import { runLoad, runStuck, startEcho } from "./load.ts";
+import { canBuild } from "./testing.ts";
 
 for (const work of ["bolt", "dubbo", "http"] as const) {
   test(`the generator and the echo server understand each other in ${work}`, async (context) => {
@@ -43,14 +44,3 @@ test("the stuck clients send and stay", async (context) => {
   assert.ok(report.deafBytes > 1_024 && report.dripBytes >= 64);
   assert.deepEqual([report.deafCuts, report.dripCuts], [0, 0]);
 });
-
-function canBuild(context: TestContext): boolean {
-  try {
-    buildLoad();
-    return true;
-  } catch (error) {
-    if (!isMeshError(error, "bench.compiler") || !error.message.includes("no C compiler")) throw error;
-    context.skip(error.message);
-    return false;
-  }
-}

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import test, { type TestContext } from "node:test";
+import test from "node:test";
 import { isMeshError } from "@dualmesh/base/errors";
 import { Scope } from "@dualmesh/base/scope";
-import { buildLoad, startEcho } from "../dataplane/load.ts";
+import { startEcho } from "../dataplane/load.ts";
+import { canBuild } from "../dataplane/testing.ts";
 import { works } from "../options.ts";
 import { Callers, type Tally, type WindowName } from "./callers.ts";
 
@@ -60,15 +61,4 @@ test("callers that reach nobody say so", async (context) => {
 /** Begins windows of this name until what was found in one is as wanted. */
 async function until(callers: Callers, name: WindowName, isWanted: (tally: Tally) => boolean): Promise<void> {
   while (!isWanted(await callers.begin(name)));
-}
-
-function canBuild(context: TestContext): boolean {
-  try {
-    buildLoad();
-    return true;
-  } catch (error) {
-    if (!isMeshError(error, "bench.compiler") || !error.message.includes("no C compiler")) throw error;
-    context.skip(error.message);
-    return false;
-  }
 }

@@ -4,11 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { whyNoHandles } from "@dualmesh/sidecar/transport/native";
+import { commandOf } from "../../bench/dataplane/bundle.ts";
 import { eventually } from "../hostile/world.ts";
 import { upgradeSeed } from "./seed.ts";
 import { SidecarProcess } from "./sidecar-process.ts";
@@ -74,9 +75,6 @@ test("a bundle without koffi's native file is replaced by draining, and says why
   assert.notEqual(sidecar.pid, pid);
 });
 
-/** As its own first line has it. */
 function programOf(bundle: string): readonly string[] {
-  const file = join(bundle, "dualmesh.mjs");
-  const [, flags = ""] = /^#!\S+ -S node (.*)$/m.exec(readFileSync(file, "utf8").slice(0, 200)) ?? [];
-  return [process.execPath, ...flags.split(" "), file];
+  return commandOf(join(bundle, "dualmesh.mjs"));
 }

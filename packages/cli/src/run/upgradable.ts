@@ -231,7 +231,7 @@ class UpgradablePart<Config> implements Upgradable {
         return await this.#openSession(taken, true);
       } catch (error) {
         if (!isMeshError(error, "state.locked") || attempt >= lockTries) throw error;
-        await new Promise<void>((resolve) => void systemClock.after(lockAgainMs, resolve, true));
+        await sleep(systemClock, lockAgainMs);
       }
     }
   }

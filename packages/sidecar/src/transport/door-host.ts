@@ -2,7 +2,7 @@
  * A port for a door: hands the door the bytes of each connection and sends what it answers. Only loopback callers are let in: a door at
  * a sidecar hands out loopback addresses, which mean nothing elsewhere. A host that is laid down may leave its connections to the next one.
  */
-import type { Clock } from "@dualmesh/base/clock";
+import { type Clock, sleep } from "@dualmesh/base/clock";
 import type { DoorConnection, DoorPeer, Standing } from "@dualmesh/dialects/door";
 import { type Listener, listen } from "./listener.ts";
 import type { Ports } from "./ports.ts";
@@ -139,7 +139,7 @@ async function layDown(open: Map<Transport, Hosted>, door: HostedDoor, { still, 
       still.keep({ key, transports, standing });
     }
     if (open.size === 0 || clock.now() >= end) return;
-    await new Promise<void>((resolve) => void clock.after(lookMs, resolve, true));
+    await sleep(clock, lookMs);
   }
 }
 

@@ -1,5 +1,5 @@
 /** The channel as either side reads it: messages go to who listens now, and what is waited for is a promise with a limit. */
-import type { Clock } from "@dualmesh/base/clock";
+import { type Clock, sleep } from "@dualmesh/base/clock";
 import { MeshError } from "@dualmesh/base/errors";
 import type { Packets } from "../transport/native.ts";
 import { Channel, goneText } from "./channel.ts";
@@ -117,10 +117,7 @@ export class Conversation {
   /** Has the other side know why it ends. */
   async giveUp(reason: string): Promise<void> {
     this.channel.say({ say: "give-up", reason });
-    await Promise.race([
-      this.channel.drained(),
-      new Promise<void>((resolve) => void this.#clock.after(200, resolve, true)),
-    ]);
+    await Promise.race([this.channel.drained(), sleep(this.#clock, 200)]);
     this.channel.close();
   }
 

@@ -3,7 +3,7 @@
  * can stand still and what was read of them is told; then, when the other has answered that it goes on, they are let go of here. What could not
  * stand still goes later, one by one, when it can. What is still answered to a caller that has gone is passed on.
  */
-import type { Clock } from "@dualmesh/base/clock";
+import { type Clock, sleep } from "@dualmesh/base/clock";
 import type { Log } from "@dualmesh/base/log";
 import type { DataMetrics } from "../metrics.ts";
 import type { Downstream } from "../request/downstream.ts";
@@ -209,8 +209,7 @@ export class Leaving {
     const end = clock.now() + drainMs;
     const isOver = (): boolean =>
       channel.isClosed || (plane.inFlight === 0 && plane.callers === 0 && plane.endpointConnections === 0);
-    for (; !isOver() && clock.now() < end; this.#retire())
-      await new Promise<void>((resolve) => void clock.after(lookMs, resolve, true));
+    for (; !isOver() && clock.now() < end; this.#retire()) await sleep(clock, lookMs);
     const cut: Partial<Record<Obstacle, number>> = {};
     for (const downstream of plane.connections()) {
       const frozen = downstream.freeze();

@@ -3,7 +3,7 @@
  * this process as it was before: what it had laid down is taken up again, what stood still goes on, and the new process is ended. Should the
  * new process die after that, while this one still passes on replies, this one serves again.
  */
-import type { Clock } from "@dualmesh/base/clock";
+import { type Clock, sleep } from "@dualmesh/base/clock";
 import { isMeshError, MeshError, messageOf } from "@dualmesh/base/errors";
 import type { Log } from "@dualmesh/base/log";
 import type { DataSide } from "../data-side.ts";
@@ -117,11 +117,7 @@ class OldSide {
     void successor.ended.then((how) => {
       gone = how;
     });
-    for (
-      const end = clock.now() + startMs;
-      ;
-      await new Promise<void>((resolve) => void clock.after(5, resolve, true))
-    ) {
+    for (const end = clock.now() + startMs; ; await sleep(clock, 5)) {
       const socket = calls.accept(listening);
       if (socket !== undefined) {
         const there = calls.credentialsOf(socket);
